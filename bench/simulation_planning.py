@@ -1,0 +1,158 @@
+"""Planning over made statistics: the planner itself, on centroids, radii and row counts that no index was built for."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+import vsearch
+from bench.data import Floats
+from bench.synthetic import clustered
+from vsearch.building.partitioning import deal_to_shards
+from vsearch.fanout.roles.allocator import ShardTask, plan_batch
+from vsearch.fanout.wire import codec as wire
+from vsearch.fanout.wire.messages import AllocateRequest, Options, int32s
+from vsearch.search.state.shard_runs import ShardRuns
+from vsearch.search.state.snapshot import Snapshot, open_snapshot
+from vsearch.search.state.workspace import pack_model
+from vsearch.storage import open_store, read_manifest
+
+DIMENSIONS = 96
+K = 10
+SAMPLE = 40_000
+"""Rows of the real index that codec, radii and tuned settings are taken from."""
+
+
+@dataclass(frozen=True, eq=False)
+class MadeIndex:
+    """The planner's view of an index.
+
+    Attributes
+    ----------
+    snapshot : Snapshot
+        With centroids, radii and row counts of all partitions, and no rows.
+    rows, shards, partitions : int
+    queries : float32 (m, d)
+    """
+
+    snapshot: Snapshot
+    rows: int
+    shards: int
+    partitions: int
+    queries: Floats
+
+
+def sample_index() -> str:
+    """URL of a small real index of the same distribution, tuned as built."""
+    base, _ = clustered(SAMPLE, 1, DIMENSIONS, centers=SAMPLE // 64)
+    url = "memory://simulation/index"
+    vsearch.build(base, url, metric="cosine")
+    return url
+
+
+def real_index(url: str, queries: Floats) -> MadeIndex:
+    """A real index, to measure its planning like that of a made one."""
+    store = open_store(url)
+    snapshot = open_snapshot(store, read_manifest(store, None))
+    return MadeIndex(snapshot, snapshot.rows, len(snapshot.groups), len(snapshot.model.centroids), queries)
+
+
+def made_index(sample: str, rows: int, partitions: int, shards: int, queries: int = 64) -> MadeIndex:
+    """Make the statistics of an index: clustered centroids, and radii and row counts drawn from those of a real index."""
+    random = np.random.default_rng(partitions)
+    store = open_store(sample)
+    real = open_snapshot(store, read_manifest(store, None))
+    held = np.flatnonzero(real.partition_rows)
+    drawn = held[random.integers(len(held), size=partitions)]
+    counts = real.partition_rows[drawn].astype(np.float64)
+    partition_rows = np.maximum(1, np.rint(counts * (rows / counts.sum()))).astype(np.int64)
+    centroids, asked = clustered(partitions, queries, DIMENSIONS, centers=max(64, partitions // 64))
+    norms = np.linalg.norm(real.model.centroids, axis=1)
+    centroids = (centroids @ real.model.quantizer.rotation.T) * float(norms.mean())
+    dealt = deal_to_shards(centroids, partition_rows, shards)
+    order = np.concatenate(dealt)
+    model = real.model.with_centroids(np.ascontiguousarray(centroids[order]), np.arange(partitions, dtype=np.int32))
+    snapshot = replace(real, model=model, runs=())
+    firsts = np.cumsum([0, *(len(group) for group in dealt)]).tolist()
+    radii = real.radii[drawn][order]
+    # the layout, which a real snapshot computes from its runs
+    vars(snapshot).update(
+        shards=(),
+        groups=tuple(ShardRuns(i, firsts[i], len(group), real.groups[0].runs) for i, group in enumerate(dealt)),
+        radii=radii,
+        partition_rows=partition_rows[order],
+        native=pack_model(model, radii, rows),
+    )
+    return MadeIndex(snapshot, rows, shards, partitions, asked)
+
+
+@dataclass(frozen=True)
+class Planning:
+    """What planning costs, and what it asks for; means per query.
+
+    Attributes
+    ----------
+    seconds : float
+        Processor seconds, median of batches.
+    resident : int
+        Bytes of the tables and the workspace of one thread.
+    calls, visits : float
+        Shards called, and partitions sent to them.
+    request_bytes : float
+        Bytes of all messages to processors.
+    """
+
+    rows: int
+    partitions: int
+    shards: int
+    seconds: float
+    resident: int
+    calls: float
+    visits: float
+    request_bytes: float
+
+
+def measure_planning(made: MadeIndex, *, batch: int = 16, rounds: int = 3) -> Planning:
+    """Plan batches of queries as an allocator does, on one thread."""
+    times, tasks = [], list[ShardTask]()
+    for number in range(rounds + 1):  # the first one fills workspaces
+        start = (number * batch) % (len(made.queries) - batch + 1)
+        queries = made.queries[start : start + batch]
+        request = AllocateRequest(
+            snapshot=made.snapshot.manifest.snapshot,
+            count=batch,
+            dimensions=DIMENSIONS,
+            queries=queries.tobytes(),
+            options=Options(k=K),
+            allocators=1,
+            branching=1,
+            level=1,
+        )
+        begun = time.process_time()
+        tasks = plan_batch(made.snapshot, queries, request, None, remaining=None)
+        times.append((time.process_time() - begun) / batch)
+    visits = [int(int32s(task.request.visits).sum()) for task in tasks]
+    return Planning(
+        made.rows,
+        made.partitions,
+        made.shards,
+        float(np.median(times[1:])),
+        _resident(made.snapshot),
+        sum(len(task.positions) for task in tasks) / batch,
+        sum(visits) / batch,
+        sum(len(wire.encode(task.request)) for task in tasks) / batch,
+    )
+
+
+def _resident(snapshot: Snapshot) -> int:
+    """Bytes of the arrays that a warm allocator holds."""
+    model, workspace = snapshot.model, snapshot.workspace()
+    arrays = [model.centroids, model.centroid_squares, snapshot.radii, snapshot.partition_rows]
+    arrays += [model.coarse_centroids.groups, model.coarse_centroids.steps, model.coarse_centroids.lows]
+    arrays += [workspace.order, workspace.rest, workspace.centroid_scores, workspace.upper_bounds]
+    if model.half_centroids is not None:
+        arrays.append(model.half_centroids)
+    scratch = 3 * 4 * len(model.centroids)  # keys, spare keys, spare order
+    return sum(array.nbytes for array in arrays) + scratch
