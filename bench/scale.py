@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -73,8 +74,8 @@ def _descendants(root: psutil.Process) -> list[psutil.Process]:
 
 
 def _anonymous(pid: int) -> int:
-    text = Path(f"/proc/{pid}/status").read_text()
-    return int(text.partition("RssAnon:")[2].split()[0]) << 10
+    found = re.search(r"RssAnon:\s*(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    return int(found[1]) << 10 if found else 0  # a process that ended, but was not waited for, has none
 
 
 @dataclass(frozen=True)
