@@ -15,6 +15,7 @@ from tests.indexes import clustered
 from tests.live.small import D, Twin
 from vsearch.api.index import Index
 from vsearch.errors import InputError
+from vsearch.live import feed, lineage
 from vsearch.live.attaching import Attach
 from vsearch.live.commits import commit_change
 from vsearch.search.state import deltas
@@ -324,3 +325,19 @@ def test_a_follower_that_only_ever_asks_for_changes_has_all_ids(twin):
             held = (held | set(changes.added.tolist())) - set(changes.deleted.tolist())
             known = changes.to_snapshot
     assert held == set(twin.rows)
+
+
+def test_changes_over_very_many_snapshots_are_refused(twin, monkeypatch):
+    for _ in range(3):
+        twin.append(1)
+        twin.index.optimize(force=True)
+    newest = twin.index.snapshot.manifest.snapshot
+    whole = told(twin.index.changes(1))
+    monkeypatch.setattr(lineage, "MOST_READ", newest - 2)
+    assert told(twin.index.changes(1)) == whole
+    for module in (lineage, feed):
+        monkeypatch.setattr(module, "MOST_READ", 3)
+    with pytest.raises(vsearch.ChangesNotFoundError, match=rf"commits apart.*since snapshot {newest - 3}") as lost:
+        twin.index.changes(1)
+    assert lost.value.oldest == newest - 3
+    assert told(twin.index.changes(newest - 3))[0]

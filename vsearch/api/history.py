@@ -81,18 +81,21 @@ class VersionedIndex(OpenedIndex):
         To follow an index, a cache or another system calls `refresh`, then `changes` with the last snapshot it knows, and stores
         `Changes.to_snapshot`. Adding a column without values, renaming a column and dropping a column change no row.
 
+        One manifest is read if no rows were moved in between, by a fold, a merge or a split, and the ids of the new deltas;
+        otherwise the manifests of all snapshots in between, at most 4096, and the ids of their deltas.
+
         Parameters
         ----------
         since : int
-            Number of the older snapshot. Pruning limits how far back it may be.
+            Number of the older snapshot. Pruning, and the number of snapshots since then, limit how far back it may be.
 
         Raises
         ------
         InputError
             `since` is not a snapshot number up to that of this index.
         ChangesNotFoundError
-            That snapshot or a required one in between was pruned, or the index was rebuilt or retrained in between. Read the
-            whole index in that case.
+            That snapshot or a required one in between was pruned, the index was rebuilt or retrained in between, or too many
+            snapshots are. Read the whole index in that case.
         """
         from vsearch.live.feed import changes_since
 

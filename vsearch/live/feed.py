@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from vsearch.errors import ChangesNotFoundError, InputError, SnapshotNotFoundError
-from vsearch.live.lineage import deltas_of, find_stretches, oldest_known, run_numbers
+from vsearch.live.lineage import MOST_READ, deltas_of, find_stretches, oldest_known, run_numbers
 from vsearch.search.state.deltas import Gone, Removed, concatenate_ids, read_delta_ids, take_ids
 from vsearch.storage import read_manifest
 
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from vsearch.search.state.snapshot import Snapshot
     from vsearch.storage import Manifest
     from vsearch.storage.snapshots.manifest import SegmentEntry
+
+
+KEPT = 64
+"""Number of manifests that are kept in memory."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +110,7 @@ def changes_since(snapshot: Snapshot, since: Any) -> Changes:
             f"since must be a snapshot number from 1 to {manifest.snapshot}, the open snapshot, got {since!r:.100}"
         )
 
-    @cache
+    @lru_cache(KEPT)
     def read(number: int) -> Manifest:
         return manifest if number == manifest.snapshot else read_manifest(store, number)
 
@@ -124,8 +128,8 @@ def changes_since(snapshot: Snapshot, since: Any) -> Changes:
         oldest = oldest_known(manifest, read)
         raise ChangesNotFoundError(
             f"{store.url}: the changes from snapshot {since} to {manifest.snapshot} are not available: a required snapshot was "
-            "pruned, or the index was rebuilt or retrained in between; read the whole index instead. Changes are available since "
-            f"snapshot {oldest}",
+            f"pruned, the index was rebuilt or retrained in between, or they are over {MOST_READ:,} commits apart; read the whole "
+            f"index instead. Changes are available since snapshot {oldest}",
             oldest=oldest,
         ) from None
     return Changes(old.snapshot, manifest.snapshot, *net(steps, text=manifest.id_type == "string"))

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 MOVING = "optimize"
 """The kind of commits that move rows to other segments without changing any."""
 
+MOST_READ = 4096
+"""Maximum number of manifests that are read to find a path, one request each."""
+
 ReadManifest = Callable[[int], "Manifest"]
 
 
@@ -27,6 +30,7 @@ def find_stretches(old: Manifest, new: Manifest, read: ReadManifest) -> list[tup
 
     Snapshots form a tree: the parent of a snapshot is the one before it or, after a restore, the one that was restored. The path
     leads up to the closest common ancestor and down from there. It ends early where one snapshot has all segments of the other.
+    One manifest is read per snapshot on the path; those at the ends of stretches are kept in memory.
 
     Parameters
     ----------
@@ -42,14 +46,17 @@ def find_stretches(old: Manifest, new: Manifest, read: ReadManifest) -> list[tup
     Raises
     ------
     SnapshotNotFoundError
-        A snapshot on the path was pruned, or the index was rebuilt or retrained there.
+        A snapshot on the path was pruned, or the index was rebuilt or retrained there, or the path has over 4096 snapshots.
     """
-    up, down = [old], [new]
+    up, down, count = [old], [new], 0
     while not nests(up[-1], down[-1]):
         side = up if up[-1].snapshot > down[-1].snapshot else down
-        before = _before(side[-1], read)
+        before = _before(side[-1], read) if count < MOST_READ else None
         if before is None:
             raise SnapshotNotFoundError(f"the parent of snapshot {side[-1].snapshot} cannot be compared with it")
+        count += 1
+        if len(side) > 1 and not _moves(side[-2], side[-1]) and not _moves(side[-1], before):
+            side.pop()  # within a stretch
         side.append(before)
     path = [*up, *reversed(down)]
     stretches, first = [], path[0]
@@ -61,10 +68,12 @@ def find_stretches(old: Manifest, new: Manifest, read: ReadManifest) -> list[tup
 
 
 def oldest_known(new: Manifest, read: ReadManifest) -> int:
-    """Return the number of the oldest snapshot from which a path leads to this one."""
-    before: Manifest | None = new
-    while before is not None:
-        new, before = before, _before(before, read)
+    """Return the number of the oldest snapshot from which a path leads to this one, as `find_stretches` finds it."""
+    for _ in range(MOST_READ):
+        before = _before(new, read)
+        if before is None:
+            break
+        new = before
     return new.snapshot
 
 
