@@ -24,6 +24,7 @@ from bench.synthetic import clustered
 from vsearch.api.index import Index
 from vsearch.search.state.snapshot import open_snapshot
 from vsearch.storage import ObjectInfo, Store, open_store, read_manifest
+from vsearch.storage.files.naming import snapshot_number
 from vsearch.storage.stores.metered import MeteredStore
 
 K = 10
@@ -190,7 +191,7 @@ class Bucket(MeteredStore):
         return found
 
     def put(self, path: str, data: bytes, *, create: bool = True) -> None:
-        self.manifests += path.startswith("manifest")
+        self.manifests += snapshot_number(path) is not None
         self.written[path] = len(data)
         super().put(path, data, create=create)
 

@@ -10,13 +10,14 @@ from bench.live_data import Bucket, Result, Row, measured
 from bench.live_reading import State
 from bench.report import rows
 from vsearch.storage import open_store
+from vsearch.storage.files.naming import manifest_path
 
 
 def test_requests_are_counted_by_kind_and_bytes_by_folder():
     store = Bucket(open_store("memory://bench/live"))
     with measured(store) as spent:
         store.put("segments/a", b"12345")
-        store.put("manifest/1", b"12")
+        store.put(manifest_path(1), b"12")
         store.list("manifest")
         store.get("segments/a", start=1, stop=3)
     assert spent.requests == "2 writes, 1 lists, 1 reads"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+import tracemalloc
 
 import numpy as np
 import pytest
 
+import vsearch
 from bench.fuzzers.live_model import Ask, Row, carry_out, open_here, outcome
 from tests.live.troubles import Interrupted, is_manifest, is_segment, on, segments
 from vsearch.errors import InputError
@@ -226,3 +228,20 @@ def test_ids_that_come_twice(begin, id_type):
     with pytest.raises(InputError, match=str(three)):
         index.update({"n": 1}, ids=[three, three])
     assert len(index) == 58
+
+
+def test_the_memory_of_a_merge_does_not_grow_with_the_number_of_shards(tmp_path):
+    """A merge holds the rows of one shard at a time."""
+    peaks = {}
+    for shards in (1, 4):
+        vectors = np.random.default_rng(1).standard_normal((5000 * shards, 64)).astype(np.float32)
+        index = vsearch.build(vectors, tmp_path / str(shards), ids=np.arange(len(vectors)), shards=shards)
+        index.delete(ids=np.arange(0, len(vectors), 5))
+        index = vsearch.open(tmp_path / str(shards))
+        tracemalloc.start()
+        try:
+            assert optimize(index.snapshot, force=True)[0].rows_written == 4000 * shards
+            peaks[shards] = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    assert peaks[4] < 1.5 * peaks[1], peaks
