@@ -224,7 +224,7 @@ def build_documents(
         With `offsets`: all vectors concatenated, in any form that `build` accepts. With None: a list or iterable with one
         matrix per document, a padded array (documents, vectors, dimensions), a table or file with a list of vectors per row,
         or the output of a multi-vector encoder. Vectors are compared by inner product, without normalization.
-    offsets : int array (documents + 1,) or path to ``.npy``, or None
+    offsets : int array (documents + 1,) or path to a .npy file, or None
     out : str or path
         A folder, ``s3://bucket/prefix``, ``gs://bucket/prefix`` or ``az://container/prefix``.
     column, id : str, optional
