@@ -303,77 +303,79 @@ def _request(body: bytes) -> SearchRequest:
     if len(body) > LARGEST_BODY:
         raise InputError(f"the body is too large ({len(body)} bytes); send fewer vectors")
     try:
-        asked = msgspec.json.decode(body, type=SearchBody)
+        search = msgspec.json.decode(body, type=SearchBody)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"the body is not a valid search: {str(error)[:300]}") from None
-    if [asked.text, asked.vector, asked.vectors, asked.query_vectors, asked.queries].count(None) != 4:
+    if [search.text, search.vector, search.vectors, search.query_vectors, search.queries].count(None) != 4:
         raise InputError("exactly one of text, vector, vectors, query_vectors and queries is required")
-    check_offset(asked.offset, asked.k)
-    given = _queries(asked)
+    check_offset(search.offset, search.k)
+    queries = _queries(search)
     return SearchRequest(
         options=Options(
-            k=asked.k,
-            where=encode_where(asked.where),
-            nprobe=asked.nprobe,
-            exact=asked.exact and "documents" not in given,
-            min_score=asked.min_score,
-            columns=asked.columns,
-            offset=asked.offset,
+            k=search.k,
+            where=encode_where(search.where),
+            nprobe=search.nprobe,
+            exact=search.exact and "documents" not in queries,
+            min_score=search.min_score,
+            columns=search.columns,
+            offset=search.offset,
         ),
-        snapshot=asked.snapshot,
-        at_least=asked.at_least,
-        freshness=asked.freshness,
-        remaining=asked.timeout,
-        allow_partial=asked.allow_partial,
-        **given,
+        snapshot=search.snapshot,
+        at_least=search.at_least,
+        freshness=search.freshness,
+        remaining=search.timeout,
+        allow_partial=search.allow_partial,
+        **queries,
     )
 
 
-def _queries(asked: SearchBody) -> dict[str, Any]:
+def _queries(search: SearchBody) -> dict[str, Any]:
     """Return the fields of a message with the queries of a body."""
-    if asked.text is not None:
-        texts = as_texts(asked.text)
+    if search.text is not None:
+        texts = as_texts(search.text)
         if texts is None or len(texts) > MOST_TEXTS:
-            raise InputError(f"text must be a string or a list of 1 to {MOST_TEXTS} strings, got {len(asked.text)}")
-        _documents(asked, np.empty((0, 0), np.float32), [])
+            raise InputError(f"text must be a string or a list of 1 to {MOST_TEXTS} strings, got {len(search.text)}")
+        _documents(search, np.empty((0, 0), np.float32), [])
         return {"count": len(texts), "dimensions": 0, "queries": b"", "texts": tuple(map(text_bytes, texts))}
-    several = asked.queries or ([asked.query_vectors] if asked.query_vectors else [])
-    given = (
-        asked.vectors or ([asked.vector] if asked.vector else []) or [vector for query in several for vector in query]
+    several = search.queries or ([search.query_vectors] if search.query_vectors else [])
+    lists = (
+        search.vectors
+        or ([search.vector] if search.vector else [])
+        or [vector for query in several for vector in query]
     )
-    if not given or not given[0] or any(len(one) != len(given[0]) for one in given) or not all(several):
+    if not lists or not lists[0] or any(len(one) != len(lists[0]) for one in lists) or not all(several):
         raise InputError("vectors must be one or more nonempty lists of the same length")
-    vectors = check_queries(np.array(given, np.float64), len(given[0]))
+    vectors = check_queries(np.array(lists, np.float64), len(lists[0]))
     fields: dict[str, Any] = {"dimensions": vectors.shape[1]}
-    documents = _documents(asked, vectors, [len(query) for query in several])
+    documents = _documents(search, vectors, [len(query) for query in several])
     if documents is not None:
         return fields | {"count": len(several), "queries": b"", "documents": documents}
     return fields | {"count": len(vectors), "queries": vectors.astype("<f4").tobytes()}
 
 
-def _documents(asked: SearchBody, vectors: NDArray[np.float32], lengths: list[int]) -> Documents | None:
+def _documents(search: SearchBody, vectors: NDArray[np.float32], lengths: list[int]) -> Documents | None:
     """Return the multi-vector queries of a body, with `lengths` vectors each; None for single vectors."""
     if not lengths:
-        if asked.matches or asked.candidates is not None:
+        if search.matches or search.candidates is not None:
             raise InputError(
                 "candidates and matches require query_vectors or queries, on an index of multi-vector documents"
             )
         return None
-    if asked.nprobe is not None or asked.min_score is not None:
+    if search.nprobe is not None or search.min_score is not None:
         raise InputError("nprobe and min_score cannot be combined with multi-vector queries")
-    from vsearch.fanout.roles.multivector import pack_documents  # MaxSim is loaded where it is asked for
+    from vsearch.fanout.roles.multivector import pack_documents  # MaxSim is only loaded if it is needed
     from vsearch.multivector.queries import check_request
 
-    request = check_request(None, asked.k, asked.candidates, exact=asked.exact, deadline=None)
-    return pack_documents(np.split(vectors, np.cumsum(lengths)[:-1]), request, matches=asked.matches)
+    request = check_request(None, search.k, search.candidates, exact=search.exact, deadline=None)
+    return pack_documents(np.split(vectors, np.cumsum(lengths)[:-1]), request, matches=search.matches)
 
 
 def _document(reply: Answer, request: SearchRequest) -> dict[str, Any]:
     columns = request.options.columns
     scores = floats(reply.scores).tolist()
     ids = to_values(reply.ids) if reply.ids is not None else []
-    asked = reply.columns[: len(columns)]
-    attributes = zip(*(to_values(column) for column in asked), strict=True) if columns else ((),) * len(ids)
+    requested = reply.columns[: len(columns)]
+    attributes = zip(*(to_values(column) for column in requested), strict=True) if columns else ((),) * len(ids)
     rows = [
         {"id": id_, "score": score, "columns": dict(zip(columns, values, strict=True))}
         for id_, score, values in zip(ids, scores, attributes, strict=True)
@@ -385,9 +387,9 @@ def _document(reply: Answer, request: SearchRequest) -> dict[str, Any]:
             pairs = zip(positions.tolist(), values.tolist(), strict=True)
             row["matches"] = [{"position": position, "score": score} for position, score in pairs]
     hits, first = [], 0
-    for found in int32s(reply.found).tolist():
-        hits.append(rows[first : first + found])
-        first += found
+    for count in int32s(reply.found).tolist():
+        hits.append(rows[first : first + count])
+        first += count
     return {
         "hits": hits,
         "complete": not reply.outcomes,

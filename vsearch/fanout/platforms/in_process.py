@@ -35,10 +35,10 @@ class LocalInvoker:
     def worker(self, function: str) -> Worker:
         """Return the worker of a function, created on its first call."""
         with self._lock:
-            found = self._workers.get(function)
-            if found is None:
-                found = self._workers[function] = self._make(function)
-            return found
+            worker = self._workers.get(function)
+            if worker is None:
+                worker = self._workers[function] = self._make(function)
+            return worker
 
     def invoke(self, function: str, payload: bytes, timeout: float | None) -> bytes:
         """Call a function; see `Invoker.invoke`."""

@@ -46,19 +46,19 @@ def find_keys(profile: str | None = None) -> Callable[[], Keys]:
     container = find_container_keys() if profile is None else None
     if container is not None:
 
-        def asked() -> Keys:
-            given = container()
-            return Keys(given["access_key_id"], given["secret_access_key"], given["token"])
+        def container_keys() -> Keys:
+            fetched = container()
+            return Keys(fetched["access_key_id"], fetched["secret_access_key"], fetched["token"])
 
-        return asked
+        return container_keys
     import boto3
 
-    found = boto3.Session(profile_name=profile).get_credentials()
-    if found is None:
+    credentials = boto3.Session(profile_name=profile).get_credentials()
+    if credentials is None:
         raise InputError("no AWS credentials were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile")
 
     def current() -> Keys:
-        frozen = found.get_frozen_credentials()
+        frozen = credentials.get_frozen_credentials()
         return Keys(frozen.access_key, frozen.secret_key, frozen.token)
 
     return current

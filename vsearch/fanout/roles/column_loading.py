@@ -77,20 +77,20 @@ def column_arrays(
     files: Mapping[str, T], encodings: Mapping[str, EncodingEntry], fields: Sequence[str]
 ) -> list[tuple[T, str | None]]:
     """Return the files with the encodings of fields, each with the required array, or None for all arrays."""
-    found: list[tuple[T, str | None]] = []
+    required: list[tuple[T, str | None]] = []
     for name in fields:
         encoding = encodings.get(name)
         if encoding is not None:
-            found += [(files[kind], None) for kind in column_kinds(files, encoding.position)]
-            found += [(files[CELLS], str(encoding.position))] if CELLS in files else []
-    return found
+            required += [(files[kind], None) for kind in column_kinds(files, encoding.position)]
+            required += [(files[CELLS], str(encoding.position))] if CELLS in files else []
+    return required
 
 
 def exact_arrays(encodings: Mapping[str, EncodingEntry], fields: Sequence[str]) -> list[str]:
     """Return the arrays with the exact values of fields whose cells may leave rows undecided."""
-    found = []
+    arrays = []
     for name in fields:
         encoding = encodings.get(name)
         if encoding is not None and encoding.header.form == "cells" and encoding.header.values >= ALL_CELLS:
-            found += [f"{name}.values", f"{name}.validity"]
-    return found
+            arrays += [f"{name}.values", f"{name}.validity"]
+    return arrays

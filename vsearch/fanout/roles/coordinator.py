@@ -73,7 +73,7 @@ def coordinate(
     if request.texts:
         request = encode_texts(request, loader, manifest, lambda: _load(loader, plan, manifest, columns))
     _check(request, manifest)
-    whole = AllocateRequest(
+    root = AllocateRequest(
         snapshot=manifest.snapshot,
         count=request.count,
         dimensions=request.dimensions,
@@ -88,11 +88,11 @@ def coordinate(
     )
     part = _load(loader, plan, manifest, columns)
     if part is None:
-        answer = _start_tree(whole, plan, calls_for(manifest, None), deadline)
+        answer = _start_tree(root, plan, calls_for(manifest, None), deadline)
     else:
         snapshot = as_of(part.snapshot, moment)
         calls = _own_calls(snapshot, deadline, masks) if plan.mode == "alone" else calls_for(manifest, snapshot)
-        answer = allocate(snapshot, whole, calls, deadline)
+        answer = allocate(snapshot, root, calls, deadline)
     lost = answer.outcomes
     if lost and not request.allow_partial:
         raise CallError(ErrorKind(lost[0].error), _describe(lost), final=not _out_of_time(lost))
@@ -153,22 +153,22 @@ def _own_calls(snapshot: Snapshot, deadline: Deadline, masks: MaskCache) -> Call
     return Calls(processor, allocator)
 
 
-def _start_tree(whole: AllocateRequest, plan: Plan, calls: Calls, deadline: Deadline) -> Answer:
+def _start_tree(request: AllocateRequest, plan: Plan, calls: Calls, deadline: Deadline) -> Answer:
     """Distribute the queries over the subtrees below the root, and concatenate their answers."""
-    edges = np.concatenate(([0], np.cumsum(split(whole.count, plan.allocators))))
-    requests = []
+    edges = np.concatenate(([0], np.cumsum(split(request.count, plan.allocators))))
+    parts = []
     for child in children_of_root(plan.allocators, plan.branching):
-        own = part_of(whole, slice(edges[child.first], edges[child.first + child.count]))
-        requests.append(msgspec.structs.replace(own, allocators=child.count, remaining=deadline.remaining()))
-    with ThreadPoolExecutor(len(requests)) as pool:
-        futures = [pool.submit(calls.allocator, request) for request in requests]
+        queries = part_of(request, slice(edges[child.first], edges[child.first + child.count]))
+        parts.append(msgspec.structs.replace(queries, allocators=child.count, remaining=deadline.remaining()))
+    with ThreadPoolExecutor(len(parts)) as pool:
+        futures = [pool.submit(calls.allocator, part) for part in parts]
         answers = []
-        for request, future in zip(requests, futures, strict=True):
+        for part, future in zip(parts, futures, strict=True):
             try:
                 answers.append(future.result())
             except CallError as error:
-                lost = Outcome(None, 0, request.count, str(error.kind), str(error)[:2000], error.attempts)
-                answers.append(msgspec.structs.replace(nothing_found(request.count, whole.options.k), outcomes=(lost,)))
+                lost = Outcome(None, 0, part.count, str(error.kind), str(error)[:2000], error.attempts)
+                answers.append(msgspec.structs.replace(nothing_found(part.count, request.options.k), outcomes=(lost,)))
     return append(answers)
 
 

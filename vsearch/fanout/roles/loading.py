@@ -182,7 +182,7 @@ class Loader:
     def _open(self, kind: Kind, manifest: Manifest, columns: Sequence[str]) -> Part:
         alike = [part for part in self.retention.values(Part) if part.kind == kind]
         alike = [part for part in alike if training_of(part.snapshot.manifest) == training_of(manifest)]
-        held = self._fetch(_Wanted(kind, manifest, columns, frozenset().union(*(part.paths for part in alike))))
+        held = self._fetch(_MissingFiles(kind, manifest, columns, frozenset().union(*(part.paths for part in alike))))
         known = [part.snapshot for part in alike]
         if kind[0] == SHARD:
             snapshot = open_shard(held, manifest, kind[1], known)
@@ -195,18 +195,18 @@ class Loader:
         sizes = {key: size for part in alike for key, size in part.sizes.items()}
         return Part(kind, snapshot, held, *_account(kind, snapshot, held, sizes))
 
-    def _fetch(self, wanted: _Wanted) -> PrefetchedStore:
+    def _fetch(self, missing: _MissingFiles) -> PrefetchedStore:
         # Files are immutable, so the data loaded by other parts can be shared.
         kept = {path: data for part in self.retention.values(Part) for path, data in part.held.files.items()}
         try:
-            return fetch_files(self.store, wanted.files(), kept, wanted.ranges())
+            return fetch_files(self.store, missing.files(), kept, missing.ranges())
         except MissingObjectError as error:
-            check_not_pruned(self.store, wanted.manifest.snapshot, error.path)
+            check_not_pruned(self.store, missing.manifest.snapshot, error.path)
             raise
 
 
 @dataclass(frozen=True)
-class _Wanted:
+class _MissingFiles:
     """The files to read for a part of a snapshot, except those of open parts."""
 
     kind: Kind
@@ -232,18 +232,18 @@ class _Wanted:
 
     def files(self) -> list[FileEntry]:
         """Return the files that are read completely: model, tables or scanned files, small bundles, and deltas."""
-        found = [entry for entry in model_files(self.manifest) if entry.path not in self.known]
+        entries = [entry for entry in model_files(self.manifest) if entry.path not in self.known]
         for shard in self.shards:
             kinds = [k for k in shard.files if (k in TABLE_KINDS if self.kind[0] == TABLES else is_scanned(k))]
-            found += [shard.files[kind] for kind in kinds]
-            found += [entry for entry, _ in column_arrays(shard.files, shard.columns, self._fields())]
-        found += [bundle_file(entry) for entry in self._bundles() if entry.bytes <= SMALL]
+            entries += [shard.files[kind] for kind in kinds]
+            entries += [entry for entry, _ in column_arrays(shard.files, shard.columns, self._fields())]
+        entries += [bundle_file(entry) for entry in self._bundles() if entry.bytes <= SMALL]
         deltas = self.manifest.live.deltas if self.manifest.live else ()
-        return found + [bundle_file(entry.bundle) for entry in deltas if entry.bundle.path not in self.known]
+        return entries + [bundle_file(entry.bundle) for entry in deltas if entry.bundle.path not in self.known]
 
     def ranges(self) -> list[tuple[FileEntry, int, int]]:
         """Return byte ranges of files: headers of bundles, and exact columns for rows that cells may leave undecided."""
-        found = [
+        ranges = [
             (bundle_file(entry), entry.header.offset, entry.header.offset + entry.header.bytes)
             for entry in self._bundles()
             if entry.bytes > SMALL
@@ -255,8 +255,8 @@ class _Wanted:
                 array = arrays.get(name)
                 if file is not None and array is not None and array.bytes:
                     stop = -(-(array.offset + array.bytes) // CHUNK) * CHUNK
-                    found.append((file, array.offset // CHUNK * CHUNK, min(stop, file.bytes)))
-        return found
+                    ranges.append((file, array.offset // CHUNK * CHUNK, min(stop, file.bytes)))
+        return ranges
 
 
 def is_scanned(kind: str) -> bool:

@@ -26,16 +26,16 @@ def merge_shards(answers: Sequence[Answer], positions: Sequence[NDArray[np.int64
         The positions among the `count` queries that each answer is for.
     """
     query = np.concatenate(
-        [np.repeat(own, int32s(answer.found)) for answer, own in zip(answers, positions, strict=True)]
+        [np.repeat(queries, int32s(answer.found)) for answer, queries in zip(answers, positions, strict=True)]
     )
     scores = np.concatenate([floats(answer.scores) for answer in answers])
     rows = np.concatenate([int64s(answer.rows) for answer in answers])
-    best, found = top_of_each(query, scores, rows, count, k)
+    best, counts = top_of_each(query, scores, rows, count, k)
     ids = [answer.ids for answer in answers if answer.ids is not None]
     return Answer(
         count=count,
         k=k,
-        found=found.astype("<i4").tobytes(),
+        found=counts.astype("<i4").tobytes(),
         scores=scores[best].tobytes(),
         rows=rows[best].tobytes(),
         ids=gather(_join(ids), best) if ids else None,
@@ -52,10 +52,10 @@ def append(answers: Sequence[Answer]) -> Answer:
     outcomes: list[Outcome] = []
     first = 0
     for answer in answers:
-        outcomes += [msgspec.structs.replace(each, first=each.first + first) for each in answer.outcomes]
+        outcomes += [msgspec.structs.replace(outcome, first=outcome.first + first) for outcome in answer.outcomes]
         first += answer.count
-    whole = [answer for answer in answers if int32s(answer.found).any()] or [answers[0]]
-    ids = [answer.ids for answer in whole if answer.ids is not None]
+    nonempty = [answer for answer in answers if int32s(answer.found).any()] or [answers[0]]
+    ids = [answer.ids for answer in nonempty if answer.ids is not None]
     return Answer(
         count=first,
         k=answers[0].k,
@@ -63,7 +63,7 @@ def append(answers: Sequence[Answer]) -> Answer:
         scores=b"".join(answer.scores for answer in answers),
         rows=b"".join(answer.rows for answer in answers),
         ids=_join(ids) if ids else None,
-        columns=tuple(_join(same) for same in zip(*(answer.columns for answer in whole), strict=True)),
+        columns=tuple(_join(same) for same in zip(*(answer.columns for answer in nonempty), strict=True)),
         outcomes=tuple(outcomes),
         shards=tuple(sorted({shard for answer in answers for shard in answer.shards})),
         usages=Usages.sum(answer.usages for answer in answers),

@@ -96,45 +96,45 @@ def _entry_of(manifest: Manifest) -> DocumentsEntry:
 class DocumentLeg:
     """Multi-vector queries as a leg; see `vsearch.fanout.roles.legs.Leg`."""
 
-    asked: Documents
+    documents: Documents
 
     @property
     def estimated(self) -> bool:
         """Whether MaxSim is computed from codes."""
-        return not self.asked.exact
+        return not self.documents.exact
 
     @property
     def ordered(self) -> bool:
         """Whether every document is scored."""
-        return self.asked.candidates is None
+        return self.documents.candidates is None
 
     @property
     def column_types(self) -> tuple[str, ...]:
         """Types of the columns of matches: positions of vectors, and their scores."""
-        return ("list<int32>", "list<float32>") if self.asked.matches else ()
+        return ("list<int32>", "list<float32>") if self.documents.matches else ()
 
     def check(self, manifest: Manifest) -> None:
         """Check the request; see `check_documents`."""
-        check_documents(manifest, self.asked)
+        check_documents(manifest, self.documents)
 
     def take(self, positions: NDArray[np.int64] | slice) -> dict[str, Any]:
         """Return selected queries."""
-        return {"documents": take_documents(self.asked, positions)}
+        return {"documents": take_documents(self.documents, positions)}
 
     def without_columns(self) -> dict[str, Any]:
         """Return the fields of a message without matches."""
-        return {"documents": msgspec.structs.replace(self.asked, matches=False)}
+        return {"documents": msgspec.structs.replace(self.documents, matches=False)}
 
     def sizes(self, k: int) -> tuple[int, int]:
         """Return sizes, where every query counts as the largest."""
-        longest = int(int32s(self.asked.lengths).max())
-        asked = 4 + 4 * self.asked.dimensions * longest
-        return asked, 8 * k * (1 + longest) if self.asked.matches else 0
+        longest = int(int32s(self.documents.lengths).max())
+        query = 4 + 4 * self.documents.dimensions * longest
+        return query, 8 * k * (1 + longest) if self.documents.matches else 0
 
     def encode(self, snapshot: Snapshot) -> NDArray[np.float32]:
         """Return the encodings float32 (count, D)."""
         encoding = encoding_of(snapshot)
-        return np.stack([encoding.encode_query(query) for query in unpack_queries(self.asked)])
+        return np.stack([encoding.encode_query(query) for query in unpack_queries(self.documents)])
 
     def options(self, manifest: Manifest, options: Options) -> Options:
         """Return the options for planning: for the first candidates, or for all partitions."""
@@ -145,16 +145,16 @@ class DocumentLeg:
 
     def scan(self, snapshot: Snapshot, options: Options) -> ShardRanking:
         """Return the ranking of a shard's documents."""
-        wanted, first, nearest = self._candidates(snapshot.manifest, options)
-        return ShardRanking(open_documents(snapshot), unpack_queries(self.asked), wanted, first, nearest)
+        request, first, nearest = self._candidates(snapshot.manifest, options)
+        return ShardRanking(open_documents(snapshot), unpack_queries(self.documents), request, first, nearest)
 
     def _candidates(self, manifest: Manifest, options: Options) -> tuple[DocumentRequest, int | None, int | None]:
         """Return the ranking request, the number of first candidates, and the number found by encodings."""
         self.check(manifest)
         entry = _entry_of(manifest)
-        wanted = DocumentRequest(options.k, self.asked.candidates, self.asked.exact)
-        first = first_candidates(entry, wanted, manifest.rows)
-        return wanted, first, first if by_encodings(entry, wanted) else None
+        request = DocumentRequest(options.k, self.documents.candidates, self.documents.exact)
+        first = first_candidates(entry, request, manifest.rows)
+        return request, first, first if by_encodings(entry, request) else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,7 +171,7 @@ class ShardRanking:
 
     index: DocumentIndex
     queries: list[NDArray[np.float32]]
-    wanted: DocumentRequest
+    request: DocumentRequest
     first: int | None
     nearest: int | None
 
@@ -183,20 +183,20 @@ class ShardRanking:
             rows = documents.shard.rows
             eligible = np.arange(rows) if mask is None else np.asarray(list_rows(mask.words, 0, rows), np.int64)
         query = prepare_query(self.index, self.queries[position])
-        best = rank_shard(self.index, documents, query, self.wanted, self.first, hits=hits, eligible=eligible)
+        best = rank_shard(self.index, documents, query, self.request, self.first, hits=hits, eligible=eligible)
         counters = np.zeros(COUNTERS, np.int64) if hits is None else hits.counters
         counters[RERANKED] += len(best.candidates)
         return ShardHits(best.scores, best.rows, counters)
 
     def columns(self, rows: Sequence[NDArray[np.int64]]) -> tuple[Column, ...]:
         """Return the matching vectors in rows of each query: lists of positions and of scores per row."""
-        found = [
-            match_rows(self.index, query, own, exact=self.wanted.exact)
-            for query, own in zip(self.queries, rows, strict=True)
+        matches = [
+            match_rows(self.index, query, hits, exact=self.request.exact)
+            for query, hits in zip(self.queries, rows, strict=True)
         ]
-        lengths = np.repeat([len(query) for query in self.queries], [len(own) for own in rows])
-        positions = b"".join(each.positions.astype("<i4").tobytes() for each in found)
-        scores = b"".join(each.scores.astype("<f4").tobytes() for each in found)
+        lengths = np.repeat([len(query) for query in self.queries], [len(hits) for hits in rows])
+        positions = b"".join(match.positions.astype("<i4").tobytes() for match in matches)
+        scores = b"".join(match.scores.astype("<f4").tobytes() for match in matches)
         return _lists("int32", positions, lengths), _lists("float32", scores, lengths)
 
 

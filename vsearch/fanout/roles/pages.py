@@ -28,13 +28,13 @@ def answer_page(request: AllocateRequest, search: Callable[[AllocateRequest], li
     ordered = options.exact if leg is None else leg.ordered
     listed = PageList(request.count, options.k, options.offset, ordered=ordered)
     answers, taken, queries, ranks = [], [], [], []
-    for depth, wanted in listed.searches():
-        answer = append(search(_deepen(request, depth, fetch=wanted)))
+    for depth, fetch in listed.searches():
+        answer = append(search(_deepen(request, depth, fetch=fetch)))
         answers.append(answer)
         part = listed.add(_padded_rows(answer, depth))
-        if wanted and answer.ids is not None:
-            found = int32s(answer.found)
-            taken.append(_take(answer, (np.cumsum(found) - found)[part.queries] + part.places))
+        if fetch and answer.ids is not None:
+            counts = int32s(answer.found)
+            taken.append(_take(answer, (np.cumsum(counts) - counts)[part.queries] + part.places))
             queries.append(part.queries)
             ranks.append(part.ranks)
     page = Answer(
@@ -53,14 +53,14 @@ def answer_page(request: AllocateRequest, search: Callable[[AllocateRequest], li
     if not taken:
         return page
     owner = np.concatenate(queries)
-    whole = _take(append(taken), np.lexsort((np.concatenate(ranks), owner)))
+    hits = _take(append(taken), np.lexsort((np.concatenate(ranks), owner)))
     return msgspec.structs.replace(
         page,
         found=np.bincount(owner, minlength=request.count).astype("<i4").tobytes(),
-        scores=whole.scores,
-        rows=whole.rows,
-        ids=whole.ids,
-        columns=whole.columns,
+        scores=hits.scores,
+        rows=hits.rows,
+        ids=hits.ids,
+        columns=hits.columns,
     )
 
 

@@ -77,13 +77,13 @@ def choose_plan(
     if allocators is not None and mode not in ("auto", "tree"):
         raise InputError(f"allocators requires mode 'tree', got {mode!r}")
     if mode == "tree" or allocators is not None:
-        wanted = allocators or -(-queries // settings.allocator_queries)
-        count = max(1, min(wanted, queries, LARGEST))
+        requested = allocators or -(-queries // settings.allocator_queries)
+        count = max(1, min(requested, queries, LARGEST))
         if depth(count, factor) > DEEPEST:
             raise InputError(
                 f"the tree must have at most {DEEPEST} levels, which {count} allocators with branching {factor} exceed; increase branching"
             )
-        less = f" ({wanted} were asked for, but there are {queries} queries)" if count < wanted else ""
+        less = f" ({requested} were asked for, but there are {queries} queries)" if count < requested else ""
         return Plan("tree", count, factor, f"asked for{less}")
     if mode in ("alone", "flat"):
         return Plan(mode, 0, factor, "asked for")

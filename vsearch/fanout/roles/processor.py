@@ -86,9 +86,9 @@ def process(
     queries = floats(request.queries, request.count, dimensions)
     bound = bind_where(snapshot.manifest, options)
     # the part of a tail in a shard keeps the row numbers of the tail
-    whole = [snapshot.shards[run.number] for run in shard.runs]
-    masks = [None if bound is None else _mask(snapshot, run, bound, mask_of) for run in whole]
-    words = [run.live if mask is None else mask.words for run, mask in zip(whole, masks, strict=True)]
+    full_runs = [snapshot.shards[run.number] for run in shard.runs]
+    masks = [None if bound is None else _mask(snapshot, run, bound, mask_of) for run in full_runs]
+    words = [run.live if mask is None else mask.words for run, mask in zip(full_runs, masks, strict=True)]
     leg = leg_of(request)
     ranking = None if leg is None else leg.scan(snapshot, options)
 
@@ -100,8 +100,8 @@ def process(
         return ranking.rank(shard.number, position, hits, masks[0])
 
     def scan(position: int, k: int) -> ShardHits:
-        asked = SearchRequest(k, snapshot.settings, exact=options.exact)
-        hits = scan_shard(snapshot, shard, queries[position], plans[position], asked, words)
+        search = SearchRequest(k, snapshot.settings, exact=options.exact)
+        hits = scan_shard(snapshot, shard, queries[position], plans[position], search, words)
         kept = drop_dissimilar(hits.scores, hits.rows, snapshot.model, options.min_score)
         return ShardHits(*kept, hits.counters)
 
@@ -110,17 +110,17 @@ def process(
     else:
         with ThreadPoolExecutor(available_cores()) as pool:
             hits = list(pool.map(carried(one), range(request.count)))
-    found = [int(np.count_nonzero(each.rows >= 0)) for each in hits]
-    rows = shard.first_row + np.concatenate([each.rows[:many] for each, many in zip(hits, found, strict=True)])
-    scores = np.concatenate([each.scores[:many] for each, many in zip(hits, found, strict=True)])
-    counted = np.sum([each.counters for each in hits], axis=0)
+    counts = [int(np.count_nonzero(best.rows >= 0)) for best in hits]
+    rows = shard.first_row + np.concatenate([best.rows[:count] for best, count in zip(hits, counts, strict=True)])
+    scores = np.concatenate([best.scores[:count] for best, count in zip(hits, counts, strict=True)])
+    counted = np.sum([best.counters for best in hits], axis=0)
     columns = [_read_attribute(snapshot, shard, name, rows) for name in options.columns]
     if leg is not None and ranking is not None and leg.column_types:
-        columns += ranking.columns([each.rows + shard.first_row for each in hits])
+        columns += ranking.columns([best.rows + shard.first_row for best in hits])
     return Answer(
         count=request.count,
         k=options.k,
-        found=np.array(found, "<i4").tobytes(),
+        found=np.array(counts, "<i4").tobytes(),
         scores=scores.astype("<f4").tobytes(),
         rows=rows.astype("<i8").tobytes(),
         ids=_read(shard, rows, lambda run, inside: read_column(run.files[IDS], "id", inside)),
@@ -151,9 +151,9 @@ def _read(shard: ShardRuns, rows: NDArray[np.int64], read: Callable[[Shard, NDAr
         return read(shard.runs[0], rows - shard.first_row)
     parts, places = [], []
     for run in shard.runs:
-        own = np.flatnonzero((rows >= run.first_row) & (rows < run.first_row + run.rows))
-        parts.append(read(run, rows[own] - run.first_row))
-        places.append(own)
+        inside = np.flatnonzero((rows >= run.first_row) & (rows < run.first_row + run.rows))
+        parts.append(read(run, rows[inside] - run.first_row))
+        places.append(inside)
     back = np.empty(len(rows), np.int64)
     back[np.concatenate(places)] = np.arange(len(rows))
     return gather(concatenate(parts), back)
@@ -196,9 +196,9 @@ class MaskCache:
             tuple(snapshot.find_entry(name).field_name for name in names),
         )  # another column may have the name by now
         kept = self._kept.setdefault(run.read, {})
-        found = kept.get(key)
-        if found is not None and np.array_equal(found[0], run.gone):
-            return found[1]
+        cached = kept.get(key)
+        if cached is not None and np.array_equal(cached[0], run.gone):
+            return cached[1]
         mask = mask_shard(snapshot, run, bound)
         while len(kept) >= self._most:
             kept.pop(next(iter(kept)), None)
@@ -216,8 +216,8 @@ def _read_visits(request: ProcessRequest, partitions: int) -> list[ProbePlan]:
     edges = np.concatenate(([0], np.cumsum(counts, dtype=np.int64)))
     plans = []
     for i in range(request.count):
-        own = slice(int(edges[i]), int(edges[i + 1]))
-        if len(np.unique(order[own])) != counts[i]:
+        visits = slice(int(edges[i]), int(edges[i + 1]))
+        if len(np.unique(order[visits])) != counts[i]:
             raise InputError("a query must visit each partition at most once")
-        plans.append(ProbePlan(order[own], bases[own], bounds[own], int(minimums[i])))
+        plans.append(ProbePlan(order[visits], bases[visits], bounds[visits], int(minimums[i])))
     return plans
