@@ -1,4 +1,4 @@
-"""Texts with metadata in an index: what the adapters have in common."""
+"""Documents in an index: texts with metadata. Shared by the adapters."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class StoredDocument:
     text : str
     metadata : dict
     score : float
-        NaN if it was not searched for.
+        NaN if it does not come from a search.
     vector : float32 (d,) or None
     """
 
@@ -52,10 +52,10 @@ class StoredDocument:
 
 
 class DocumentIndex:
-    """An index of documents, created with the first of them. Thread-safe.
+    """An index of documents, which the first documents create. Thread-safe.
 
-    Each document is a row: its text is the attribute `text`, its metadata are kept as JSON, and those that have a type are attributes
-    as well. An index that was built otherwise works too: its attributes are then the metadata.
+    Each document is a row. Its text is the attribute `text`; its metadata are stored as JSON and, if their types are supported, as
+    attributes as well. Any other index works too: its attributes are then the metadata.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ class DocumentIndex:
 
     @property
     def types(self) -> dict[str, str]:
-        """The types of the attributes by name; none if there is no index."""
+        """The types of the attributes by name; empty if there is no index."""
         return {} if self.index is None else self._types(self.index)
 
     @property
@@ -114,7 +114,7 @@ class DocumentIndex:
                 options = {"metric": "cosine", **self._options, "ids": "string", "attributes": attributes}
                 try:
                     self._index = create(self.url, dimensions, **options, **self._storage)
-                except IndexExistsError:  # another process was first
+                except IndexExistsError:  # another process created it first
                     self._index = open_index(self.url, refresh=self._refresh, **self._storage)
                 if self._refresh is not None:
                     self._index = open_index(self.url, refresh=self._refresh, **self._storage)
@@ -123,7 +123,7 @@ class DocumentIndex:
     def put(
         self, ids: Sequence[str], texts: Sequence[str], metadatas: Sequence[Mapping[str, Any]], vectors: Any
     ) -> Commit | None:
-        """Add documents, or replace those with the same ids; of equal ids, the last counts.
+        """Add documents, replacing those with the same ids; of duplicate ids, the last counts.
 
         Raises
         ------
@@ -144,11 +144,11 @@ class DocumentIndex:
         return commit
 
     def _columns(self, metadatas: Sequence[Mapping[str, Any]], types: Mapping[str, str]) -> dict[str, list[Any]]:
-        """Return the attributes of documents by name, given the types of those that the index has."""
+        """Return the attributes of documents by name; `types` are those of the index."""
         return to_columns(metadatas, types)
 
     def replace_metadata(self, ids: Sequence[str], metadatas: Sequence[Mapping[str, Any]]) -> None:
-        """Replace the metadata of documents; texts and vectors stay."""
+        """Replace the metadata of documents; texts and vectors are kept."""
         if not len(ids):
             return
         index, encoded = self.index, [to_json(metadata) for metadata in metadatas]
@@ -158,7 +158,7 @@ class DocumentIndex:
         index.update({name: columns.column(name) for name in columns.column_names}, ids=self.as_ids(ids))
 
     def _add_new(self, index: Any, metadatas: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-        """Add the attributes that metadata need; return the types of all but the texts and the JSON."""
+        """Add attributes for new metadata; return the types of all attributes except the texts and the JSON."""
         types, reserved = self._types(index), {self.text, METADATA}
         for name, kind in (new_types(metadatas, types) if METADATA in types else {}).items():
             self._add_column(index, name, kind)
@@ -180,19 +180,19 @@ class DocumentIndex:
         return types
 
     def as_ids(self, ids: Sequence[str]) -> list[Any]:
-        """Return ids as those of the index; texts of integers if it numbers its rows. Those that cannot be ids are left out."""
+        """Return ids in the type of the index, which are parsed if it numbers its rows. Invalid ids are dropped."""
         index = self.index
         if index is None or index.info()["id_type"] == "string":
             return [str(id_) for id_ in ids]
         return [int(id_) for id_ in ids if str(id_).removeprefix("-").isdecimal()]
 
     def delete(self, ids: Sequence[str] | None = None, where: Where = None) -> int:
-        """Remove documents; return how many there were.
+        """Remove documents; return their number.
 
         Raises
         ------
         InputError
-            `where` is empty, or has an empty part, and would remove all of them.
+            `where` is empty or has an empty part, so it would remove all documents.
         """
         if where is not None:
             parse_selection(where)
@@ -203,7 +203,7 @@ class DocumentIndex:
         return commit.deleted
 
     def get(self, ids: Sequence[str]) -> list[StoredDocument]:
-        """Return documents by id, in order, without those that are missing."""
+        """Return documents by id, in order; unknown ids are skipped."""
         index = self.index
         if index is None or not len(ids):
             return []
@@ -254,19 +254,19 @@ class DocumentIndex:
             try:
                 decoded = json.loads(metadata or "{}")
             except ValueError as error:
-                raise CorruptIndexError("attributes", f"the metadata of {id_!r:.100} are no JSON: {error}") from None
+                raise CorruptIndexError("attributes", f"the metadata of {id_!r:.100} are not JSON: {error}") from None
         else:
             decoded = {name: value for name, value in values.items() if name != self.text and value is not None}
         return StoredDocument(str(id_), values.get(self.text) or "", decoded, score, vector)
 
 
 def row_id_of(types: Mapping[str, str]) -> str:
-    """Return the name that filters have for the id of a row.
+    """Return the name of the row id in filters.
 
     Raises
     ------
     InputError
-        Attributes have both names that it could have.
+        Attributes have both possible names.
     """
     taken = {name.lower() for name in types}
     for name in ("id", "_id"):

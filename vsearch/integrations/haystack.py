@@ -38,12 +38,12 @@ class VsearchDocumentStore:
     Parameters
     ----------
     url : str
-        Of the index; if there is none, the first documents create it.
+        URL of the index; if it does not exist, the first documents create it.
     embedding_dim : int
         Dimensions of the embeddings, for a new index: documents may come without any.
     create_options : dict, optional
         Options of `vsearch.create` for a new index. By default embeddings are kept as float32 (``{"rerank": "float32"}``), so
-        that they are returned as they were given, but for rounding.
+        that they are returned unchanged except for rounding.
     **options
         As for `vsearch.open`: ``refresh`` and options of the store.
     """
@@ -61,7 +61,7 @@ class VsearchDocumentStore:
         return self._documents.index
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the arguments as a dict; options that are keys included."""
+        """Return the arguments as a dict, including options that are secret keys."""
         given = {"url": self._url, "embedding_dim": self._dimensions, "create_options": self._create}
         made: dict[str, Any] = default_to_dict(self, **given, **self._options)
         return made
@@ -77,7 +77,7 @@ class VsearchDocumentStore:
         return 0 if self.index is None else int(self.index.count())
 
     def filter_documents(self, filters: dict[str, Any] | None = None) -> list[Document]:
-        """Return the documents that pass, with their embeddings, by ascending id."""
+        """Return the documents that pass the filter, with their embeddings, by ascending id."""
         if self.index is None:
             return []
         stored = self._documents.list_documents(self._where(filters))
@@ -92,10 +92,10 @@ class VsearchDocumentStore:
         DuplicateDocumentError
             A document with the same id exists, and the policy is FAIL. Nothing was written.
         InputError
-            A document is none, or its embedding has other dimensions.
+            An element is not a document, or an embedding has the wrong number of dimensions.
         """
         if not isinstance(documents, list) or not all(isinstance(one, Document) for one in documents):
-            raise InputError("write_documents needs a list of Documents")
+            raise InputError("documents must be a list of haystack Documents")
         unique = {one.id: one for one in (documents if policy == DuplicatePolicy.OVERWRITE else documents[::-1])}
         if policy != DuplicatePolicy.OVERWRITE:
             known = {one.id for one in self._documents.get(list(unique))}
@@ -110,7 +110,7 @@ class VsearchDocumentStore:
         lengths = [None if one.embedding is None else float(np.linalg.norm(one.embedding)) for one in written]
         vectors = [[0.0] * self._width if one.embedding is None else one.embedding for one in written]
         if len({len(vector) for vector in vectors}) > 1:
-            raise InputError(f"embeddings must have {self._width} dimensions, as the index or embedding_dim says")
+            raise InputError(f"embeddings must have the {self._width} dimensions of the index or of embedding_dim")
         metadatas = [to_metadata(one, length) for one, length in zip(written, lengths, strict=True)]
         self._documents.put([one.id for one in written], [one.content or "" for one in written], metadatas, vectors)
         return len(written)
@@ -150,7 +150,7 @@ class VsearchDocumentStore:
         return {name: {"type": kind} for name, kind in self._documents.types.items() if not name.startswith("_")}
 
     def get_metadata_field_min_max(self, metadata_field: str) -> dict[str, Any]:
-        """Return the least and the greatest value of a field, among those of its attribute's type; None if there is none."""
+        """Return the minimum and maximum of a field over the values of its attribute's type; None if there are none."""
         name = metadata_field.removeprefix("meta.")
         types = self._documents.types
         if name not in types or is_list(types[name]):
@@ -166,12 +166,12 @@ class VsearchDocumentStore:
         size: int | None = 10,
         filters: dict[str, Any] | None = None,
     ) -> tuple[list[Any], int]:
-        """Return a page of the distinct values of a field, and how many there are; values of different types are distinct.
+        """Return a page of the distinct values of a field, and their total number; values of different types are distinct.
 
         Parameters
         ----------
         search_term : str, optional
-            Only values that contain it, in upper or lower case.
+            Only return values that contain it, ignoring case.
         from_, size : int
         """
         values = self._values(metadata_field, filters)
@@ -222,7 +222,7 @@ class VsearchDocumentStore:
 
     def _some(self, filters: dict[str, Any]) -> Any:
         if not filters:
-            raise InputError("filters are needed; delete_all_documents deletes all")
+            raise InputError("filters must not be empty; delete_all_documents deletes all documents")
         return self._where(filters)
 
     async def count_documents_async(self) -> int:

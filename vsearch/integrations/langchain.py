@@ -29,16 +29,16 @@ if TYPE_CHECKING:
 class VsearchVectorStore(VectorStore):
     """Documents in a vsearch index.
 
-    Metadata are returned as they were given, and must be of types that JSON has. Filters (``filter=``) see strings, numbers, booleans
-    and lists of these, as attributes of their name: SQL, a dict, or an expression, as everywhere in vsearch.
+    Metadata are returned unchanged, and must be JSON-serializable. Filters (``filter=``) are SQL, dicts or expressions, as everywhere in
+    vsearch, and apply to strings, numbers, booleans and lists of these, as attributes of the same name.
 
     Parameters
     ----------
     embedding : Embeddings
     url : str
-        Of the index; if there is none, the first documents create it. A URL of functions works too, for an index that exists.
+        URL of the index; if it does not exist, the first documents create it. The URL of functions works for an existing index.
     text : str
-        The attribute with the texts, for an index that was built otherwise.
+        The attribute with the texts, for an index that was not built by this adapter.
     create_options : dict, optional
         Options of `vsearch.create` for a new index, such as ``{"metric": "l2"}``.
     **options
@@ -101,7 +101,7 @@ class VsearchVectorStore(VectorStore):
         of_texts = [one or {} for one in metadatas or [{}] * len(texts)]
         if not len(given) == len(of_texts) == len(texts) == len(vectors):
             counts = f"{len(texts)} texts, {len(of_texts)} metadatas, {len(given)} ids and {len(vectors)} vectors"
-            raise InputError(f"each text needs metadata, an id and a vector, got {counts}")
+            raise InputError(f"there must be one metadata dict, id and vector per text, got {counts}")
         known = [str(uuid4()) if id_ is None else str(id_) for id_ in given]
         self._documents.put(known, texts, of_texts, vectors)
         return known
@@ -112,7 +112,7 @@ class VsearchVectorStore(VectorStore):
         return True
 
     def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
-        """Return documents by id, without those that are missing."""
+        """Return documents by id; unknown ids are skipped."""
         return [_document(one) for one in self._documents.get(ids)]
 
     def similarity_search(self, query: str, k: int = 4, **options: Any) -> list[Document]:
@@ -169,7 +169,9 @@ class VsearchVectorStore(VectorStore):
 
     def _search(self, vector: list[float], k: int, *, filter: Where = None, **options: Any) -> list[StoredDocument]:
         if callable(filter):
-            raise InputError("filter must be SQL, a dict or an expression, which the index evaluates, not a function")
+            raise InputError(
+                "filter must be SQL, a dict or an expression, got a function, which the index cannot evaluate"
+            )
         return self._documents.search(vector, k, filter, **options)
 
     def _select_relevance_score_fn(self) -> Callable[[float], float]:
@@ -189,7 +191,7 @@ class VsearchVectorStore(VectorStore):
     ) -> VsearchVectorStore:
         """Create a store at a `url`, and add texts."""
         if url is None:
-            raise InputError("from_texts needs the url of the index: url='folder' or 's3://bucket/prefix'")
+            raise InputError("url must be that of the index, such as 'folder' or 's3://bucket/prefix', got None")
         store = cls(embedding, url, **options)
         store.add_texts(texts, metadatas, ids=ids)
         return store
@@ -228,7 +230,7 @@ class VsearchTranslator(Visitor):
         return ~result if operation.operator == Operator.NOT else result
 
     def visit_comparison(self, comparison: Comparison) -> Expression:
-        """Translate a comparison with a value; of times, the text counts."""
+        """Translate a comparison with a value; times are compared as text."""
         column, value = col(comparison.attribute), comparison.value
         if isinstance(value, dict):  # a date or time, with its type
             value = value.get("date") or value.get("datetime")

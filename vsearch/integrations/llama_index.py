@@ -46,13 +46,13 @@ CANDIDATES = 4
 class VsearchVectorStore(BasePydanticVectorStore):
     """Nodes in a vsearch index.
 
-    Nodes are returned with all their fields but the embedding. Filters see metadata that are strings, numbers, booleans and lists of
-    these. Query modes are DEFAULT and MMR.
+    Nodes are returned with all their fields except the embedding. Filters apply to metadata that are strings, numbers, booleans and
+    lists of these. Query modes are DEFAULT and MMR.
 
     Parameters
     ----------
     url : str
-        Of the index; if there is none, the first nodes create it. A URL of functions works too, for an index that exists.
+        URL of the index; if it does not exist, the first nodes create it. The URL of functions works for an existing index.
     create_options : dict, optional
         Options of `vsearch.create` for a new index, such as ``{"metric": "l2"}``.
     **options
@@ -106,7 +106,9 @@ class VsearchVectorStore(BasePydanticVectorStore):
         if node_ids is not None or filters is not None:
             where = self._where(node_ids, filters)
             if where is None:
-                raise InputError("empty filters would delete all nodes; name what to delete, or call clear()")
+                raise InputError(
+                    "filters must not be empty, which would delete all nodes; to delete them, call clear()"
+                )
             self._documents.delete(where=where)
 
     async def adelete_nodes(
@@ -147,13 +149,13 @@ class VsearchVectorStore(BasePydanticVectorStore):
             The query has no embedding, or its mode is neither DEFAULT nor MMR.
         """
         if query.query_embedding is None:
-            raise InputError("the query has no embedding")
+            raise InputError("the query must have an embedding, got None")
         threshold = options.pop("mmr_threshold", query.mmr_threshold)
         if query.mode == VectorStoreQueryMode.MMR:
             candidates = int(query.similarity_top_k * CANDIDATES)
             options = {"candidates": candidates, "diversity": 0.5 if threshold is None else 1 - threshold, **options}
         elif query.mode != VectorStoreQueryMode.DEFAULT:
-            raise InputError(f"the mode {query.mode} is not supported: use DEFAULT or MMR")
+            raise InputError(f"the query mode must be DEFAULT or MMR, got {query.mode}")
         where = self._where(query.node_ids, query.filters, query.doc_ids)
         found = self._documents.search(query.query_embedding, query.similarity_top_k, where, **options)
         distances = bool(found) and self._documents.metric == "l2"
@@ -184,7 +186,7 @@ class VsearchVectorStore(BasePydanticVectorStore):
 def to_expression(filters: MetadataFilters, types: Mapping[str, str]) -> Expression:
     """Translate filters, which may be nested; `types` are those of the attributes.
 
-    A node without a value passes only ``!=``, ``nin`` and ``is_empty``; NOT is passed by nodes that pass none of its filters.
+    A node without a value passes only ``!=``, ``nin`` and ``is_empty``; NOT passes nodes that pass none of its filters.
     """
     terms: tuple[Any, ...] = tuple(
         to_expression(one, types) if isinstance(one, MetadataFilters) else _to_condition(one, types)

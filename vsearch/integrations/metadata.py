@@ -1,4 +1,4 @@
-"""Metadata of documents: as JSON, which returns them unchanged, and as attributes, which filters see."""
+"""Metadata of documents: as JSON, from which they are returned unchanged, and as attributes for filters."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def to_json(metadata: Mapping[str, Any]) -> str:
     Raises
     ------
     InputError
-        It is not a mapping, a key is not a string, or a value is not of a type that JSON has, or not valid Unicode.
+        It is not a mapping, a key is not a string, or a value is not JSON-serializable or not valid Unicode.
     """
     if not isinstance(metadata, Mapping):
         raise InputError(f"metadata must be a mapping, got {type(metadata).__name__}")
@@ -31,12 +31,12 @@ def to_json(metadata: Mapping[str, Any]) -> str:
         encoded.encode()  # fails here if there are lone surrogates
     except (TypeError, ValueError, RecursionError) as error:
         advice = "pass strings, numbers, booleans, None, lists and dicts; times as texts, by isoformat()"
-        raise InputError(f"metadata must be of types that JSON has ({error}): {advice}") from None
+        raise InputError(f"metadata must be JSON-serializable ({error}): {advice}") from None
     return encoded
 
 
 def type_of(value: Any) -> str | None:
-    """Return the attribute type of a value; None if it has none, as NULL, dicts, and lists that are empty or mixed."""
+    """Return the attribute type of a value; None for None, dicts, and lists that are empty or mixed."""
     if type(value) is list and value:
         kinds = {type(item) for item in value if item is not None}
         if kinds == {int, float}:
@@ -49,9 +49,9 @@ def type_of(value: Any) -> str | None:
 
 
 def new_types(metadatas: Sequence[Mapping[str, Any]], known: Mapping[str, str]) -> dict[str, str]:
-    """Return the types of the attributes that the index does not have yet: those of the first value, int64 and float64 are float64.
+    """Return the types of new attributes: that of the first value, or float64 for a mix of int64 and float64.
 
-    Names that begin with an underscore are internal, and no attributes.
+    Names that begin with an underscore are internal and not attributes.
     """
     found: dict[str, str] = {}
     for metadata in metadatas:
@@ -68,7 +68,7 @@ def new_types(metadatas: Sequence[Mapping[str, Any]], known: Mapping[str, str]) 
 
 
 def fit(value: Any, kind: str) -> Any:
-    """Return a value as the type of an attribute; None if it does not fit."""
+    """Convert a value to the type of an attribute; None if it does not fit."""
     given = type_of(value)
     if given == kind or (type(value) is list and not value and kind.startswith("list<")):
         return value
