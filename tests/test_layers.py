@@ -190,7 +190,7 @@ MANY = {
     "vsearch.jpq.trainer.train": 19,
     "vsearch.cli.indexes.build": 39,
     "vsearch.cli.searches.search": 22,
-    "vsearch.api.remote_index.search": 17,
+    "vsearch.api.remote_index.search": 21,
     "vsearch.api.remote_index.search_documents": 17,
     "vsearch.cli.stacks.deploy": 25,
     "vsearch.cli.training.train": 18,

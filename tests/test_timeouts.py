@@ -20,6 +20,7 @@ from vsearch.fanout.calls.invoker import Names
 from vsearch.fanout.calls.retries import CallError, Deadline, ErrorKind
 from vsearch.fanout.platforms import http_api as web
 from vsearch.fanout.platforms.connections import Connections
+from vsearch.fanout.platforms.http_searches import LARGEST_BODY
 from vsearch.fanout.platforms.in_process import LocalInvoker
 from vsearch.fanout.roles.worker import Worker
 from vsearch.fanout.wire.envelope import Envelope
@@ -190,13 +191,13 @@ def test_the_overflow_store_is_bounded_too(stored, proxy, options):
 
 def test_time_counts_from_when_a_request_comes(monkeypatch):
     """Not from when it has been read."""
-    read = web._request
+    read = web.read_search
 
     def slowly(body):
         time.sleep(0.3)
         return read(body)
 
-    monkeypatch.setattr(web, "_request", slowly)
+    monkeypatch.setattr(web, "read_search", slowly)
     monkeypatch.setattr(web, "serve", lambda *_: pytest.fail("it was searched"))
     body = json.dumps({"vector": [1.0, 0.0], "timeout": 0.2}).encode()
     key = hashlib.sha256(b"key").hexdigest()
@@ -208,7 +209,7 @@ def test_a_long_text_over_http_is_refused_before_it_is_parsed(monkeypatch):
     monkeypatch.setattr("vsearch.predicates.sql._read", lambda _: pytest.fail("it was parsed"))
     where = "a IN (" + ",".join(map(str, range(800_000))) + ")"
     body = json.dumps({"vector": [1.0, 0.0], "timeout": 3, "where": where}).encode()
-    assert 5_000_000 < len(body) < web.LARGEST_BODY
+    assert 5_000_000 < len(body) < LARGEST_BODY
     key = hashlib.sha256(b"key").hexdigest()
     status, document = web.answer(None, "POST", "/search", {"x-api-key": "key"}, body, web.KeyHashes(key), Deadline())
     assert (status, document["error"]) == (400, "refused")

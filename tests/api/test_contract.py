@@ -17,7 +17,7 @@ from vsearch.fanout.wire.envelope import Envelope
 from vsearch.storage import open_store
 from vsearch.testing.indexes import IndexContract, make_collection
 
-OPTIONS = {"metric": "l2", "shards": 2, "partitions": 8}
+OPTIONS = {"metric": "l2", "shards": 2, "partitions": 8, "text": "text"}
 ANSWERED = {"get", "count"}
 REFUSED = (
     "snapshots",

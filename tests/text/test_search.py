@@ -10,7 +10,7 @@ import vsearch
 from tests.text.conftest import WEIGHTS, WORDS, make_rows, table, terms, vectors
 from tests.text.reference import Reference, same
 from vsearch import InputError
-from vsearch.text import opening, search
+from vsearch.text import opening, weighing
 from vsearch.text.analyzer import Analyzer, Settings
 from vsearch.text.opening import open_text
 
@@ -176,9 +176,9 @@ def test_the_largest_queries_are_answered(index):
 def test_prefixes_of_too_many_words_are_refused(index, reference, monkeypatch):
     begins = lambda term: term.startswith("a")  # noqa: E731
     words = sum(postings.terms for column in open_text(index.snapshot) for postings in column.runs)
-    monkeypatch.setattr(search, "MARKED", 3)
+    monkeypatch.setattr(weighing, "MARKED", 3)
     same(index.search_text("a*", 900), reference.scores([begins]), 900)
-    monkeypatch.setattr(search, "MOST_EXPANDED", words // 10 - 1)
+    monkeypatch.setattr(weighing, "MOST_EXPANDED", words // 10 - 1)
     for query in ("a*", "ak -a*", "+a*"):
         with pytest.raises(InputError, match=r"'a' alone matches \d+; use longer prefixes"):
             index.search_text(query)
@@ -199,7 +199,7 @@ def test_what_is_kept_of_queries_is_bounded(index, reference, monkeypatch):
     monkeypatch.setattr(opening, "MOST_KNOWN", 5)
     for _ in range(2):
         same(index.search_text(" ".join([*WORDS, "never"]), 10), reference.scores(WORDS), 10)
-    assert all(len(column._known) <= 5 for column in open_text(index.snapshot))
+    assert all(len(column._numbers) <= 5 for column in open_text(index.snapshot))
 
 
 def test_the_words_of_a_batch_of_many_scripts_are_found():

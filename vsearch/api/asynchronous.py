@@ -26,6 +26,10 @@ class AsyncIndex:
         """Await `search_documents`."""
         return await self._in_thread("search_documents", arguments, options)
 
+    async def asearch_text(self, *arguments: Any, **options: Any) -> Hits:
+        """Await `search_text`."""
+        return await self._in_thread("search_text", arguments, options)
+
     async def aget(self, *arguments: Any, **options: Any) -> pa.Table:
         """Await `get`."""
         return await self._in_thread("get", arguments, options)

@@ -293,7 +293,12 @@ def plan(embeddings: object, attributes: object | None = None, **options: Any) -
     """
     from vsearch.building.plan import plan_build
 
-    return plan_build(embeddings, attributes, **options)
+    text = options.pop("text", None)
+    if text is None:
+        return plan_build(embeddings, attributes, **options)
+    from vsearch.text.forecast import TextForecast
+
+    return plan_build(embeddings, attributes, parts=(TextForecast.of(text),), **options)
 
 
 def open(

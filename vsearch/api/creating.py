@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from vsearch.quantizers.pq import PQ
     from vsearch.storage import Manifest, Store
+    from vsearch.text.columns import TextColumn
 
 
 def create(
@@ -26,6 +27,7 @@ def create(
     attributes: Mapping[str, Any] | pa.Schema | None = None,
     ids: str = "row",
     ttl: str | None = None,
+    text: str | Mapping[str, float | TextColumn] | None = None,
     metric: str = "cosine",
     quantizer: str | PQ = "osq",
     bits: float = 1.0,
@@ -50,6 +52,8 @@ def create(
         Arrow types, their names (``"int64"``), or int, float, str and bool. `Index.add_column` adds more later.
     ids : {"row", "int64", "string"}
         Type of the row ids; "row" means that the index numbers the rows.
+    text : str or mapping, optional
+        Attributes of strings whose words `Index.search_text` searches; see `vsearch.build`.
     ttl, metric, quantizer, bits, rerank, partitions, shards, seed
         See `vsearch.build`.
     **storage
@@ -67,6 +71,7 @@ def create(
         "attributes": attributes,
         "ids": ids,
         "ttl": ttl,
+        "text": text,
         "metric": metric,
         "quantizer": quantizer,
         "bits": bits,
@@ -101,15 +106,16 @@ def open_or_create(store: Store, options: Mapping[str, Any], refresh: float | No
 
 def _create(store: Store, given: dict[str, Any]) -> Manifest:
     from vsearch.building.training import BuildOptions
-    from vsearch.live.beginning import Creation, attribute_entries, create_index
+    from vsearch.live.beginning import Creation, attribute_entries, create_index, text_entry
 
     dimensions, attributes = given.pop("dimensions"), given.pop("attributes", None)
-    ids, ttl = given.pop("ids", "row"), given.pop("ttl", None)
+    ids, ttl, text = given.pop("ids", "row"), given.pop("ttl", None), given.pop("text", None)
     try:
         options = BuildOptions(**given)
     except TypeError:
-        known = "dimensions, attributes, ids, ttl, metric, quantizer, bits, rerank, partitions, shards, seed"
+        known = "dimensions, attributes, ids, ttl, text, metric, quantizer, bits, rerank, partitions, shards, seed"
         raise InputError(
             f"create must be a dict of arguments of vsearch.create ({known}), got {', '.join(given)}"
         ) from None
-    return create_index(store, Creation(dimensions, options, attribute_entries(attributes), ids, ttl))
+    entries = attribute_entries(attributes)
+    return create_index(store, Creation(dimensions, options, entries, ids, ttl, text_entry(text, entries)))

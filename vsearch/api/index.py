@@ -22,6 +22,7 @@ from vsearch.api.reading import ReadableIndex
 from vsearch.api.variants import VectorSearch
 from vsearch.api.words import TextSearchableIndex
 from vsearch.checks import check_columns, check_search
+from vsearch.encoders.queries import check_hybrid
 from vsearch.errors import InputError
 from vsearch.search.engine.promise import uncovered
 from vsearch.search.engine.request import SearchRequest
@@ -94,6 +95,7 @@ class Index(
         fusion: str | Callable[[Any, Any], Any] | None = None,
         weights: Sequence[float] | None = None,
         depth: int | None = None,
+        hybrid: bool = False,
     ) -> Hits:
         """Find the nearest rows that satisfy a predicate; with `text`, those that are best by vectors and words together.
 
@@ -129,6 +131,8 @@ class Index(
             Of vectors and of words, 1 by default.
         depth : int, optional
             Candidates of each part; by default 2 (offset + k), and at least 100.
+        hybrid : bool
+            Search the words of queries that are texts as well: short for `text` with the same texts.
 
         Raises
         ------
@@ -139,6 +143,8 @@ class Index(
         """
         begun = time.perf_counter()
         check_search(k=k, nprobe=nprobe, min_score=min_score, timeout=timeout, offset=offset)
+        if hybrid:
+            text = check_hybrid(queries, text)
         if text is not None or fusion is not None or weights is not None or depth is not None:
             asked = {"nprobe": nprobe, "exact": exact, "min_score": min_score, "timeout": timeout}
             fusing = fusion, weights, depth

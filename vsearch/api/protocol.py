@@ -54,6 +54,11 @@ class SearchableIndex(Protocol):
         *,
         offset: int = 0,
         vectors: bool = False,
+        text: str | Sequence[str] | None = None,
+        fusion: Any = None,
+        weights: Sequence[float] | None = None,
+        depth: int | None = None,
+        hybrid: bool = False,
     ) -> Hits:
         """Find the nearest rows that satisfy a predicate; see `vsearch.Index.search`."""
 
@@ -326,6 +331,9 @@ class SearchableIndex(Protocol):
 
     async def asearch_documents(self, *arguments: Any, **options: Any) -> DocumentHits:
         """Await `search_documents`; see `vsearch.Index.asearch_documents`."""
+
+    async def asearch_text(self, *arguments: Any, **options: Any) -> Hits:
+        """Await `search_text`; see `vsearch.Index.asearch_text`."""
 
     async def aget(self, *arguments: Any, **options: Any) -> pa.Table:
         """Await `get`; see `vsearch.Index.aget`."""

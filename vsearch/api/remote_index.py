@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -15,8 +15,9 @@ from vsearch.api.remote_execution import ExecutionOptions
 from vsearch.api.remote_hits import RemoteHits, make_hits, probe_request, without_queries
 from vsearch.api.remote_queries import check_vectors, text_requests, vector_requests
 from vsearch.api.remote_reading import RemoteReading, refuse_vectors
+from vsearch.api.remote_words import RemoteWords
 from vsearch.checks import check_search
-from vsearch.encoders.queries import as_texts
+from vsearch.encoders.queries import as_texts, check_hybrid
 from vsearch.errors import InputError
 from vsearch.fanout.calls.bill import Prices
 from vsearch.fanout.calls.invoker import Invoker, Names
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from vsearch.storage import SnapshotInfo
 
 
-class RemoteIndex(RemoteReading, RemoteChanges, AsyncIndex):
+class RemoteIndex(RemoteReading, RemoteChanges, RemoteWords, AsyncIndex):
     """An index behind functions. Thread-safe.
 
     Parameters
@@ -121,7 +122,12 @@ class RemoteIndex(RemoteReading, RemoteChanges, AsyncIndex):
         at_least: int = 0,
         freshness: float = 0.0,
         vectors: bool = False,
-        text: Any = None,
+        *,
+        text: str | Sequence[str] | None = None,
+        fusion: str | Callable[[Any, Any], Any] | None = None,
+        weights: Sequence[float] | None = None,
+        depth: int | None = None,
+        hybrid: bool = False,
     ) -> RemoteHits:
         """Find the nearest rows that satisfy a predicate; see `vsearch.Index.search`.
 
@@ -146,8 +152,8 @@ class RemoteIndex(RemoteReading, RemoteChanges, AsyncIndex):
             answers, so no search waits for it.
         vectors : bool
             Not for functions, which do not return vectors.
-        text
-            Not for functions yet; see `vsearch.Index.search`.
+        text, fusion, weights, depth, hybrid
+            As for `vsearch.Index.search`, but for fusions that are functions. The answer is `RemoteHybridHits`.
 
         Raises
         ------
@@ -162,14 +168,16 @@ class RemoteIndex(RemoteReading, RemoteChanges, AsyncIndex):
         """
         if vectors:
             refuse_vectors()
-        if text is not None:
-            self.search_text(text)  # refused
         execution = ExecutionOptions.of(
             timeout, mode, allocators, branching, at_least, freshness, allow_partial=allow_partial
         )
+        options = search_options(k, where, nprobe, columns, exact=exact, min_score=min_score, offset=offset)
+        if hybrid:
+            text = check_hybrid(queries, text)
+        if text is not None or fusion is not None or weights is not None or depth is not None:
+            return self._search_both(queries, text, (fusion, weights, depth), options, execution)
         texts = as_texts(queries)
         points = check_vectors(queries) if texts is None else None
-        options = search_options(k, where, nprobe, columns, exact=exact, min_score=min_score, offset=offset)
         if points is None:
             requests = text_requests(self._client, texts or (), options)
         elif len(points):
@@ -338,7 +346,7 @@ class RemoteIndex(RemoteReading, RemoteChanges, AsyncIndex):
 
     @property
     def has_text(self) -> bool:
-        """Whether the index has text columns; functions do not search them yet. Calls the functions."""
+        """Whether the index has text columns, for `search_text`; calls the functions."""
         return self.info().get("text") is not None
 
     def warm(self, shards: int | None = None) -> int:

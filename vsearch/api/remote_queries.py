@@ -9,7 +9,8 @@ import numpy as np
 
 from vsearch.api.remote_client import Client, answered
 from vsearch.errors import InputError
-from vsearch.fanout.wire.messages import LARGEST_TEXTS, Options, SearchRequest, text_bytes
+from vsearch.fanout.wire.messages import Options, SearchRequest
+from vsearch.fanout.wire.texts import LARGEST_TEXTS, text_bytes
 from vsearch.search.state.model import check_queries
 
 if TYPE_CHECKING:

@@ -29,12 +29,6 @@ class RefusesChanges:
         """Not for functions; see `vsearch.Index.rename_column`."""
         _refuse("rename_column")
 
-    def search_text(self, *_given: Any, **_options: Any) -> NoReturn:
-        """Not for functions yet; see `vsearch.Index.search_text`."""
-        raise InputError(
-            "search_text is not available through functions: open the index by its own URL to search for words"
-        )
-
     def add_text(self, *_given: Any, **_options: Any) -> NoReturn:
         """Not for functions; see `vsearch.Index.add_text`."""
         _refuse("add_text")

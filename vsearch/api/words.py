@@ -70,16 +70,16 @@ class TextSearchableIndex(ChangeableIndex):
         SearchTimeoutError
             The search exceeded the timeout; no partial result is returned.
         """
+        from vsearch.text.query import as_words
         from vsearch.text.search import search_words
 
         check_search(k=k, timeout=timeout, offset=offset)
-        texts = [queries] if isinstance(queries, str) else queries
-        if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
-            raise InputError(f"queries must be a string or a list of strings, got {queries!r:.100}")
+        texts = as_words(queries)
         deadline = None if timeout is None else time.monotonic() + timeout
         with within(deadline):
             snapshot, stats = self._current(), SearchStats()
-            check_columns(columns, snapshot.schema.names)
+            if not isinstance(columns, tuple) or columns:
+                check_columns(columns, snapshot.schema.names)
             mask = mask_of(snapshot, where, stats)
             scores, rows = search_words(snapshot, texts, int(k) + int(offset), mask, stats, deadline)
             scores, rows = scores[:, offset:], rows[:, offset:]
@@ -102,21 +102,21 @@ class TextSearchableIndex(ChangeableIndex):
         offset: int,
     ) -> HybridHits:
         """Search by vectors and words; `fusing` and `asked` are the options of the fusion and of the vectors."""
-        from vsearch.text.hybrid import FusionOptions, search_both
+        from vsearch.text.fusing import FusionOptions
+        from vsearch.text.hybrid import search_both
+        from vsearch.text.query import as_words
 
         fusion, weights, depth = fusing
-        texts = [text] if isinstance(text, str) else text
-        if not isinstance(texts, list | tuple) or not all(isinstance(each, str) for each in texts):
-            needs = "fusion, weights and depth need text" if text is None else "text"
-            raise InputError(f"{needs} to be a string or a list of strings, got {text!r:.100}")
+        texts = as_words(text, fusing)
         if asked["min_score"] is not None:
             raise InputError("min_score cannot be combined with text: fused scores have no scale of their own")
-        options = FusionOptions.of("rrf" if fusion is None else fusion, weights, depth, k + offset)
+        options = FusionOptions.of(fusion, weights, depth, k + offset)
         timeout = asked["timeout"]
         deadline = None if timeout is None else time.monotonic() + timeout
         with within(deadline):
             snapshot, stats = self._current(), SearchStats()
-            check_columns(columns, snapshot.schema.names)
+            if not isinstance(columns, tuple) or columns:
+                check_columns(columns, snapshot.schema.names)
             points = self._check_queries(snapshot, queries)
             if len(points) != len(texts):
                 raise InputError(f"there must be one text for each of the {len(points)} queries, got {len(texts)}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -21,6 +22,8 @@ from vsearch.storage.snapshots import kinds
 from vsearch.storage.stores.scratch import scratch_folder
 
 INTERPRETER_BYTES = 350 << 20  # Python with NumPy, Arrow, faiss and the compiled kernels
+SAMPLED_ROWS = 4096  # whose attributes are read
+
 ENCODE_SECONDS = 6e-9  # per dimension of a row on one thread, as measured in 2026
 
 
@@ -52,8 +55,29 @@ class BuildPlan:
         return asdict(self)
 
 
-def plan_build(embeddings: object, attributes: object | None = None, **given: Any) -> BuildPlan:
+@dataclass(frozen=True)
+class PartForecast:
+    """Predicted bytes, memory and seconds of a part of a build, such as the postings of texts."""
+
+    name: str
+    bytes_total: float
+    memory_bytes: float
+    seconds: float
+
+
+Forecast = Callable[[Any, int, int], PartForecast]
+"""Takes the first attributes as an Arrow table, or None, and the numbers of rows and shards."""
+
+
+def plan_build(
+    embeddings: object, attributes: object | None = None, *, parts: Sequence[Forecast] = (), **given: Any
+) -> BuildPlan:
     """Predict a build; takes the arguments of `vsearch.build`, of which only those of the codec affect the result.
+
+    Parameters
+    ----------
+    parts : sequence of callables
+        Forecasts of other parts.
 
     Raises
     ------
@@ -71,15 +95,16 @@ def plan_build(embeddings: object, attributes: object | None = None, **given: An
         names = {name: given[name] for name in ("ids", "vectors", "id", "missing", "packed") if name in given}
         inputs = open_inputs(embeddings, Given(attributes, **names), options.metric, scratch)
         n, d = inputs.vectors.rows, inputs.vectors.dimensions
-        attribute_bytes = 0.0
+        attribute_bytes, first = 0.0, None
         if inputs.columns is not None:
-            sampled = min(n, 4096)
-            attribute_bytes = sum(column.nbytes for column in inputs.columns.read(0, sampled).columns) * (n / sampled)
+            sampled = min(n, SAMPLED_ROWS)
+            first = inputs.columns.read(0, sampled)
+            attribute_bytes = sum(column.nbytes for column in first.columns) * (n / sampled)
         own_ids = inputs.ids.kind != "row"
     partitions, shards = check_counts(n, options.partitions, options.shards)
     forecast = options.specification(d).forecast(d)
     offsets = 4 * (options.metric == "l2" and (options.rerank is not None or forecast.scan != "cells"))
-    parts = {
+    sizes = {
         kinds.CODES: forecast.code_bytes * (1 + partitions * BLOCK / (2 * n)),
         kinds.ROWS: float(forecast.factor_bytes + 2 * (options.rerank is not None) + offsets),
         kinds.RERANK: float(d * np.dtype(RERANK_DTYPES[options.rerank]).itemsize) if options.rerank else 0.0,
@@ -88,19 +113,23 @@ def plan_build(embeddings: object, attributes: object | None = None, **given: An
         "model": 4 * (partitions * d + d * d + forecast.model_floats) / n,
         kinds.ATTRIBUTES: 2 * attribute_bytes / n,
     }
-    per_vector = sum(parts.values())
+    others = [forecast(first, n, shards) for forecast in parts]
+    sizes |= {other.name: other.bytes_total / n for other in others}
+    per_vector = sum(sizes.values())
     sample = len(sample_rows(n, partitions, d, np.random.default_rng(0)))
     threads = available_cores()
     peak = INTERPRETER_BYTES + 2 * sample * 4 * d + 16 * n + per_vector * n / shards + 3 * threads * CHUNK_ROWS * 4 * d
     compared = 2 * partitions**0.5 if partitions >= FLAT else partitions  # with each row in a round of training
+    peak += sum(other.memory_bytes for other in others)
     multiply_adds = d * (compared * sample * ITERATIONS + partitions * n + d * (n + sample))
     seconds = multiply_adds / _multiply_adds_per_second() + n * d * ENCODE_SECONDS / threads
+    seconds += sum(other.seconds for other in others)
     return BuildPlan(
         rows=n,
         dimensions=d,
         partitions=partitions,
         shards=shards,
-        bytes_per_vector={name: round(size, 2) for name, size in parts.items() if size},
+        bytes_per_vector={name: round(size, 2) for name, size in sizes.items() if size},
         bytes_total=round(per_vector * n),
         peak_memory_bytes=round(peak),
         seconds=round(seconds, 1),

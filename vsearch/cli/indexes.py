@@ -143,8 +143,8 @@ def build(
         _check_documents(arguments, dry_run=dry_run)
     elif document_options:
         raise InputError(f"--{next(iter(document_options)).replace('_', '-')} needs --documents")
-    if text and (dry_run or documents):
-        raise InputError(f"--text cannot be combined with {'--dry-run' if dry_run else '--documents'}")
+    if text and documents:
+        raise InputError("--text cannot be combined with --documents")
     texts = options.given(text_column=text_column, encoder=encoder, spool=spool)
     if texts and (dry_run or documents):
         raise InputError(

@@ -34,6 +34,9 @@ LARGEST_UNZIPPED = 120 * 1024 * 1024
 LIBRARIES = ("numpy", "obstore", "msgspec", "google-crc32c", "sqlglot")
 """Libraries that handlers import besides vsearch; sqlglot for SQL predicates in JSON requests. The runtime provides boto3."""
 
+OPTIONAL_LIBRARIES = ("snowballstemmer",)
+"""Libraries that handlers import for some indexes: included if they are installed. Stems of words in text columns with a language."""
+
 CHANGING_LIBRARIES = (*LIBRARIES, "pyarrow")
 """Those of the handlers that change the index."""
 
@@ -118,7 +121,9 @@ def build_package(
         raise InputError(f"python must be a version such as 3.13, got {python!r}")
     with tempfile.TemporaryDirectory(prefix="vsearch-package-") as name:
         folder = Path(name)
-        _add_libraries(folder, arch, python, CHANGING_LIBRARIES if changes else LIBRARIES)
+        libraries = CHANGING_LIBRARIES if changes else LIBRARIES
+        optional = [name for name in OPTIONAL_LIBRARIES if importlib.util.find_spec(name) is not None]
+        _add_libraries(folder, arch, python, [*libraries, *optional])
         _copy_own(folder, changes=changes)
         _copy_kernels(folder / "vsearch" / "kernels" / "compiled", arch, kernels)
         _compile(folder, python)

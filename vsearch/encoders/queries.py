@@ -45,6 +45,24 @@ def as_texts(queries: Any) -> list[str] | None:
     return list(texts)
 
 
+def check_hybrid(queries: Any, text: Any) -> list[str]:
+    """Return the texts of a search that are encoded and whose words are searched.
+
+    Raises
+    ------
+    InputError
+        The queries are no texts, or other words were given.
+    """
+    if text is not None:
+        raise InputError(
+            "hybrid=True searches the words of the queries themselves: pass text without hybrid, for other words"
+        )
+    texts = as_texts(queries)
+    if texts is None:
+        raise InputError("hybrid=True needs queries that are texts; with vectors, pass text=")
+    return texts
+
+
 def encode_queries(encode: Encode, texts: Sequence[str]) -> NDArray[np.float32]:
     """Return vectors float32 (m, dimensions) of text queries.
 

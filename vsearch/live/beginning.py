@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import numpy as np
+from msgspec import UNSET
 
 from vsearch._version import __version__
 from vsearch.building.encoding import model_of
@@ -30,12 +31,14 @@ from vsearch.storage.snapshots.manifest import (
     ProvenanceEntry,
     ShardEntry,
 )
+from vsearch.text.columns import check_columns, new_entry, read_columns
 
 if TYPE_CHECKING:
     from vsearch.metrics import Metric
     from vsearch.search.state.model import Model
     from vsearch.search.state.snapshot import Snapshot
     from vsearch.storage import Store
+    from vsearch.storage.snapshots.text_entries import TextEntry
 
 ENOUGH_ROWS = 2000
 """Minimum number of rows for training."""
@@ -66,6 +69,8 @@ class Creation:
     id_type : {"row", "int64", "string"}
     ttl : str or None
         The attribute that holds the expiry time of each row.
+    text : TextEntry or None
+        Its text columns.
     """
 
     dimensions: int
@@ -73,6 +78,7 @@ class Creation:
     attributes: tuple[AttributeEntry, ...]
     id_type: str
     ttl: str | None = None
+    text: TextEntry | None = None
 
     def __post_init__(self) -> None:
         count = self.dimensions
@@ -113,6 +119,21 @@ def attribute_entries(types: Any) -> tuple[AttributeEntry, ...]:
     if len(set(names)) != len(names):
         raise InputError(f"attributes must have different names, got {', '.join(names)}"[:400])
     return tuple(AttributeEntry(attribute.name, attribute.kind) for attribute in attributes)
+
+
+def text_entry(text: Any, attributes: tuple[AttributeEntry, ...]) -> TextEntry | None:
+    """Return the entry of text columns, as passed to `vsearch.build`, among the attributes of a new index.
+
+    Raises
+    ------
+    InputError
+    MissingDependencyError
+    """
+    if text is None:
+        return None
+    columns = read_columns(text)
+    check_columns(columns, {attribute.name: attribute.type for attribute in attributes})
+    return new_entry(columns, {attribute.name: attribute.field_name for attribute in attributes})
 
 
 def create_index(store: Store, creation: Creation) -> Manifest:
@@ -167,6 +188,7 @@ def _manifest(store: Store, creation: Creation, writer: str) -> Manifest:
         settings=EXHAUSTIVE.to_entry(),
         provenance=ProvenanceEntry(__version__),
         live=LiveEntry(0, 1, origin=writer, pending=store_options(options), ttl=creation.ttl),
+        text=creation.text or UNSET,
     )
 
 

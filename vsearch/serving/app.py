@@ -19,7 +19,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from vsearch.fanout.platforms.http_api import LARGEST_BODY
+from vsearch.fanout.platforms.http_searches import LARGEST_BODY
 from vsearch.serving.endpoint import Endpoint
 from vsearch.serving.guard import Guard
 from vsearch.serving.settings import VARIABLE, ServerSettings

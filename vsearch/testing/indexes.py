@@ -5,76 +5,21 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 import pytest
 
 from vsearch.api.protocol import SearchableIndex
 from vsearch.errors import InputError, PredicateError, VsearchError
+from vsearch.testing.collection import Collection, Opened, make_collection
+from vsearch.testing.words import WordContract
+
+__all__ = ["Collection", "IndexContract", "Opened", "make_collection"]
 
 
-@dataclass(frozen=True, eq=False)
-class Opened:
-    """An index, and the data it was built from.
-
-    Attributes
-    ----------
-    index : SearchableIndex
-        With metric l2, built from the data of `make_collection`.
-    vectors : float32 (n, d)
-    attributes : pyarrow.Table
-    ids : list of str
-    queries : float32 (m, d)
-    refuses : frozenset of str
-        Methods that this kind of index does not support: they raise a `VsearchError`.
-    """
-
-    index: SearchableIndex
-    vectors: npt.NDArray[np.float32]
-    attributes: pa.Table
-    ids: list[str]
-    queries: npt.NDArray[np.float32]
-    refuses: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True, eq=False)
-class Collection:
-    """Rows to build an index of, and queries; see `Opened`."""
-
-    vectors: npt.NDArray[np.float32]
-    attributes: pa.Table
-    ids: list[str]
-    queries: npt.NDArray[np.float32]
-
-    def opened(self, index: Any, *refuses: str) -> Opened:
-        """An index that was built from these rows."""
-        return Opened(index, self.vectors, self.attributes, self.ids, self.queries, frozenset(refuses))
-
-
-def make_collection(rows: int = 600, dimensions: int = 16, seed: int = 7) -> Collection:
-    """Clustered rows with a number, a word and a flag each; some values are NULL.
-
-    Build the index by ``vsearch.build(c.vectors, url, c.attributes, c.ids, metric="l2", shards=2, partitions=8)``.
-    """
-    rng = np.random.default_rng(seed)
-    centers = rng.normal(size=(6, dimensions)) * 3
-    vectors = (centers[rng.integers(0, 6, rows)] + rng.normal(size=(rows, dimensions))).astype(np.float32)
-    queries = (centers[rng.integers(0, 6, 12)] + rng.normal(size=(12, dimensions))).astype(np.float32)
-    attributes = pa.table(
-        {
-            "number": pa.array(np.arange(rows)),
-            "word": pa.array([f"w{row % 5}" if row % 7 else None for row in range(rows)]),
-            "flag": pa.array([row % 3 == 0 for row in range(rows)]),
-        }
-    )
-    return Collection(vectors, attributes, [f"row-{row}" for row in range(rows)], queries)
-
-
-class IndexContract:
+class IndexContract(WordContract):
     """Tests of a fixture ``opened``, an `Opened`; the index may be the same for all tests."""
 
     def test_it_is_an_index(self, opened: Opened) -> None:
@@ -87,7 +32,7 @@ class IndexContract:
         assert info["metric"] == "l2"
         assert set(info["attributes"]) == set(opened.attributes.column_names)
         assert not opened.index.has_documents
-        assert not opened.index.has_text
+        assert opened.index.has_text
 
     def test_its_methods_take_the_arguments_of_the_protocol(self, opened: Opened) -> None:
         """With the same names and defaults; it may have more of its own."""
@@ -329,7 +274,7 @@ class IndexContract:
             "with_encoder": lambda: index.with_encoder("no encoder"),  # type: ignore[arg-type]
             "add_text": lambda: index.add_text("no such column"),
             "drop_text": lambda: index.drop_text("word"),
-            "search_text": lambda: index.search_text("w1"),
+            "search_text": lambda: index.search_text("-w1"),
             "tag": lambda: index.tag("first", snapshot=10_000),
             "restore": lambda: index.restore(snapshot=10_000),
             "changes": lambda: index.changes(since=10_000),

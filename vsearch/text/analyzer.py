@@ -12,15 +12,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vsearch.errors import MissingDependencyError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from vsearch.text.stemming import stemmer
 
 VERSION = 1
 """Version of the rules in this module; an index stores the version that it was built with."""
@@ -281,36 +278,6 @@ def cut(word: str) -> list[str]:
     if len(word) <= LONGEST_TERM:
         return [word]
     return [word[i : i + LONGEST_TERM] for i in range(0, len(word), LONGEST_TERM)]
-
-
-def stemmer(language: str) -> Callable[[str], str]:
-    """Return the Snowball stemmer of a language.
-
-    Raises
-    ------
-    MissingDependencyError
-        The package snowballstemmer is not installed, or does not know the language.
-    """
-    try:
-        import snowballstemmer
-    except ImportError:
-        raise MissingDependencyError(
-            "stemming needs the package snowballstemmer: pip install 'vsearch[text]'", name="snowballstemmer"
-        ) from None
-    if language not in snowballstemmer.algorithms():
-        raise MissingDependencyError(
-            f"the installed snowballstemmer has no stemmer for {language!r:.100}; upgrade it", name="snowballstemmer"
-        )
-    return snowballstemmer.stemmer(language).stemWord  # type: ignore[no-any-return,unused-ignore]
-
-
-def stemmed_languages() -> list[str]:
-    """Return the languages that have a Snowball stemmer, if the package is installed."""
-    try:
-        import snowballstemmer
-    except ImportError:
-        return []
-    return sorted(snowballstemmer.algorithms())
 
 
 @dataclass(frozen=True, eq=False)

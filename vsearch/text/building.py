@@ -68,12 +68,13 @@ def postings_parts(
 ) -> Iterator[tuple[str, dict[str, NDArray[Any]]]]:
     """Yield the file kinds and arrays of the postings of a segment, from its attributes by field."""
     for column in entry.columns:
-        texts = _texts(attributes, column.field, rows)
+        texts = texts_of_table(attributes, column.field, rows)
         for name, arrays in make_postings(texts, rows, analyzer_of(column)).arrays().items():
             yield text_kind(column.key, name), arrays
 
 
-def _texts(attributes: pa.Table | None, name: str, rows: int) -> Iterable[str | None]:
+def texts_of_table(attributes: pa.Table | None, name: str, rows: int) -> Iterable[str | None]:
+    """Return the texts of the first rows of a column; None for missing ones."""
     if attributes is None or name not in attributes.column_names:
         return [None] * rows
     column = attributes.column(name)

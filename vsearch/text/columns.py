@@ -11,7 +11,8 @@ from uuid import uuid4
 from vsearch.checks import is_number
 from vsearch.errors import FormatVersionError, InputError
 from vsearch.storage.snapshots.text_entries import AnalyzerEntry, TextColumnEntry, TextEntry
-from vsearch.text.analyzer import VERSION, Analyzer, Settings, stemmed_languages, stemmer
+from vsearch.text.analyzer import VERSION, Analyzer, Settings
+from vsearch.text.stemming import stemmed_languages, stemmer, stemmer_version
 from vsearch.text.stop_words import ENGLISH
 
 MOST_COLUMNS = 64
@@ -74,7 +75,8 @@ class TextColumn:
     def entry(self, field: str, key: str) -> TextColumnEntry:
         """Return the manifest entry of the column, given its field and the key of its postings."""
         stop_words: Any = self.stop_words
-        analyzer = AnalyzerEntry(VERSION, self.language, stop_words, self.fold)
+        stems = None if self.language is None else stemmer_version()
+        analyzer = AnalyzerEntry(VERSION, self.language, stop_words, self.fold, stems)
         return TextColumnEntry(key, field, float(self.weight), float(self.k1), float(self.b), analyzer)
 
 
@@ -151,7 +153,7 @@ def analyzer_of(entry: TextColumnEntry) -> Analyzer:
     Raises
     ------
     FormatVersionError
-        The index was built with a newer version of the rules.
+        The rules or the stemmers are of another version.
     MissingDependencyError
     """
     if entry.analyzer.version != VERSION:
@@ -159,4 +161,14 @@ def analyzer_of(entry: TextColumnEntry) -> Analyzer:
             f"the texts of this index were split into words by version {entry.analyzer.version} of the rules, this vsearch has "
             f"version {VERSION}; upgrade vsearch"
         )
+    stems = entry.analyzer.stemmer
+    if stems is not None and _release(stems) != _release(stemmer_version()):
+        raise FormatVersionError(
+            f"the words of this index were stemmed by snowballstemmer {stems:.30}, here is {stemmer_version():.30}, which may stem "
+            f"otherwise: install snowballstemmer=={'.'.join(_release(stems)):.30}.*, or use drop_text, add_text and optimize"
+        )
     return Analyzer(_settings(entry.analyzer))
+
+
+def _release(version: str) -> list[str]:
+    return version.split(".")[:2]

@@ -6,18 +6,21 @@ If a run has no stored postings of a column, as in the tail, they are made from 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from vsearch.errors import InputError
+from vsearch.storage.files.plain_columns import read_column
+from vsearch.storage.files.segment_file import ensure_together
 from vsearch.storage.snapshots.kinds import ATTRIBUTES, text_kind
 from vsearch.storage.snapshots.text_entries import text_columns
 from vsearch.text.columns import analyzer_of
-from vsearch.text.postings import ARRAYS, Postings, make_postings, open_postings
+from vsearch.text.postings import ARRAYS, WHOLE, Postings, make_postings, open_postings
 
 if TYPE_CHECKING:
     from vsearch.search.state.shard import Shard
@@ -25,28 +28,13 @@ if TYPE_CHECKING:
     from vsearch.storage import SegmentFile
     from vsearch.storage.snapshots.text_entries import TextColumnEntry
     from vsearch.text.analyzer import Analyzer
+    from vsearch.text.query import Term
 
 READ_ROWS = 16384
 """Number of rows whose texts are read at a time."""
 
 MOST_KNOWN = 16384
 """Maximum number of terms of a column whose places are cached."""
-
-
-@dataclass(frozen=True)
-class Place:
-    """The numbers of a term in the dictionaries of the runs.
-
-    Attributes
-    ----------
-    count : int
-        Number of live rows with the term.
-    numbers : tuple of int
-        Number in each run; -1 in runs without the term.
-    """
-
-    count: int
-    numbers: tuple[int, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,24 +58,37 @@ class OpenColumn:
     runs: tuple[Postings, ...]
     texts: int
     length: float
-    _known: dict[str, Place] = field(default_factory=dict)
+    _numbers: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    _counts: dict[str, int] = field(default_factory=dict)
     _thread: threading.local = field(default_factory=threading.local)
 
-    def place(self, term: str, runs: tuple[Shard, ...]) -> Place:
-        """Return the place of a term."""
-        place = self._known.get(term)
-        if place is None:
+    def numbers(self, term: str) -> tuple[int, ...]:
+        """Return the number of a term in each run; -1 in runs without it."""
+        numbers = self._numbers.get(term)
+        if numbers is None:
             spelled = term.encode("utf-8", "surrogatepass")
-            numbers = tuple(postings.find(spelled) for postings in self.runs)
+            if len(self._numbers) >= MOST_KNOWN:
+                self._numbers.clear()
+            numbers = self._numbers[term] = tuple(postings.find(spelled) for postings in self.runs)
+        return numbers
+
+    def count(self, term: str, runs: tuple[Shard, ...]) -> int:
+        """Return the number of live rows that have a term."""
+        count = self._counts.get(term)
+        if count is None:
             count = sum(
                 postings.count(number, run.live)
-                for postings, number, run in zip(self.runs, numbers, runs, strict=True)
+                for postings, number, run in zip(self.runs, self.numbers(term), runs, strict=True)
                 if number >= 0
             )
-            if len(self._known) >= MOST_KNOWN:
-                self._known.clear()
-            place = self._known[term] = Place(count, numbers)
-        return place
+            if len(self._counts) >= MOST_KNOWN:
+                self._counts.clear()
+            self._counts[term] = count
+        return count
+
+    def counted(self, term: str) -> bool:
+        """Whether `count` knows the rows of a term."""
+        return term in self._counts
 
     def analyzer(self) -> Analyzer:
         """Return the analyzer of the column for this thread."""
@@ -116,6 +117,7 @@ def open_text(snapshot: Snapshot) -> tuple[OpenColumn, ...]:
             raise InputError(
                 "this index has no text columns: build it with text=, or call add_text, to search for words"
             )
+        load_text(snapshot, lists=False)
         columns = _opened.setdefault(snapshot, tuple(_open_column(snapshot, entry) for entry in entries))
     return columns
 
@@ -134,7 +136,7 @@ def _open_column(snapshot: Snapshot, entry: TextColumnEntry) -> OpenColumn:
 def _postings_of(run: Shard, entry: TextColumnEntry) -> Postings:
     """Return the postings of a run, stored or made from its texts. They are cached with the run."""
     derived: dict[str, Any] = run.read.derived
-    key = f"{__name__}:{entry.key}"
+    key = _key(entry)
     postings = derived.get(key)
     if postings is None:
         files = stored_files(run.files, entry.key)
@@ -147,20 +149,75 @@ def _postings_of(run: Shard, entry: TextColumnEntry) -> Postings:
     return postings
 
 
+def _key(entry: TextColumnEntry) -> str:
+    """Return the name under which a run keeps the postings of a column."""
+    return f"{__name__}:{entry.key}"
+
+
 def stored_files(files: Mapping[str, SegmentFile], key: str) -> dict[str, SegmentFile]:
     """Return the files of the postings of a column, by name; empty if they are not stored."""
     return {name: files[kind] for name in ARRAYS if (kind := text_kind(key, name)) in files}
 
 
-def texts_of(run: Shard, field_name: str) -> Iterator[str | None]:
-    """Yield the texts of all rows of a run; None for NULL."""
-    from vsearch.storage.files.columns import take
+def fetch_lists(
+    columns: Sequence[OpenColumn], terms: Iterable[Term], places: Collection[int], *, uncounted: bool = False
+) -> None:
+    """Read the postings of terms in some runs in one round of requests.
 
+    Parameters
+    ----------
+    uncounted : bool
+        Only those of terms that are not counted yet.
+    """
+    parts = []
+    for term in terms:
+        column = columns[term.column]
+        if uncounted and not term.prefix and column.counted(term.text):
+            continue
+        for place in places:
+            postings = column.runs[place]
+            if postings.file is None:
+                continue
+            if term.prefix:
+                found = postings.beginning_with(term.text.encode("utf-8", "surrogatepass"))
+            else:
+                number = column.numbers(term.text)[place]
+                found = range(number, number + 1) if number >= 0 else range(0)
+            if found:
+                part = postings.part(int(postings.list_blocks[found.start]), int(postings.list_blocks[found.stop]))
+                if part is not None:
+                    parts.append(part)
+    if parts:
+        ensure_together(parts)
+
+
+def load_text(snapshot: Snapshot, *, lists: bool) -> None:
+    """Read the stored postings of all runs, in one round of requests; without `lists`, only their dictionaries and lengths."""
+    names = ARRAYS if lists else WHOLE
+    parts: list[tuple[SegmentFile, str, None, None]] = []
+    for entry in text_columns(snapshot.manifest.text):
+        for run in snapshot.shards:
+            files = stored_files(run.files, entry.key)
+            if not lists and _key(entry) in run.read.derived:
+                continue
+            for name in names if files else ():
+                parts += [(files[name], array, None, None) for array in ARRAYS[name] if array in files[name].arrays]
+    if parts:
+        ensure_together(parts)
+
+
+def texts_of(run: Shard, field_name: str) -> Iterator[str | None]:
+    """Yield the texts of all rows of a run; None where there is none. Arrow is not needed."""
     file = run.files.get(ATTRIBUTES)
     if file is None or field_name not in {column.name for column in file.entry.columns}:
         for _ in range(run.rows):
             yield None
         return
+    arrays = [name for name in file.arrays if name.startswith(f"{field_name}.")]
+    ensure_together([(file, name, None, None) for name in arrays])
     for start in range(0, run.rows, READ_ROWS):
-        rows = np.arange(start, min(start + READ_ROWS, run.rows))
-        yield from take(file, [field_name], rows).column(field_name).to_pylist()
+        column = read_column(file, field_name, np.arange(start, min(start + READ_ROWS, run.rows)))
+        edges = np.frombuffer(column.offsets or bytes(8), np.int64).tolist()
+        for row, (first, stop) in enumerate(pairwise(edges)):
+            missing = column.valid is not None and not column.valid[row]
+            yield None if missing else str(column.values[first:stop], "utf-8")

@@ -17,8 +17,6 @@ from vsearch.search.state.arguments import KernelArguments
 from vsearch.text.analyzer import occurrences
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from vsearch.storage import SegmentFile
     from vsearch.text.analyzer import Analyzer
 
@@ -39,6 +37,9 @@ ARRAYS: dict[str, dict[str, Any]] = {
     LENGTHS: {"length": np.uint32},
 }
 """The arrays of the postings of a column by file; those of a file have the same length."""
+
+WHOLE = (TERMS, DICTIONARY, BLOCKS, LENGTHS)
+"""Files that are read completely."""
 
 SPARE = 2
 """Words after the bits of the last block, since kernels read two words for every number."""
@@ -69,8 +70,8 @@ class Postings:
         The list of term t has the blocks ``list_blocks[t]:list_blocks[t + 1]``.
     lengths : uint32 (rows,)
         Number of terms of each row.
-    ensure : callable
-        Loads the bits of a range of blocks.
+    file : SegmentFile or None
+        Where the bits of the blocks are stored.
     """
 
     offsets: NDArray[np.uint32]
@@ -85,8 +86,7 @@ class Postings:
     packed: NDArray[np.uint32]
     lengths: NDArray[np.uint32]
     list_blocks: NDArray[np.int64]
-    path: str = ""
-    ensure: Callable[[int, int], None] = lambda _first, _stop: None
+    file: SegmentFile | None = None
     arguments: KernelArguments = field(init=False)
     _spelling: tuple[memoryview, memoryview] = field(init=False)  # faster than arrays for single terms
 
@@ -138,6 +138,19 @@ class Postings:
     def _first_from(self, term: bytes) -> int:
         return bisect_left(range(self.terms), term, key=self.term)
 
+    def part(self, first: int, stop: int) -> tuple[SegmentFile, str, int, int] | None:
+        """Return where the bits of a range of blocks are stored, for `ensure_together`; None if they are present."""
+        if self.file is None:
+            return None
+        words = int(self.starts[first]) // 4, min(int(self.starts[stop]) // 4 + 1 + SPARE, len(self.packed))
+        return None if self.file.has("word", *words) else (self.file, "word", *words)
+
+    def ensure(self, first: int, stop: int) -> None:
+        """Make the bits of a range of blocks present."""
+        part = self.part(first, stop)
+        if part is not None:
+            part[0].ensure(*part[1:])
+
     def list(self, number: int) -> tuple[int, int, int]:
         """Return the first block of a list, the block after its last, and its number of postings."""
         return int(self.list_blocks[number]), int(self.list_blocks[number + 1]), int(self.list_rows[number])
@@ -176,7 +189,8 @@ class Postings:
 
     def damaged(self) -> CorruptIndexError:
         """Return the error of lists with rows that do not exist."""
-        return CorruptIndexError(self.path, "its postings refer to rows that do not exist; restore the file")
+        path = "" if self.file is None else self.file.path
+        return CorruptIndexError(path, "postings of words name rows that do not exist; restore the file")
 
     def arrays(self) -> dict[str, dict[str, NDArray[Any]]]:
         """Return the arrays to store, by file."""
@@ -274,15 +288,9 @@ def open_postings(files: Mapping[str, SegmentFile], rows: int) -> Postings:
             stored[array] = view
         if len({len(stored[array]) for array in kinds}) > 1:
             raise CorruptIndexError(files[name].path, "its arrays differ in length; restore the file")
-    for name in (TERMS, DICTIONARY, BLOCKS, LENGTHS):
+    for name in WHOLE:
         files[name].ensure_all()
-    packed = files[PACKED]
-    blocks = _check(stored, rows, packed.path)
-    starts = stored["start"]
-
-    def ensure(first: int, stop: int) -> None:
-        packed.ensure("word", int(starts[first]) // 4, min(int(starts[stop]) // 4 + 1 + SPARE, len(stored["word"])))
-
+    blocks = _check(stored, rows, files[PACKED].path)
     return Postings(
         stored["offset"],
         stored["rows"],
@@ -296,8 +304,7 @@ def open_postings(files: Mapping[str, SegmentFile], rows: int) -> Postings:
         stored["word"],
         stored["length"],
         blocks,
-        packed.path,
-        ensure,
+        files[PACKED],
     )
 
 

@@ -8,7 +8,7 @@ import warnings
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vsearch.errors import InputError, VsearchWarning
 
@@ -69,6 +69,28 @@ class Query:
     counts: Counter[Term] = field(default_factory=Counter)
     must: list[list[list[Term]]] = field(default_factory=list)
     must_not: list[list[list[Term]]] = field(default_factory=list)
+
+
+def as_words(given: Any, fusing: tuple[Any, Any, Any] | None = None) -> list[str]:
+    """Return text queries as a list.
+
+    Parameters
+    ----------
+    fusing : tuple, optional
+        Options of a fusion, if words are joined with vectors; for the message.
+
+    Raises
+    ------
+    InputError
+        They are no texts.
+    """
+    texts = [given] if isinstance(given, str) else given
+    if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
+        needs = "queries must" if fusing is None else "text must"
+        if fusing is not None and given is None:
+            needs = "fusion, weights and depth need text to"
+        raise InputError(f"{needs} be a string or a list of strings, got {given!r:.100}")
+    return list(texts)
 
 
 def parse(text: str, names: Sequence[str], analyzers: Sequence[Analyzer], others: Collection[str] = ()) -> Query:

@@ -10,36 +10,17 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
-from vsearch.checks import check_offset
-from vsearch.encoders.queries import as_texts
 from vsearch.errors import InputError, MissingDependencyError
-from vsearch.fanout.calls.bill import make_bill
 from vsearch.fanout.calls.retries import Deadline, ErrorKind
 from vsearch.fanout.platforms import http_rows
-from vsearch.fanout.platforms.aws_lambda import LAMBDA, LIMITS
+from vsearch.fanout.platforms.http_searches import SearchBody, make_document, read_search
 from vsearch.fanout.roles.worker import Worker, serve
 from vsearch.fanout.wire import codec as wire
-from vsearch.fanout.wire.messages import (
-    LARGEST_K,
-    MOST_TEXTS,
-    Answer,
-    Documents,
-    Failure,
-    Options,
-    SearchRequest,
-    floats,
-    int32s,
-    text_bytes,
-)
-from vsearch.fanout.wire.values import to_values
-from vsearch.fanout.wire.where import encode_where
-from vsearch.search.state.model import check_queries
+from vsearch.fanout.wire.messages import Answer, Failure
 
 STATUS = {
     ErrorKind.REFUSED: 400,
@@ -54,45 +35,10 @@ STATUS = {
     ErrorKind.STORE: 502,
 }
 
-LARGEST_BODY = LIMITS.request_bytes
-
 LARGEST_ANSWER = 6_000_000
 """Bytes of a JSON document as a string in the platform's reply, which takes 6 MB with all that is around it."""
 
 TOO_LARGE = {"error": "too large", "message": "the answer is too large; ask for fewer queries or a smaller k"}
-
-
-class SearchBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The JSON body of a search: `vector`, `vectors` or `text`; for multi-vector documents, `query_vectors` or `queries`."""
-
-    text: (
-        Annotated[
-            str | list[str], msgspec.Meta(description="One text or several, for an index that holds a text encoder.")
-        ]
-        | None
-    ) = None
-    vector: list[float] | None = None
-    vectors: list[list[float]] | None = None
-    query_vectors: list[list[float]] | None = None
-    queries: list[list[list[float]]] | None = None
-    k: Annotated[int, msgspec.Meta(ge=1, le=LARGEST_K)] = 10
-    offset: Annotated[int, msgspec.Meta(ge=0, lt=LARGEST_K)] = 0
-    where: str | dict[str, Any] | None = None
-    columns: tuple[str, ...] = ()
-    nprobe: Annotated[int, msgspec.Meta(ge=1, le=2**31)] | None = None
-    exact: bool = False
-    min_score: float | None = None
-    timeout: Annotated[float, msgspec.Meta(gt=0, le=900)] | None = None
-    allow_partial: bool = False
-    snapshot: Annotated[int, msgspec.Meta(ge=0, le=2**62)] | None = None
-    at_least: Annotated[
-        int, msgspec.Meta(ge=0, le=2**62, description="The least snapshot that will do, such as that of an own write.")
-    ] = 0
-    freshness: Annotated[
-        float, msgspec.Meta(ge=0, le=86_400, description="Seconds by which the newest snapshot may be late.")
-    ] = 0.0
-    candidates: Annotated[int, msgspec.Meta(ge=1)] | Literal["all"] | None = None
-    matches: bool = False
 
 
 @dataclass(frozen=True)
@@ -154,7 +100,7 @@ def answer(
         return 405, {"error": "refused", "message": "POST to /search"}
     arrived = time.monotonic()
     try:
-        request = _request(body)
+        request = read_search(body)
     except (InputError, MissingDependencyError) as error:
         return 400, {"error": "refused", "message": str(error)}
     if request.remaining is not None:  # counted from when the request came, not from when it was read
@@ -170,7 +116,7 @@ def answer(
         return status, {"error": str(http_rows.SHOWN.get(kind, kind)), "message": reply.message}
     if not isinstance(reply, Answer):
         return 413, TOO_LARGE
-    return 200, _document(reply, request)
+    return 200, make_document(reply, request)
 
 
 def answer_event(worker: Worker, event: Any, keys: KeyHashes, deadline: Deadline) -> dict[str, Any]:
@@ -216,6 +162,10 @@ def describe() -> dict[str, Any]:
             "id": {"type": ["integer", "string"]},
             "score": {"type": "number"},
             "columns": {"type": "object", "description": "The attributes that were asked for."},
+            "vector_score": {"type": "number", "description": "By vectors, of hits by vectors and words."},
+            "vector_rank": {"type": "integer", "description": "From 1."},
+            "text_score": {"type": "number", "description": "By words; 0 without any of them."},
+            "text_rank": {"type": "integer", "description": "From 1; 0 without any of the words."},
             "matches": {
                 "type": "array",
                 "items": match,
@@ -297,104 +247,3 @@ def _body(event: Mapping[str, Any]) -> bytes:
     if event.get("isBase64Encoded"):
         return base64.b64decode(text, validate=True)
     return str(text).encode()
-
-
-def _request(body: bytes) -> SearchRequest:
-    if len(body) > LARGEST_BODY:
-        raise InputError(f"the body is too large ({len(body)} bytes); send fewer vectors")
-    try:
-        search = msgspec.json.decode(body, type=SearchBody)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InputError(f"the body is not a valid search: {str(error)[:300]}") from None
-    if [search.text, search.vector, search.vectors, search.query_vectors, search.queries].count(None) != 4:
-        raise InputError("exactly one of text, vector, vectors, query_vectors and queries is required")
-    check_offset(search.offset, search.k)
-    queries = _queries(search)
-    return SearchRequest(
-        options=Options(
-            k=search.k,
-            where=encode_where(search.where),
-            nprobe=search.nprobe,
-            exact=search.exact and "documents" not in queries,
-            min_score=search.min_score,
-            columns=search.columns,
-            offset=search.offset,
-        ),
-        snapshot=search.snapshot,
-        at_least=search.at_least,
-        freshness=search.freshness,
-        remaining=search.timeout,
-        allow_partial=search.allow_partial,
-        **queries,
-    )
-
-
-def _queries(search: SearchBody) -> dict[str, Any]:
-    """Return the fields of a message with the queries of a body."""
-    if search.text is not None:
-        texts = as_texts(search.text)
-        if texts is None or len(texts) > MOST_TEXTS:
-            raise InputError(f"text must be a string or a list of 1 to {MOST_TEXTS} strings, got {len(search.text)}")
-        _documents(search, np.empty((0, 0), np.float32), [])
-        return {"count": len(texts), "dimensions": 0, "queries": b"", "texts": tuple(map(text_bytes, texts))}
-    several = search.queries or ([search.query_vectors] if search.query_vectors else [])
-    lists = (
-        search.vectors
-        or ([search.vector] if search.vector else [])
-        or [vector for query in several for vector in query]
-    )
-    if not lists or not lists[0] or any(len(one) != len(lists[0]) for one in lists) or not all(several):
-        raise InputError("vectors must be one or more nonempty lists of the same length")
-    vectors = check_queries(np.array(lists, np.float64), len(lists[0]))
-    fields: dict[str, Any] = {"dimensions": vectors.shape[1]}
-    documents = _documents(search, vectors, [len(query) for query in several])
-    if documents is not None:
-        return fields | {"count": len(several), "queries": b"", "documents": documents}
-    return fields | {"count": len(vectors), "queries": vectors.astype("<f4").tobytes()}
-
-
-def _documents(search: SearchBody, vectors: NDArray[np.float32], lengths: list[int]) -> Documents | None:
-    """Return the multi-vector queries of a body, with `lengths` vectors each; None for single vectors."""
-    if not lengths:
-        if search.matches or search.candidates is not None:
-            raise InputError(
-                "candidates and matches require query_vectors or queries, on an index of multi-vector documents"
-            )
-        return None
-    if search.nprobe is not None or search.min_score is not None:
-        raise InputError("nprobe and min_score cannot be combined with multi-vector queries")
-    from vsearch.fanout.roles.multivector import pack_documents  # MaxSim is only loaded if it is needed
-    from vsearch.multivector.queries import check_request
-
-    request = check_request(None, search.k, search.candidates, exact=search.exact, deadline=None)
-    return pack_documents(np.split(vectors, np.cumsum(lengths)[:-1]), request, matches=search.matches)
-
-
-def _document(reply: Answer, request: SearchRequest) -> dict[str, Any]:
-    columns = request.options.columns
-    scores = floats(reply.scores).tolist()
-    ids = to_values(reply.ids) if reply.ids is not None else []
-    requested = reply.columns[: len(columns)]
-    attributes = zip(*(to_values(column) for column in requested), strict=True) if columns else ((),) * len(ids)
-    rows = [
-        {"id": id_, "score": score, "columns": dict(zip(columns, values, strict=True))}
-        for id_, score, values in zip(ids, scores, attributes, strict=True)
-    ]
-    if request.documents is not None and request.documents.matches and rows:
-        from vsearch.fanout.roles.multivector import read_matches
-
-        for row, positions, values in zip(rows, *read_matches(reply.columns), strict=True):
-            pairs = zip(positions.tolist(), values.tolist(), strict=True)
-            row["matches"] = [{"position": position, "score": score} for position, score in pairs]
-    hits, first = [], 0
-    for count in int32s(reply.found).tolist():
-        hits.append(rows[first : first + count])
-        first += count
-    return {
-        "hits": hits,
-        "complete": not reply.outcomes,
-        "snapshot": reply.snapshot,
-        "plan": reply.plan,
-        "bill": make_bill(reply.usages, LAMBDA.prices_of(reply.arch)).to_dict(),
-        "failed": [msgspec.to_builtins(outcome) for outcome in reply.outcomes],
-    }

@@ -48,6 +48,8 @@ LARGEST_BATCH = 256
 CALLS = 64
 """Maximum number of concurrent calls of an allocator."""
 
+NO_VISITS = ProbePlan(np.empty(0, np.int32), np.empty(0, np.float32), np.empty(0, np.float32), 0)
+
 CallProcessor = Callable[[int, ProcessRequest], Answer]
 CallAllocator = Callable[[AllocateRequest], Answer]
 
@@ -99,10 +101,9 @@ def allocate(snapshot: Snapshot, request: AllocateRequest, calls: Calls, deadlin
         The deadline passed.
     """
     options, dimensions = request.options, snapshot.manifest.dimensions
-    leg = leg_of(request)
-    if leg is None and request.dimensions != dimensions:
-        raise InputError(f"queries must have {dimensions} dimensions, got {request.dimensions}")
-    if leg is None:
+    if request.queries:
+        if request.dimensions != dimensions:
+            raise InputError(f"queries must have {dimensions} dimensions, got {request.dimensions}")
         check_magnitudes(floats(request.queries, request.count, dimensions), snapshot.model.metric)
     _check_columns(snapshot, options)
     bound = bind_where(snapshot.manifest, options)
@@ -130,36 +131,45 @@ def part_of(request: AllocateRequest, positions: slice) -> AllocateRequest:
     """Return the request for a range of its queries."""
     count = len(range(request.count)[positions])
     leg = leg_of(request)
-    if leg is None:
-        queries = floats(request.queries, request.count, request.dimensions)[positions].tobytes()
-        return msgspec.structs.replace(request, count=count, queries=queries)
-    return msgspec.structs.replace(request, count=count, **leg.take(positions))
+    fields = {} if leg is None else leg.take(positions)
+    if request.queries:
+        fields["queries"] = floats(request.queries, request.count, request.dimensions)[positions].tobytes()
+    return msgspec.structs.replace(request, count=count, **fields)
 
 
 def plan_batch(
     snapshot: Snapshot,
-    queries: NDArray[np.float32],
     request: AllocateRequest,
     mask: IndexMask | None,
-    *,
-    remaining: float | None,
+    deadline: Deadline,
 ) -> list[ShardTask]:
-    """Return the requests to shards, each with the queries that visit partitions in it."""
-    options, leg = request.options, leg_of(request)
-    if leg is not None:
-        options = leg.options(snapshot.manifest, options)
-    search_request = SearchRequest(options.k, snapshot.settings, options.nprobe, options.exact)
-    planned = [plan_query(snapshot, query, search_request, mask) for query in queries]
+    """Return the requests to shards, each with the queries that the shard may have rows for."""
+    leg, options = leg_of(request), request.options
+    planned_options = options if leg is None else leg.options(snapshot.manifest, options)
+    vectors = (
+        floats(request.queries, request.count, request.dimensions) if leg is None else leg.vectors(snapshot, request)
+    )
+    search_request = SearchRequest(planned_options.k, snapshot.settings, planned_options.nprobe, planned_options.exact)
+    if vectors is None:
+        planned = [(np.empty(0, np.float32), [NO_VISITS] * len(snapshot.groups))] * request.count
+    else:
+        planned = [plan_query(snapshot, query, search_request, mask) for query in vectors]
+    parts = None if leg is None else leg.plan(snapshot, deadline)
     prepared = np.stack([query for query, _ in planned]).astype("<f4")
+    shard_options = options if leg is None else leg.shard_options(options)
     tasks = []
-    for number in range(len(snapshot.groups)):
+    for number, shard in enumerate(snapshot.groups):
         plans = [shard_plans[number] for _, shard_plans in planned]
-        positions = np.flatnonzero([len(plan.order) > 0 for plan in plans])
+        searching = np.array([len(plan.order) > 0 for plan in plans])
+        if parts is not None:
+            searching |= parts.searches(shard)
+        positions = np.flatnonzero(searching)
         if len(positions):
             visiting = [plans[position] for position in positions]
-            task = _request(snapshot, number, prepared[positions], visiting, request, remaining)
-            if leg is not None:
-                task = msgspec.structs.replace(task, **leg.take(positions))
+            asked = msgspec.structs.replace(request, options=shard_options)
+            task = _request(snapshot, number, prepared[positions], visiting, asked, deadline.remaining())
+            if parts is not None:
+                task = msgspec.structs.replace(task, **parts.take(positions))
             tasks.append(ShardTask(task, positions))
     return tasks
 
@@ -237,7 +247,7 @@ def _answer_batches(
         deadline.check("planning")
         batch = part_of(request, slice(start, stop))
         with span("plan", queries=stop - start):
-            planned = plan_batch(snapshot, _vectors(snapshot, batch), batch, mask, remaining=deadline.remaining())
+            planned = plan_batch(snapshot, batch, mask, deadline)
         if waiting is not None:
             answers.append(_gather(snapshot, *waiting, request))
         sent = [(task, pool.submit(carried(calls.processor), task.request.shard, task.request)) for task in planned]
@@ -247,17 +257,12 @@ def _answer_batches(
     return answers
 
 
-def _vectors(snapshot: Snapshot, request: AllocateRequest) -> NDArray[np.float32]:
-    """Return the vectors to plan with: float32 (count, dimensions of the index)."""
-    leg = leg_of(request)
-    return floats(request.queries, request.count, request.dimensions) if leg is None else leg.encode(snapshot)
-
-
 def _gather(
     snapshot: Snapshot, count: int, sent: list[tuple[ShardTask, Future[Answer]]], request: AllocateRequest
 ) -> Answer:
     """Wait for the processors, and merge their answers."""
     options, leg = request.options, leg_of(request)
+    rankings = 1 if leg is None else leg.rankings
     answers, positions, outcomes = [], [], []
     for task, future in sent:
         try:
@@ -267,9 +272,13 @@ def _gather(
             outcomes.append(Outcome(shard, 0, count, str(error.kind), str(error)[:2000], error.attempts))
         else:
             answers.append(answer)
-            positions.append(task.positions)
-    merged = merge_shards(answers, positions, count, options.k) if answers else nothing_found(count, options.k)
-    merged = msgspec.structs.replace(merged, scores=as_seen(floats(merged.scores), snapshot.model).tobytes())
+            positions.append((rankings * task.positions[:, None] + np.arange(rankings)).reshape(-1))
+    if answers:
+        key = None if leg is None else leg.key(options)
+        merged = merge_shards(answers, positions, rankings * count, answers[0].k, key)
+        merged = _as_seen(merged, snapshot) if leg is None else leg.finish(snapshot, merged, options)
+    else:
+        merged = nothing_found(count, options.k)
     return msgspec.structs.replace(
         merged,
         outcomes=tuple(outcomes),
@@ -280,6 +289,10 @@ def _gather(
     )
 
 
+def _as_seen(answer: Answer, snapshot: Snapshot) -> Answer:
+    return msgspec.structs.replace(answer, scores=as_seen(floats(answer.scores), snapshot.model).tobytes())
+
+
 def check_answer(answer: Answer, request: ProcessRequest, snapshot: Snapshot) -> None:
     """Check the answer of a processor against the request.
 
@@ -288,12 +301,18 @@ def check_answer(answer: Answer, request: ProcessRequest, snapshot: Snapshot) ->
     InputError
         They do not match.
     """
-    same = answer.count == request.count and answer.k == request.options.k and answer.snapshot == request.snapshot
+    leg = leg_of(request)
+    rankings, columns = (1, ()) if leg is None else (leg.rankings, leg.shard_column_types)
+    same = answer.count == rankings * request.count and answer.k == request.options.k
+    same = same and answer.snapshot == request.snapshot
     inside = snapshot.groups[request.shard].holds(int64s(answer.rows))
-    if not (same and inside and answer.ids is not None and len(answer.columns) == _columns(request)):
+    requested = len(request.options.columns)
+    same = same and len(answer.columns) == requested + len(columns)
+    same = same and all(column.type == kind for column, kind in zip(answer.columns[requested:], columns, strict=True))
+    if not (same and inside and answer.ids is not None):
         raise InputError(f"the answer of shard {request.shard} does not match the request")
     visited = int32s(request.visits) == 0
-    if (int32s(answer.found)[visited] > 0).any():
+    if request.queries and (int32s(answer.found)[::rankings][visited] > 0).any():
         raise InputError(f"shard {request.shard} returned rows for queries that do not visit it")
 
 
@@ -307,15 +326,11 @@ def check_subtree(answer: Answer, request: AllocateRequest, manifest: Manifest) 
     """
     rows = int64s(answer.rows)
     same = answer.count == request.count and answer.k == request.options.k and answer.snapshot == request.snapshot
-    columns = _columns(request) if len(rows) else len(answer.columns)
+    leg = leg_of(request)
+    expected = len(request.options.columns) + (0 if leg is None else len(leg.column_types))
+    columns = expected if len(rows) else len(answer.columns)
     if not (same and (len(rows) == 0 or rows.max() < stored_rows(manifest)) and len(answer.columns) == columns):
         raise InputError("the answer does not match the request")
-
-
-def _columns(request: AllocateRequest | ProcessRequest) -> int:
-    """Return the number of columns of an answer: the requested ones and those of the leg."""
-    leg = leg_of(request)
-    return len(request.options.columns) + (0 if leg is None else len(leg.column_types))
 
 
 def _batch_size(snapshot: Snapshot, request: AllocateRequest, limit: int | None) -> int:
@@ -327,7 +342,7 @@ def _batch_size(snapshot: Snapshot, request: AllocateRequest, limit: int | None)
     request_bytes = 4 * snapshot.manifest.dimensions + 12 * most + 8
     reply_bytes = 4 + options.k * (4 + 8 + 16 + 32 * len(options.columns))
     if leg is not None:
-        leg_request_bytes, leg_reply_bytes = leg.sizes(options.k)
+        leg_request_bytes, leg_reply_bytes = leg.sizes(options)
         request_bytes, reply_bytes = request_bytes + leg_request_bytes, reply_bytes + leg_reply_bytes
     room = int(0.9 * limit) - 4096
     return max(1, min(LARGEST_BATCH, (room - len(options.where or b"")) // request_bytes, room // reply_bytes))

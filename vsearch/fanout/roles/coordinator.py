@@ -69,9 +69,14 @@ def coordinate(
         mode=request.mode,
         allocators=request.allocators,
         branching=request.branching,
+        words=request.words is not None,
     )
+
+    def load() -> Part | None:
+        return _load(loader, plan, manifest, columns, words=request.words is not None)
+
     if request.texts:
-        request = encode_texts(request, loader, manifest, lambda: _load(loader, plan, manifest, columns))
+        request = encode_texts(request, loader, manifest, load)
     _check(request, manifest)
     root = AllocateRequest(
         snapshot=manifest.snapshot,
@@ -85,8 +90,9 @@ def coordinate(
         moment=moment,
         remaining=deadline.remaining(),
         documents=request.documents,
+        words=request.words,
     )
-    part = _load(loader, plan, manifest, columns)
+    part = load()
     if part is None:
         answer = _start_tree(root, plan, calls_for(manifest, None), deadline)
     else:
@@ -117,11 +123,11 @@ def require(reply: Any, kind: type) -> None:
         raise InputError(f"the reply must be a {kind.__name__}, got a {type(reply).__name__}")
 
 
-def _load(loader: Loader, plan: Plan, manifest: Manifest, columns: Sequence[str]) -> Part | None:
+def _load(loader: Loader, plan: Plan, manifest: Manifest, columns: Sequence[str], *, words: bool) -> Part | None:
     """Load the part of the index that a plan needs in the coordinator; None if it needs nothing."""
     if plan.mode == "alone":
-        return loader.whole(manifest.snapshot, columns)
-    return loader.tables(manifest.snapshot, columns) if plan.mode == "flat" else None
+        return loader.whole(manifest.snapshot, columns, words=words)
+    return loader.tables(manifest.snapshot, columns, words=words) if plan.mode == "flat" else None
 
 
 def _attributes(request: SearchRequest, manifest: Manifest) -> tuple[str, ...]:
@@ -135,9 +141,11 @@ def _check(request: SearchRequest, manifest: Manifest) -> None:
     leg = leg_of(request)
     if leg is not None:
         leg.check(manifest)
-    elif request.dimensions != manifest.dimensions and manifest.documents is not None:
+    if leg is not None and not request.queries:
+        return
+    if request.dimensions != manifest.dimensions and manifest.documents is not None:
         raise InputError("this index holds multi-vector documents: use search_documents, or query_vectors over HTTP")
-    elif request.dimensions != manifest.dimensions:
+    if request.dimensions != manifest.dimensions:
         raise InputError(f"queries must have {manifest.dimensions} dimensions, got {request.dimensions}")
 
 

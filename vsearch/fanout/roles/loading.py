@@ -20,6 +20,7 @@ from vsearch.fanout.roles.column_loading import (
     load_scanned,
 )
 from vsearch.fanout.roles.newest import NewestSnapshot
+from vsearch.fanout.roles.word_loading import load_postings, postings_kinds
 from vsearch.search.state import expiry
 from vsearch.search.state.expiry import at, ttl_field
 from vsearch.search.state.model_reading import model_files, training_of
@@ -40,6 +41,7 @@ from vsearch.storage.snapshots.kinds import (
     is_text,
 )
 from vsearch.storage.snapshots.manifest import manifest_segments
+from vsearch.storage.snapshots.text_entries import text_columns
 
 BY_ROW = (ATTRIBUTES, CELLS, *RANKED_KINDS)
 """Kinds of files that are read by row: for columns, for rows that cells leave undecided, and to rank documents."""
@@ -64,6 +66,8 @@ class Part:
     Attributes
     ----------
     kind : Kind
+    words : bool
+        Whether the postings of text columns are read as well.
     snapshot : Snapshot
         With the open shards.
     held : PrefetchedStore
@@ -74,6 +78,7 @@ class Part:
     """
 
     kind: Kind
+    words: bool
     snapshot: Snapshot
     held: PrefetchedStore
     sizes: dict[str, int]
@@ -135,23 +140,25 @@ class Loader:
             key, lambda: read_manifest(self.store, number), lambda manifest: {key: _manifest_bytes(manifest)}
         )
 
-    def tables(self, snapshot: int, columns: Sequence[str] = ()) -> Part:
+    def tables(self, snapshot: int, columns: Sequence[str] = (), *, words: bool = False) -> Part:
         """Return the model and the partition tables of all shards, for planning.
 
         Parameters
         ----------
         columns : sequence of str
             Attributes whose cells are read immediately; others are read on first use.
+        words : bool
+            Whether to also read what text queries need: here the dictionaries and lengths of text columns.
         """
-        return self._part((TABLES, 0), snapshot, columns)
+        return self._part((TABLES, 0), snapshot, columns, words=words)
 
-    def shard(self, snapshot: int, number: int, columns: Sequence[str] = ()) -> Part:
+    def shard(self, snapshot: int, number: int, columns: Sequence[str] = (), *, words: bool = False) -> Part:
         """Return the model and one complete shard as the only one of its snapshot.
 
         Parameters
         ----------
-        columns : sequence of str
-            As in `tables`.
+        columns, words
+            As in `tables`, with all postings.
 
         Raises
         ------
@@ -161,28 +168,30 @@ class Loader:
         shards = len(self.manifest(snapshot).shards)
         if not 0 <= number < shards:
             raise InputError(f"shard must be from 0 to {shards - 1} in snapshot {snapshot}, got {number}")
-        return self._part((SHARD, number), snapshot, columns)
+        return self._part((SHARD, number), snapshot, columns, words=words)
 
-    def whole(self, snapshot: int, columns: Sequence[str] = ()) -> Part:
-        """Return all shards, for a worker that answers alone; `columns` are as in `tables`."""
-        return self._part((WHOLE, 0), snapshot, columns)
+    def whole(self, snapshot: int, columns: Sequence[str] = (), *, words: bool = False) -> Part:
+        """Return all shards, for a worker that answers alone; `columns` and `words` are as in `shard`."""
+        return self._part((WHOLE, 0), snapshot, columns, words=words)
 
     def forget(self, path: str) -> None:
         """Drop all parts that read a file, so that it is read again."""
         self.retention.drop(lambda value: isinstance(value, Part) and path in value.paths)
 
-    def _part(self, kind: Kind, snapshot: int, columns: Sequence[str]) -> Part:
+    def _part(self, kind: Kind, snapshot: int, columns: Sequence[str], *, words: bool) -> Part:
         manifest = self.manifest(snapshot)
+        words = (words or (kind, True, snapshot) in self.retention) and bool(text_columns(manifest.text))
         part = self.retention.get(
-            (kind, snapshot), lambda: self._open(kind, manifest, columns), lambda part: part.sizes
+            (kind, words, snapshot), lambda: self._open(kind, manifest, columns, words=words), lambda part: part.sizes
         )
         load_columns(part.snapshot, columns, exact=kind[0] != TABLES)
         return part
 
-    def _open(self, kind: Kind, manifest: Manifest, columns: Sequence[str]) -> Part:
+    def _open(self, kind: Kind, manifest: Manifest, columns: Sequence[str], *, words: bool) -> Part:
         alike = [part for part in self.retention.values(Part) if part.kind == kind]
         alike = [part for part in alike if training_of(part.snapshot.manifest) == training_of(manifest)]
-        held = self._fetch(_MissingFiles(kind, manifest, columns, frozenset().union(*(part.paths for part in alike))))
+        paths = frozenset().union(*(part.paths for part in alike))
+        held = self._fetch(_MissingFiles(kind, manifest, columns, paths, words))
         known = [part.snapshot for part in alike]
         if kind[0] == SHARD:
             snapshot = open_shard(held, manifest, kind[1], known)
@@ -190,10 +199,12 @@ class Loader:
             snapshot = open_snapshot(held, manifest, known, plain=True)
         if kind[0] != TABLES:
             load_scanned(snapshot)
+        postings = load_postings(snapshot, lists=kind[0] != TABLES) if words else {}
         deltas = manifest.live.deltas if manifest.live else ()
         held.drop(entry.bundle.path for entry in deltas)  # their rows were copied
-        sizes = {key: size for part in alike for key, size in part.sizes.items()}
-        return Part(kind, snapshot, held, *_account(kind, snapshot, held, sizes))
+        before = {key: size for part in alike for key, size in part.sizes.items()}
+        sizes, paths = _account(kind, snapshot, held, before)
+        return Part(kind, words, snapshot, held, sizes | postings, paths)
 
     def _fetch(self, missing: _MissingFiles) -> PrefetchedStore:
         # Files are immutable, so the data loaded by other parts can be shared.
@@ -213,6 +224,7 @@ class _MissingFiles:
     manifest: Manifest
     columns: Sequence[str]
     known: frozenset[str]
+    words: bool
 
     @property
     def shards(self) -> Sequence[ShardEntry]:
@@ -235,6 +247,7 @@ class _MissingFiles:
         entries = [entry for entry in model_files(self.manifest) if entry.path not in self.known]
         for shard in self.shards:
             kinds = [k for k in shard.files if (k in TABLE_KINDS if self.kind[0] == TABLES else is_scanned(k))]
+            kinds += postings_kinds(self.manifest, shard.files, lists=self.kind[0] != TABLES) if self.words else []
             entries += [shard.files[kind] for kind in kinds]
             entries += [entry for entry, _ in column_arrays(shard.files, shard.columns, self._fields())]
         entries += [bundle_file(entry) for entry in self._bundles() if entry.bytes <= SMALL]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -15,7 +16,9 @@ from vsearch.search.engine.merge import top_of_each
 from vsearch.storage.files.plain_columns import Column, concatenate, gather
 
 
-def merge_shards(answers: Sequence[Answer], positions: Sequence[NDArray[np.int64]], count: int, k: int) -> Answer:
+def merge_shards(
+    answers: Sequence[Answer], positions: Sequence[NDArray[np.int64]], count: int, k: int, key: int | None = None
+) -> Answer:
     """Return the k best rows of each query over several shards, by descending score, then ascending row.
 
     The result does not depend on the order of the answers.
@@ -24,13 +27,18 @@ def merge_shards(answers: Sequence[Answer], positions: Sequence[NDArray[np.int64
     ----------
     positions : sequence of int64 (n,)
         The positions among the `count` queries that each answer is for.
+    key : int, optional
+        The column of float64 that is compared in place of the score.
     """
     query = np.concatenate(
         [np.repeat(queries, int32s(answer.found)) for answer, queries in zip(answers, positions, strict=True)]
     )
     scores = np.concatenate([floats(answer.scores) for answer in answers])
     rows = np.concatenate([int64s(answer.rows) for answer in answers])
-    best, counts = top_of_each(query, scores, rows, count, k)
+    compared: NDArray[np.floating[Any]] = scores
+    if key is not None:
+        compared = np.frombuffer(b"".join(answer.columns[key].values for answer in answers), "<f8")
+    best, counts = top_of_each(query, compared, rows, count, k)
     ids = [answer.ids for answer in answers if answer.ids is not None]
     return Answer(
         count=count,

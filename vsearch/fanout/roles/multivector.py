@@ -15,14 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.errors import InputError
-from vsearch.fanout.wire.messages import Documents, Options, floats, int32s
+from vsearch.fanout.calls.retries import Deadline
+from vsearch.fanout.roles.leg import ShardSearch
+from vsearch.fanout.wire.messages import AllocateRequest, Answer, Documents, Options, floats, int32s
 from vsearch.kernels.filters.bitmaps import list_rows
 from vsearch.kernels.query.fields import COUNTERS, RERANKED
 from vsearch.multivector.maxsim import match_rows, prepare_query
 from vsearch.multivector.opening import DocumentIndex, encoding_of, open_documents
 from vsearch.multivector.search import DocumentRequest, by_encodings, first_candidates, is_bounded, rank_shard
-from vsearch.search.engine.masking import ShardMask
-from vsearch.search.engine.merge import ShardHits
+from vsearch.search.engine.merge import ShardHits, as_seen
+from vsearch.search.state.shard_runs import ShardRuns
 from vsearch.search.state.snapshot import Snapshot
 from vsearch.storage import DocumentsEntry, Manifest
 from vsearch.storage.files.plain_columns import Column
@@ -94,7 +96,7 @@ def _entry_of(manifest: Manifest) -> DocumentsEntry:
 
 @dataclass(frozen=True)
 class DocumentLeg:
-    """Multi-vector queries as a leg; see `vsearch.fanout.roles.legs.Leg`."""
+    """Multi-vector queries as a leg; see `vsearch.fanout.roles.leg.Leg`."""
 
     documents: Documents
 
@@ -109,9 +111,19 @@ class DocumentLeg:
         return self.documents.candidates is None
 
     @property
+    def rankings(self) -> int:
+        """One ranking per query."""
+        return 1
+
+    @property
     def column_types(self) -> tuple[str, ...]:
         """Types of the columns of matches: positions of vectors, and their scores."""
         return ("list<int32>", "list<float32>") if self.documents.matches else ()
+
+    @property
+    def shard_column_types(self) -> tuple[str, ...]:
+        """The same."""
+        return self.column_types
 
     def check(self, manifest: Manifest) -> None:
         """Check the request; see `check_documents`."""
@@ -125,13 +137,14 @@ class DocumentLeg:
         """Return the fields of a message without matches."""
         return {"documents": msgspec.structs.replace(self.documents, matches=False)}
 
-    def sizes(self, k: int) -> tuple[int, int]:
+    def sizes(self, options: Options) -> tuple[int, int]:
         """Return sizes, where every query counts as the largest."""
+        k = options.k
         longest = int(int32s(self.documents.lengths).max())
         query = 4 + 4 * self.documents.dimensions * longest
         return query, 8 * k * (1 + longest) if self.documents.matches else 0
 
-    def encode(self, snapshot: Snapshot) -> NDArray[np.float32]:
+    def vectors(self, snapshot: Snapshot, request: AllocateRequest) -> NDArray[np.float32]:  # noqa: ARG002
         """Return the encodings float32 (count, D)."""
         encoding = encoding_of(snapshot)
         return np.stack([encoding.encode_query(query) for query in unpack_queries(self.documents)])
@@ -142,6 +155,21 @@ class DocumentLeg:
         if nearest is not None:
             return msgspec.structs.replace(options, k=nearest)
         return msgspec.structs.replace(options, exact=True)
+
+    def shard_options(self, options: Options) -> Options:
+        """Return the options of requests to shards."""
+        return options
+
+    def key(self, options: Options) -> None:
+        """Merge by score."""
+
+    def plan(self, snapshot: Snapshot, deadline: Deadline) -> DocumentPlan:  # noqa: ARG002
+        """Return the queries: shards are searched where their encodings lead."""
+        return DocumentPlan(self)
+
+    def finish(self, snapshot: Snapshot, merged: Answer, options: Options) -> Answer:  # noqa: ARG002
+        """Return the merged answer with scores as users see them."""
+        return msgspec.structs.replace(merged, scores=as_seen(floats(merged.scores), snapshot.model).tobytes())
 
     def scan(self, snapshot: Snapshot, options: Options) -> ShardRanking:
         """Return the ranking of a shard's documents."""
@@ -155,6 +183,21 @@ class DocumentLeg:
         request = DocumentRequest(options.k, self.documents.candidates, self.documents.exact)
         first = first_candidates(entry, request, manifest.rows)
         return request, first, first if by_encodings(entry, request) else None
+
+
+@dataclass(frozen=True)
+class DocumentPlan:
+    """Multi-vector queries in a plan; see `vsearch.fanout.roles.leg.LegPlan`."""
+
+    leg: DocumentLeg
+
+    def searches(self, shard: ShardRuns) -> NDArray[np.bool_]:  # noqa: ARG002
+        """No shards besides those that encodings lead to."""
+        return np.zeros(len(self.leg.documents.lengths) // 4, np.bool_)
+
+    def take(self, positions: NDArray[np.int64]) -> dict[str, Any]:
+        """Return selected queries."""
+        return self.leg.take(positions)
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,9 +218,9 @@ class ShardRanking:
     first: int | None
     nearest: int | None
 
-    def rank(self, shard: int, position: int, hits: ShardHits | None, mask: ShardMask | None) -> ShardHits:
+    def rank(self, search: ShardSearch, position: int, hits: ShardHits | None) -> list[ShardHits]:
         """Return the best documents for a query, among the hits of the encodings or the documents of a mask."""
-        documents = self.index.shards[shard]
+        documents, mask = self.index.shards[search.shard.number], search.masks[0]
         eligible = None
         if hits is None:
             rows = documents.shard.rows
@@ -186,7 +229,7 @@ class ShardRanking:
         best = rank_shard(self.index, documents, query, self.request, self.first, hits=hits, eligible=eligible)
         counters = np.zeros(COUNTERS, np.int64) if hits is None else hits.counters
         counters[RERANKED] += len(best.candidates)
-        return ShardHits(best.scores, best.rows, counters)
+        return [ShardHits(best.scores, best.rows, counters)]
 
     def columns(self, rows: Sequence[NDArray[np.int64]]) -> tuple[Column, ...]:
         """Return the matching vectors in rows of each query: lists of positions and of scores per row."""

@@ -14,6 +14,7 @@ from vsearch.checks import stored_names
 from vsearch.cores import available_cores
 from vsearch.errors import InputError
 from vsearch.fanout.calls.retries import Deadline
+from vsearch.fanout.roles.leg import ShardSearch
 from vsearch.fanout.roles.legs import leg_of
 from vsearch.fanout.wire.messages import Answer, Counters, Options, ProcessRequest, floats, int32s
 from vsearch.fanout.wire.where import bind_where
@@ -79,11 +80,11 @@ def process(
         The deadline passed.
     """
     dimensions, options = snapshot.manifest.dimensions, request.options
-    if request.dimensions != dimensions:
+    if request.queries and request.dimensions != dimensions:
         raise InputError(f"queries must have {dimensions} dimensions, got {request.dimensions}")
     options = check_columns(snapshot.manifest, options)
     plans = _read_visits(request, shard.partitions)
-    queries = floats(request.queries, request.count, dimensions)
+    queries = floats(request.queries, request.count, request.dimensions)
     bound = bind_where(snapshot.manifest, options)
     # the part of a tail in a shard keeps the row numbers of the tail
     full_runs = [snapshot.shards[run.number] for run in shard.runs]
@@ -91,34 +92,35 @@ def process(
     words = [run.live if mask is None else mask.words for run, mask in zip(full_runs, masks, strict=True)]
     leg = leg_of(request)
     ranking = None if leg is None else leg.scan(snapshot, options)
+    search = ShardSearch(shard, queries, masks, words, deadline)
 
-    def one(position: int) -> ShardHits:
+    def one(position: int) -> list[ShardHits]:
         deadline.check(f"searching shard {request.shard}")
         if ranking is None:
-            return scan(position, options.k)
+            return [scan(position, options.k)]
         hits = None if ranking.nearest is None else scan(position, ranking.nearest)
-        return ranking.rank(shard.number, position, hits, masks[0])
+        return ranking.rank(search, position, hits)
 
     def scan(position: int, k: int) -> ShardHits:
-        search = SearchRequest(k, snapshot.settings, exact=options.exact)
-        hits = scan_shard(snapshot, shard, queries[position], plans[position], search, words)
+        nearest = SearchRequest(k, snapshot.settings, exact=options.exact)
+        hits = scan_shard(snapshot, shard, queries[position], plans[position], nearest, words)
         kept = drop_dissimilar(hits.scores, hits.rows, snapshot.model, options.min_score)
         return ShardHits(*kept, hits.counters)
 
     if request.count == 1:
-        hits = [one(0)]
+        hits = one(0)
     else:
         with ThreadPoolExecutor(available_cores()) as pool:
-            hits = list(pool.map(carried(one), range(request.count)))
+            hits = [each for found in pool.map(carried(one), range(request.count)) for each in found]
     counts = [int(np.count_nonzero(best.rows >= 0)) for best in hits]
     rows = shard.first_row + np.concatenate([best.rows[:count] for best, count in zip(hits, counts, strict=True)])
     scores = np.concatenate([best.scores[:count] for best, count in zip(hits, counts, strict=True)])
     counted = np.sum([best.counters for best in hits], axis=0)
     columns = [_read_attribute(snapshot, shard, name, rows) for name in options.columns]
-    if leg is not None and ranking is not None and leg.column_types:
+    if leg is not None and ranking is not None and leg.shard_column_types:
         columns += ranking.columns([best.rows + shard.first_row for best in hits])
     return Answer(
-        count=request.count,
+        count=len(hits),
         k=options.k,
         found=np.array(counts, "<i4").tobytes(),
         scores=scores.astype("<f4").tobytes(),

@@ -16,7 +16,8 @@ from vsearch.encoders.entries import is_compressed
 from vsearch.errors import InputError
 from vsearch.fanout.calls.telemetry import span
 from vsearch.fanout.roles.loading import Loader
-from vsearch.fanout.wire.messages import SearchRequest, text_of
+from vsearch.fanout.wire.messages import SearchRequest
+from vsearch.fanout.wire.texts import text_of
 from vsearch.storage import FileEntry, Manifest
 from vsearch.storage.files.prefetched import fetch_files
 from vsearch.storage.snapshots.kinds import ModelPart

@@ -20,6 +20,7 @@ from vsearch.errors import (
     FormatVersionError,
     IndexNotFoundError,
     InputError,
+    MissingDependencyError,
     PredicateError,
     SearchTimeoutError,
     SnapshotNotFoundError,
@@ -33,7 +34,8 @@ from vsearch.fanout.calls.telemetry import log, measure, span
 from vsearch.fanout.roles.allocator import CALLS, allocate
 from vsearch.fanout.roles.calling import call, remote_calls
 from vsearch.fanout.roles.coordinator import coordinate, require
-from vsearch.fanout.roles.loading import Loader, as_of, moment_for
+from vsearch.fanout.roles.describing import describe_index, warm
+from vsearch.fanout.roles.loading import Loader, Part, as_of
 from vsearch.fanout.roles.planning import PlanSettings, choose_plan
 from vsearch.fanout.roles.processor import MaskCache, process
 from vsearch.fanout.roles.texts import HeldEncoder, has_encoder, load_encoder
@@ -41,7 +43,6 @@ from vsearch.fanout.wire.envelope import Envelope
 from vsearch.fanout.wire.messages import (
     AllocateRequest,
     Answer,
-    Described,
     Failure,
     InfoRequest,
     ProcessRequest,
@@ -63,7 +64,6 @@ TAKES: dict[str, Any] = {"coordinator": SearchRequest, "allocator": AllocateRequ
 
 PREPARING = 60.0
 """Time limit in seconds for all processors to load a newer snapshot."""
-
 KEPT = 64  # cached manifests and parts of snapshots, of which a changing index has one for every commit
 
 
@@ -210,6 +210,8 @@ def _try(worker: Worker, message: Any, deadline: Deadline) -> Reply | Failure:
         return failure(ErrorKind.MISSING if isinstance(error, MissingObjectError) else ErrorKind.CORRUPT, str(error))
     except ConflictError as error:
         return failure(ErrorKind.CONFLICT, str(error))
+    except MissingDependencyError as error:
+        return failure(ErrorKind.INIT, f"the package of {worker.function} lacks a library: {error}")
     except (StoreError, FileNotFoundError, EOFError) as error:
         return failure(ErrorKind.STORE, str(error))
     except MemoryError:
@@ -223,20 +225,20 @@ def _run(worker: Worker, message: Any, deadline: Deadline) -> Reply:
     if worker.run is not None:
         return worker.run(worker, message, deadline)
     if isinstance(message, WarmRequest):
-        return _warm(worker, message)
+        return warm(worker.role, worker.loader, message)
     if isinstance(message, InfoRequest) and worker.role == "coordinator":
-        return _info(worker, message)
+        return describe_index(worker.loader, message)
     if type(message) is not TAKES[worker.role]:
         raise InputError(f"the {worker.role} does not accept a {type(message).__name__}")
+    columns = () if isinstance(message, SearchRequest) else _columns(worker, message)
     if isinstance(message, ProcessRequest):
-        columns = _columns(worker, message)
         with span("load", shard=message.shard):
-            part = worker.loader.shard(message.snapshot, message.shard, columns)
+            part = worker.loader.shard(message.snapshot, message.shard, columns, words=message.words is not None)
             snapshot = as_of(part.snapshot, message.moment)
         return process(snapshot, snapshot.groups[0], message, deadline, worker.masks)
     if isinstance(message, AllocateRequest):
         with span("load"):
-            part = worker.loader.tables(message.snapshot, _columns(worker, message))
+            part = worker.loader.tables(message.snapshot, columns, words=message.words is not None)
             snapshot = as_of(part.snapshot, message.moment)
         calls = remote_calls(worker, snapshot.manifest, snapshot, deadline)
         return allocate(snapshot, message, calls, deadline)
@@ -260,20 +262,6 @@ def _columns(worker: Worker, message: ProcessRequest | AllocateRequest) -> tuple
     return () if bound is None else columns_of(bound)
 
 
-def _warm(worker: Worker, message: WarmRequest) -> Warmed:
-    manifest = worker.loader.manifest(message.snapshot)
-    number = manifest.snapshot
-    if worker.role == "processor":
-        if message.shard is None:
-            raise InputError("shard is required to warm a processor")
-        worker.loader.shard(number, message.shard)
-    else:
-        worker.loader.tables(number)
-    if worker.role == "coordinator" and has_encoder(manifest):
-        load_encoder(worker.loader, manifest)
-    return Warmed(snapshot=number, bytes=worker.loader.retention.stats().bytes)
-
-
 def _prepare(worker: Worker, number: int) -> None:
     """Load the parts of a snapshot that single queries need, here and in the processors.
 
@@ -284,25 +272,17 @@ def _prepare(worker: Worker, number: int) -> None:
     manifest = worker.loader.manifest(number)
     if worker.loader.retention.values(HeldEncoder) and has_encoder(manifest):
         load_encoder(worker.loader, manifest)
-    if choose_plan(manifest, 1, worker.plans).mode == "alone":
-        worker.loader.whole(number)
+    words = any(part.words for part in worker.loader.retention.values(Part))
+    if choose_plan(manifest, 1, worker.plans, words=words).mode == "alone":
+        worker.loader.whole(number, words=words)
         return
-    worker.loader.tables(number)
+    worker.loader.tables(number, words=words)
     names, deadline = worker.names or Names("vsearch"), Deadline.after(PREPARING)
 
-    def warm(shard: int) -> None:
-        message = WarmRequest(snapshot=number, shard=shard)
+    def load(shard: int) -> None:
+        message = WarmRequest(snapshot=number, shard=shard, words=words)
         call(worker, names.processor(shard), message, deadline, "processor", lambda reply: require(reply, Warmed))
 
     with ThreadPoolExecutor(CALLS) as pool:
-        for done in [pool.submit(warm, shard.number) for shard in manifest.shards]:
+        for done in [pool.submit(load, shard.number) for shard in manifest.shards]:
             done.result()
-
-
-def _info(worker: Worker, message: InfoRequest) -> Described:
-    from vsearch.search.state.info import describe
-
-    manifest = worker.loader.manifest(message.snapshot)
-    moment = moment_for(manifest, message.moment, pinned=message.snapshot is not None)
-    snapshot = as_of(worker.loader.tables(manifest.snapshot).snapshot, moment)
-    return Described(document=msgspec.json.encode(describe(snapshot)), moment=moment)

@@ -17,7 +17,6 @@ from vsearch.fanout.wire.change_messages import BadRows, Committed, KeepRequest,
 from vsearch.fanout.wire.messages import (
     LARGEST_K,
     LARGEST_MESSAGE,
-    LARGEST_TEXTS,
     VERSION,
     AllocateRequest,
     Answer,
@@ -33,8 +32,9 @@ from vsearch.fanout.wire.messages import (
     floats,
     int32s,
     int64s,
-    text_of,
 )
+from vsearch.fanout.wire.texts import LARGEST_TEXTS, text_of
+from vsearch.fanout.wire.words import Words, check_words
 from vsearch.metrics import LARGEST_NORM
 from vsearch.storage.files.checksums import crc32c
 from vsearch.storage.files.plain_columns import check_column
@@ -134,7 +134,11 @@ def _check(message: Any) -> None:
 
 
 def _check_queries(message: SearchRequest | AllocateRequest | ProcessRequest) -> None:
-    documents = message.documents
+    documents, words = message.documents, message.words
+    if words is not None:
+        _check_words(message, words)
+        if words.depth is None:
+            return
     if isinstance(message, SearchRequest) and message.texts:
         _check_texts(message)
         return
@@ -153,6 +157,25 @@ def _check_queries(message: SearchRequest | AllocateRequest | ProcessRequest) ->
     if (lengths < 1).any():
         raise ValueError("lengths must be one positive integer per query")
     _check_vectors(documents.vectors, int(lengths.sum(dtype=np.int64)), documents.dimensions)
+
+
+def _check_words(message: SearchRequest | AllocateRequest | ProcessRequest, words: Words) -> None:
+    check_words(words, message.count, weighed=isinstance(message, ProcessRequest))
+    if message.documents is not None:
+        raise ValueError("words cannot be combined with multi-vector queries")
+    if words.depth is None:
+        texts = message.texts if isinstance(message, SearchRequest) else ()
+        if message.queries or message.dimensions or texts:
+            raise ValueError("words have a depth if there are vectors or texts, and only then")
+        if message.options.nprobe is not None or message.options.exact:
+            raise ValueError("nprobe and exact are for vectors, and there are only words")
+    elif words.depth < message.options.k + message.options.offset:
+        raise ValueError("depth must be at least offset + k")
+    if message.options.min_score is not None:
+        raise ValueError("min_score cannot be combined with words")
+    total = sum(map(len, words.texts))
+    if total > LARGEST_TEXTS:
+        raise ValueError(f"words must have at most {LARGEST_TEXTS} bytes, got {total}")
 
 
 def _check_texts(message: SearchRequest) -> None:

@@ -14,18 +14,16 @@ from numpy.typing import NDArray
 from vsearch.fanout.calls.bill import Usages
 from vsearch.fanout.calls.retries import ErrorKind
 from vsearch.fanout.calls.tree import DEEPEST, LARGEST
+from vsearch.fanout.wire.texts import LARGEST_TEXT, MOST_TEXTS
+from vsearch.fanout.wire.words import Words
 from vsearch.storage.files.plain_columns import Column
 
-VERSION = 4
-"""1 had no `id`, 2 neither `at_least` and `freshness` nor `moment`, 3 neither `texts` nor changes."""
+VERSION = 5
+"""1 had no `id`, 2 neither `at_least` and `freshness` nor `moment`, 3 neither `texts` nor changes, 4 no `words`."""
 LARGEST_MESSAGE = 256 << 20
 LARGEST_K = 10_000
 LARGEST_BATCH = 100_000
 LARGEST_WHERE = 4 << 20
-LARGEST_TEXT = 4 << 20
-LARGEST_TEXTS = 32 << 20
-MOST_TEXTS = 1000
-"""Maximum number of texts per message, since each takes a coordinator milliseconds; larger batches are split."""
 OVERFLOW = "messages"
 """The folder of messages in the overflow store; other objects are never read as messages."""
 
@@ -100,7 +98,7 @@ class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field
 
 
 class SearchRequest(Message, frozen=True, tag="search"):
-    """To the coordinator: unprepared queries float32 (count, dimensions); none if they are in `documents` or `texts`.
+    """To the coordinator: unprepared queries float32 (count, dimensions); none if they are in `documents`, `texts` or `words`.
 
     Attributes
     ----------
@@ -142,6 +140,7 @@ class SearchRequest(Message, frozen=True, tag="search"):
     allow_partial: bool = False
     trace: Trace = ""
     documents: Documents | None = None
+    words: Words | None = None
 
 
 class AllocateRequest(Message, frozen=True, tag="allocate"):
@@ -149,7 +148,7 @@ class AllocateRequest(Message, frozen=True, tag="allocate"):
 
     snapshot: Snapshot
     count: Count
-    dimensions: Dimensions
+    dimensions: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
     queries: bytes
     options: Options
     allocators: Annotated[int, msgspec.Meta(ge=1, le=LARGEST)]
@@ -159,6 +158,7 @@ class AllocateRequest(Message, frozen=True, tag="allocate"):
     remaining: Seconds | None = None
     trace: Trace = ""
     documents: Documents | None = None
+    words: Words | None = None
 
 
 class ProcessRequest(Message, frozen=True, tag="process"):
@@ -175,7 +175,7 @@ class ProcessRequest(Message, frozen=True, tag="process"):
     snapshot: Snapshot
     shard: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
     count: Count
-    dimensions: Dimensions
+    dimensions: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
     queries: bytes
     options: Options
     visits: bytes
@@ -187,13 +187,15 @@ class ProcessRequest(Message, frozen=True, tag="process"):
     remaining: Seconds | None = None
     trace: Trace = ""
     documents: Documents | None = None
+    words: Words | None = None
 
 
 class WarmRequest(Message, frozen=True, tag="warm"):
-    """To any role: load what a search needs, and reply."""
+    """To any role: load what a search needs, and reply; with `words`, also what text queries need."""
 
     snapshot: Snapshot | None = None
     shard: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] | None = None
+    words: bool = True
 
 
 class InfoRequest(Message, frozen=True, tag="info"):
@@ -326,22 +328,6 @@ def int32s(data: bytes) -> NDArray[np.int32]:
 def int64s(data: bytes) -> NDArray[np.int64]:
     """Return a read-only int64 array over the bytes of a message."""
     return np.frombuffer(data, "<i8")
-
-
-def text_bytes(text: str) -> bytes:
-    """Encode a text for a message."""
-    return text.encode("utf-8", "surrogatepass")
-
-
-def text_of(data: bytes) -> str:
-    """Decode a text in a message.
-
-    Raises
-    ------
-    UnicodeDecodeError
-        The bytes are invalid, which `vsearch.fanout.wire.codec.decode` checks.
-    """
-    return data.decode("utf-8", "surrogatepass")
 
 
 def failure(

@@ -81,7 +81,7 @@ def top(scores: NDArray[np.float32], rows: NDArray[np.int64], k: int) -> NDArray
 
 
 def top_of_each(
-    queries: NDArray[np.integer[Any]], scores: NDArray[np.float32], rows: NDArray[np.int64], count: int, k: int
+    queries: NDArray[np.integer[Any]], scores: NDArray[np.floating[Any]], rows: NDArray[np.int64], count: int, k: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """`top` for many queries at once.
 

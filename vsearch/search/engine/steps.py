@@ -240,7 +240,8 @@ def _search_only(snapshot: Snapshot, workspace: Workspace, mask: IndexMask | Non
     blocks = np.zeros((len(runs), len(RunField)), np.int64)
     for place, run in enumerate(runs):
         words = _words(mask, run.number)
-        blocks[place, RunField.SHARD], blocks[place, RunField.FIRST_ROW] = run.native.address, run.first_row
+        first = run.first_row - snapshot.groups[0].first_row
+        blocks[place, RunField.SHARD], blocks[place, RunField.FIRST_ROW] = run.native.address, first
         if words is not None:
             blocks[place, RunField.MASK], blocks[place, RunField.MASK_WORDS] = address(words), len(words)
     search_runs(snapshot.native.address, address(blocks), len(blocks), workspace.fields.address)

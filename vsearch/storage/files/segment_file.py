@@ -135,8 +135,12 @@ class SegmentFile:
         SnapshotNotFoundError
             The file is missing because the snapshot was pruned.
         """
-        if self.shared.pending and name not in self._complete and not self._has(name, starts, stops):
+        if not self.has(name, starts, stops):
             self.ensure_arrays([(name, starts, stops)])
+
+    def has(self, name: str, starts: ArrayLike | None = None, stops: ArrayLike | None = None) -> bool:
+        """Whether a cheap check finds rows of an array present and verified; False if that takes a full check."""
+        return not self.shared.pending or name in self._complete or self._has(name, starts, stops)
 
     def ensure_arrays(self, parts: Sequence[Part]) -> None:
         """Like :meth:`ensure`, for several arrays of this file in one round of requests.

@@ -14,12 +14,16 @@ if TYPE_CHECKING:
 
 
 class AnalyzerEntry(msgspec.Struct, frozen=True):
-    """How the texts of a column are cut into terms: the version of the rules, and their settings (`vsearch.text.analyzer`)."""
+    """How the texts of a column are cut into terms: the version of the rules, and their settings (`vsearch.text.analyzer`).
+
+    `stemmer` is the version of the package snowballstemmer, if there is a language.
+    """
 
     version: Count
     language: Text | None = None
     stop_words: tuple[str, ...] = ()
     fold: bool = True
+    stemmer: Text | None = None
 
 
 class TextColumnEntry(msgspec.Struct, frozen=True):

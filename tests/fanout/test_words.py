@@ -1,0 +1,289 @@
+"""Words, alone and with vectors, through the roles of a stack: the answers of the index itself."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import msgspec
+import numpy as np
+import pytest
+
+import vsearch
+from tests.fanout.conftest import Stack
+from tests.text.conftest import WEIGHTS, make_rows, table, vectors
+from vsearch import InputError
+from vsearch.api.remote_index import RemoteIndex
+from vsearch.api.remote_words import RemoteHybridHits
+from vsearch.fanout.calls.retries import Deadline
+from vsearch.fanout.platforms import http_api as web
+from vsearch.fanout.wire import codec as wire
+from vsearch.fanout.wire import words as messages
+from vsearch.fanout.wire.envelope import Envelope
+from vsearch.fanout.wire.messages import Options, ProcessRequest, SearchRequest
+
+N = 500
+QUERIES = vectors(7, 9)
+WORDS = ["ak bk", "jt ir -ak", "title:al am", "zz", "+ak c* bl", "", "title:a* nothing"]
+PLANS = [{}, {"mode": "alone"}, {"mode": "flat"}, {"allocators": 3, "branching": 2}]
+PARTS = ("vector_scores", "vector_ranks", "text_scores", "text_ranks")
+
+
+def built(name, **options):
+    url = f"memory://fanout-words-{name}/index"
+    given = {"shards": 3, "partitions": 9, "rerank": "float32", "metric": "l2", "text": WEIGHTS, **options}
+    return Stack(url, vsearch.build(vectors(N, 3), url, table(make_rows(N, 8)), **given), QUERIES)
+
+
+@pytest.fixture(scope="module")
+def stack():
+    return built("plain")
+
+
+@pytest.fixture(scope="module")
+def changed():
+    """Rows were removed, replaced, added and changed, in a young run and a tail; a text column was added."""
+    stack = built("changed", text="body")
+    index = stack.index
+    index.delete(where="number < 40")
+    index.append(vectors(120, 21), table({N + row: text for row, text in make_rows(120, 5).items()}))
+    index.optimize(force=True)
+    index.append(vectors(90, 22), table({N + 120 + row: text for row, text in make_rows(90, 6).items()}))
+    index.update({"body": "ak zebra"}, where="number >= 100 AND number < 110")
+    index.delete(where="number >= 600 AND number < 620")
+    index.add_text("title", vsearch.TextColumn(weight=3.0))
+    return stack
+
+
+def remote_of(stack, envelope=None):
+    stack.reset()
+    return RemoteIndex("test://t", stack.names, stack.local, envelope or Envelope())
+
+
+def assert_equal(hits, expected, parts=()):
+    assert hits.ids.tolist() == expected.ids.tolist()
+    for name in ("scores", *parts):
+        np.testing.assert_array_equal(getattr(hits, name), getattr(expected, name))
+
+
+@pytest.mark.parametrize("plan", PLANS)
+@pytest.mark.parametrize("name", ["stack", "changed"])
+def test_words_score_as_in_process(request, name, plan):
+    stack = request.getfixturevalue(name)
+    remote = remote_of(stack)
+    for options in (
+        {"k": 7},
+        {"where": "number >= 80 AND number < 560", "columns": ["number", "title"], "k": 20},
+        {"offset": 4, "k": 5},
+    ):
+        expected, hits = stack.index.search_text(WORDS, **options), remote.search_text(WORDS, **options, **plan)
+        assert_equal(hits, expected)
+        assert hits.bill.total > 0
+        if "columns" in options:
+            assert hits.columns.to_pylist() == expected.columns.to_pylist()
+    assert (stack.index.search_text("ak", 3).ids >= 0).all()
+
+
+@pytest.mark.parametrize("plan", PLANS)
+@pytest.mark.parametrize("name", ["stack", "changed"])
+def test_both_parts_score_as_in_process(request, name, plan):
+    stack = request.getfixturevalue(name)
+    remote = remote_of(stack)
+    for options in (
+        {"k": 7, "nprobe": 9},
+        {
+            "where": "number < 560",
+            "columns": ["number"],
+            "k": 20,
+            "fusion": "weighted",
+            "weights": (0.3, 2),
+            "nprobe": 9,
+        },
+        {"offset": 4, "k": 5, "depth": 15, "exact": True},
+    ):
+        expected = stack.index.search(QUERIES, text=WORDS, **options)
+        hits = remote.search(QUERIES, text=WORDS, **options, **plan)
+        assert isinstance(hits, RemoteHybridHits)
+        assert_equal(hits, expected, PARTS)
+        if "columns" in options:
+            assert hits.columns.to_pylist() == expected.columns.to_pylist()
+    assert "vector_rank" in hits.to_arrow().column_names
+
+
+@pytest.mark.parametrize(
+    "options", [{"metric": "cosine", "quantizer": "osq-lloyd", "rerank": None}, {"metric": "ip", "rerank": None}]
+)
+def test_estimates_are_scored_again(options):
+    stack = built(f"estimates-{options['metric']}", **options)
+    remote = remote_of(stack)
+    expected = stack.index.search(QUERIES, text=WORDS, nprobe=9)
+    for plan in PLANS:
+        hits = remote.search(QUERIES, text=WORDS, nprobe=9, **plan)
+        np.testing.assert_allclose(hits.scores, expected.scores, rtol=1e-5)
+        np.testing.assert_array_equal(hits.text_ranks > 0, expected.text_ranks > 0)
+
+
+def test_batches_fit_messages(stack):
+    envelope = Envelope(12_000)
+    stack.reset()
+    remote = RemoteIndex("test://t", stack.names, stack.local, envelope)
+    many = WORDS * 10
+    assert_equal(remote.search_text(many, 5), stack.index.search_text(many, 5))
+    points = np.tile(QUERIES, (10, 1))
+    hits = remote.search(points, 5, text=many, nprobe=9, depth=20)
+    assert_equal(hits, stack.index.search(points, 5, text=many, nprobe=9, depth=20), PARTS)
+
+
+def test_no_queries_and_no_hits(stack):
+    remote = remote_of(stack)
+    none, some = remote.search_text([], 4, columns=["number"]), stack.index.search_text([], 4, columns=["number"])
+    assert none.ids.shape == some.ids.shape == (0, 4)
+    assert none.ids.dtype == some.ids.dtype
+    hits = remote.search(np.zeros((0, 8)), 4, text=[])
+    assert hits.vector_scores.shape == hits.text_ranks.shape == hits.ids.shape == (0, 4)
+    nothing = remote.search(QUERIES[:1], 3, "number < 0", text=["ak"])
+    assert (nothing.ids == -1).all()
+    assert np.isnan(nothing.text_scores).all()
+    assert (remote.search_text("zz qq", 3).ids == -1).all()
+
+
+def test_wrong_uses_say_what_is_wrong(stack):
+    remote = remote_of(stack)
+    for ask, reason in [
+        (lambda: remote.search_text('"a b"'), "phrases are not supported"),
+        (lambda: remote.search_text("-ak"), "only excludes words"),
+        (lambda: remote.search_text(3), "a string or a list of strings"),
+        (lambda: remote.search_text("ak", columns=["nothing"]), "no attribute column"),
+        (lambda: remote.search(QUERIES[0], fusion="rrf"), "need text"),
+        (lambda: remote.search(QUERIES[0], text=["a", "b"]), "one text for each of the 1 queries"),
+        (lambda: remote.search(QUERIES[0], text="a", fusion=max), "'rrf' or 'weighted' through functions"),
+        (lambda: remote.search(QUERIES[0], text="a", min_score=0.5), "min_score cannot be combined"),
+        (lambda: remote.search(QUERIES[0], 10, text="a", depth=3), "at least offset"),
+        (lambda: remote.search(QUERIES[0, :3], text="a"), "8 dimensions"),
+        (lambda: remote.search("ak", hybrid=True), "no query encoder"),
+        (lambda: remote.search(QUERIES[0], hybrid=True), "needs queries that are texts"),
+    ]:
+        with pytest.raises(InputError, match=reason):
+            ask()
+
+
+def test_an_index_without_text_columns_says_so():
+    url = "memory://fanout-words-none/index"
+    stack = Stack(url, vsearch.build(vectors(60), url), QUERIES)
+    for plan in PLANS:
+        with pytest.raises(InputError, match="no text columns"):
+            remote_of(stack).search_text("ak", **plan)
+        with pytest.raises(InputError, match="no text columns"):
+            remote_of(stack).search(QUERIES[0], text="ak", **plan)
+
+
+def test_warm_functions_read_nothing(stack):
+    remote = remote_of(stack)
+    remote.warm()
+    remote.search(QUERIES, text=WORDS, mode="flat")
+    again = remote.search_text(WORDS, mode="flat")
+    assert again.stats.bytes_fetched == 0
+
+
+def test_forged_words_are_refused():
+    term = messages.WordTerm(0, b"ak")
+    weights, lengths = np.ones(1, "<f8").tobytes(), np.full(2, 5.0, "<f8").tobytes()
+    good = messages.Words(weighed=(messages.WeighedWords((term,), weights),), lengths=lengths)
+    request = ProcessRequest(
+        snapshot=1, shard=0, count=1, dimensions=0, queries=b"", options=Options(3), visits=bytes(4), minimums=bytes(4),
+        partitions=b"", bases=b"", bounds=b"", words=good,
+    )  # fmt: skip
+    assert wire.decode(wire.encode(request)).words == good
+    replaced = msgspec.structs.replace
+    for wrong in (
+        replaced(good, weighed=()),
+        replaced(good, texts=(b"a",)),
+        replaced(good, lengths=b""),
+        replaced(good, lengths=np.array([5, np.nan]).tobytes()),
+        replaced(good, lengths=np.array([5, 0.0]).tobytes()),
+        replaced(good, lengths=bytes(9)),
+        replaced(good, depth=5),
+        replaced(good, weighed=(messages.WeighedWords((term,), bytes(8)),)),
+        replaced(good, weighed=(messages.WeighedWords((term,), np.array([np.inf]).tobytes()),)),
+        replaced(good, weighed=(messages.WeighedWords((term,), b""),)),
+        replaced(good, weighed=(messages.WeighedWords((messages.WordTerm(2, b"ak"),), weights),)),
+        replaced(good, weighed=(messages.WeighedWords((messages.WordTerm(0, b"\xff"),), weights),)),
+        replaced(good, weighed=(messages.WeighedWords((term,), weights, (((messages.WordTerm(9, b"a"),),),)),)),
+    ):
+        with pytest.raises(InputError):
+            wire.decode(wire.encode(replaced(request, words=wrong)))
+    words = messages.Words(texts=(b"ak",))
+    search = SearchRequest(count=1, dimensions=0, queries=b"", options=Options(3), words=words)
+    assert wire.decode(wire.encode(search)).words == words
+    for options in (Options(3, min_score=1.0), Options(3, nprobe=2), Options(3, exact=True)):
+        with pytest.raises(InputError):
+            wire.decode(wire.encode(replaced(search, options=options)))
+    with pytest.raises(InputError):
+        wire.decode(wire.encode(replaced(search, words=replaced(words, texts=(b"\xff",)))))
+
+
+def test_processors_refuse_statistics_of_other_columns(stack):
+    from vsearch.fanout.roles.worker import serve
+
+    weighed = (messages.WeighedWords((messages.WordTerm(0, b"ak"),), np.ones(1, "<f8").tobytes()),)
+    request = ProcessRequest(
+        snapshot=1, shard=0, count=1, dimensions=0, queries=b"", options=Options(3), visits=bytes(4), minimums=bytes(4),
+        partitions=b"", bases=b"", bounds=b"", words=messages.Words(weighed=weighed, lengths=np.ones(1, "<f8").tobytes()),
+    )  # fmt: skip
+    stack.reset()
+    reply = wire.decode(serve(stack.make("t-processor-0"), wire.encode(request), Deadline()))
+    assert "mean length" in reply.message
+
+
+def post(stack, **body):
+    key = hashlib.sha256(b"k").hexdigest()
+    given = {"x-api-key": "k"}, json.dumps(body).encode(), web.KeyHashes(key)
+    return web.answer(stack.local.worker("t-coordinator"), "POST", "/search", *given, Deadline())
+
+
+def test_words_over_http(stack):
+    remote_of(stack).search_text("ak")
+    status, answer = post(stack, words=WORDS, k=4, where="number < 300", columns=["number"])
+    expected = stack.index.search_text(WORDS, 4, "number < 300", ["number"])
+    assert status == 200, answer
+    found = [[hit["id"] for hit in hits] for hits in answer["hits"]]
+    assert found == [[id_ for id_ in ids if id_ >= 0] for ids in expected.ids.tolist()]
+    points = QUERIES.astype(np.float64).tolist()
+    status, answer = post(
+        stack, vectors=points, words=WORDS, k=4, nprobe=9, fusion="weighted", weights=[0.3, 2], depth=30
+    )
+    assert status == 200, answer
+    hits = stack.index.search(QUERIES, 4, text=WORDS, nprobe=9, fusion="weighted", weights=(0.3, 2), depth=30)
+    for name in ("id", "score", "vector_score", "vector_rank", "text_score", "text_rank"):
+        shown = np.array([[hit[name] for hit in of_query] for of_query in answer["hits"]])
+        np.testing.assert_allclose(shown, getattr(hits, f"{name}s"), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ({}, "exactly one of"),
+        ({"words": []}, "1 to 1000 strings"),
+        ({"words": "-ak"}, "only excludes words"),
+        ({"words": "ak", "fusion": "rrf"}, "only words"),
+        ({"words": "ak", "depth": 20}, "only words"),
+        ({"words": "ak", "nprobe": 2}, "only words"),
+        ({"words": "ak", "exact": True}, "only words"),
+        ({"words": "ak", "min_score": 2}, "min_score"),
+        ({"words": "ak", "vector": [0.0] * 8, "min_score": 2}, "min_score"),
+        ({"words": ["ak", "b"], "vector": [0.0] * 8}, "one text in words for each of 1"),
+        ({"words": "ak", "vector": [0.0] * 8, "depth": 3}, "depth must be at least"),
+        ({"words": "ak", "vector": [0.0] * 8, "fusion": "sum"}, "fusion"),
+        ({"words": "ak", "vector": [0.0] * 8, "weights": [0, 0]}, "weights"),
+        ({"words": "ak", "query_vectors": [[0.0] * 8]}, "cannot be combined"),
+        ({"vector": [0.0] * 8, "fusion": "rrf"}, "need words"),
+        ({"vector": [0.0] * 8, "hybrid": True}, "needs queries that are texts"),
+        ({"text": "ak", "words": "b", "hybrid": True}, "words of the queries themselves"),
+        ({"text": "ak", "hybrid": True}, "no query encoder"),
+    ],
+)
+def test_wrong_bodies_say_what_is_wrong(stack, body, reason):
+    remote_of(stack).search_text("ak")
+    status, answer = post(stack, **body)
+    assert status == 400
+    assert reason in answer["message"]

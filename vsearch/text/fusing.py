@@ -1,0 +1,159 @@
+"""Make one ranking of the candidates of vectors and words, each of which has both scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vsearch.checks import check_whole, is_number
+from vsearch.errors import InputError
+from vsearch.search.fusion import CONSTANT
+
+DEPTH = 100
+"""Candidates of each part by default, if that is at least twice k."""
+
+DEEPEST = 10_000
+
+LEAST_WEIGHT, MOST_WEIGHT = 1e-6, 1e6
+
+Scores = NDArray[np.float64]
+Fusion = str | Callable[[Scores, Scores], Any]
+
+
+@dataclass(frozen=True)
+class FusionOptions:
+    """How two rankings are fused.
+
+    Attributes
+    ----------
+    fusion : {"rrf", "weighted"} or callable
+    weights : tuple of float
+        Weights of vectors and words.
+    depth : int
+        Number of candidates of each ranking.
+    """
+
+    fusion: Fusion
+    weights: tuple[float, float]
+    depth: int
+
+    @classmethod
+    def of(cls, fusion: Any, weights: Any, depth: Any, k: int) -> FusionOptions:
+        """Check the arguments of a search for `k` hits.
+
+        Raises
+        ------
+        InputError
+        """
+        fusion = "rrf" if fusion is None else fusion
+        if not callable(fusion) and not (isinstance(fusion, str) and fusion in {"rrf", "weighted"}):
+            raise InputError(f"fusion must be 'rrf', 'weighted' or a function, got {fusion!r:.100}")
+        if callable(fusion) and weights is not None:
+            raise InputError(
+                f"weights must be None if fusion is a function, which weighs scores itself, got {weights!r:.100}"
+            )
+        pair = (1.0, 1.0) if weights is None else weights
+        if not (
+            isinstance(pair, Sequence)
+            and len(pair) == 2
+            and all(is_number(weight) and 0 <= weight <= MOST_WEIGHT for weight in pair)
+            and max(pair) >= LEAST_WEIGHT
+        ):
+            raise InputError(
+                f"weights must be two numbers from 0 to {MOST_WEIGHT:g}, for vectors and words, one of them at least "
+                f"{LEAST_WEIGHT:g}, got {pair!r:.100}"
+            )
+        if depth is None:
+            depth = min(max(DEPTH, 2 * k), DEEPEST)
+        check_whole("depth", depth, DEEPEST)
+        if depth < k:
+            raise InputError(f"depth must be at least offset + k, {k}, got {depth}")
+        return cls(fusion, (float(pair[0]), float(pair[1])), int(depth))
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """Rows that one of both parts found.
+
+    Attributes
+    ----------
+    rows : int64 (n,)
+        Ascending.
+    by_vector, by_text : float64 (n,)
+        Scores as users see them; 0 for a row without any of the words.
+    """
+
+    rows: NDArray[np.int64]
+    by_vector: Scores
+    by_text: Scores
+
+
+@dataclass(frozen=True, eq=False)
+class Fused:
+    """The best candidates: their positions, best first, fused scores, and ranks by vectors and by words from 1; 0 for none."""
+
+    best: NDArray[np.int64]
+    scores: Scores
+    vector_ranks: NDArray[np.int64]
+    text_ranks: NDArray[np.int64]
+
+
+def fuse(candidates: Candidates, options: FusionOptions, k: int, query: int, *, squared: bool) -> Fused:
+    """Return the k best candidates of a query, of equal scores the lower row.
+
+    Parameters
+    ----------
+    query : int
+        Its number, for errors.
+    squared : bool
+        Whether scores of vectors are squared distances.
+
+    Raises
+    ------
+    InputError
+        A function did not return a number per row.
+    """
+    by_vector, by_text = candidates.by_vector, candidates.by_text
+    similar = -by_vector if squared else by_vector
+    ranks = _ranks(similar), np.where(by_text > 0, _ranks(by_text), 0)
+    scores = _scores(options, by_vector, similar, by_text, ranks, query)
+    best = np.lexsort((candidates.rows, -scores))[:k]
+    return Fused(best, scores[best], ranks[0][best], ranks[1][best])
+
+
+def _ranks(scores: Scores) -> NDArray[np.int64]:
+    """Return the rank of each score, from 1; equal scores have equal ranks, so ranks do not depend on the order of rows."""
+    return 1 + np.searchsorted(np.sort(-scores), -scores, side="left")
+
+
+def _scores(
+    options: FusionOptions,
+    by_vector: Scores,
+    similar: Scores,
+    by_text: Scores,
+    ranks: tuple[NDArray[np.int64], NDArray[np.int64]],
+    query: int,
+) -> Scores:
+    of_vectors, of_words = options.weights
+    if options.fusion == "rrf":
+        worded = np.where(ranks[1] > 0, 1 / (CONSTANT + ranks[1]), 0.0)
+        return of_vectors / (CONSTANT + ranks[0]) + of_words * worded
+    if options.fusion == "weighted":
+        low, high = similar.min(), similar.max()
+        near = (similar - low) / (high - low) if high > low else np.ones(len(similar))
+        return of_vectors * near + of_words * by_text / max(by_text.max(), np.finfo(np.float64).tiny)
+    assert callable(options.fusion)  # noqa: S101  checked
+    returned = options.fusion(by_vector.copy(), by_text.copy())  # copies, since the function may change them
+    try:
+        given = np.asarray(returned, np.float64)
+    except (TypeError, ValueError):
+        given = np.empty(0)
+    if given.shape != by_vector.shape or not (np.abs(given) <= np.finfo(np.float32).max).all():
+        raise InputError(
+            f"fusion must return {len(by_vector)} finite numbers for query {query}, in the range of float32, got {returned!r:.100}"
+        )
+    return given
