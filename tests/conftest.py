@@ -71,6 +71,14 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: RANKS.get(item.path, len(RANKS)))
 
 
+@pytest.fixture(autouse=True, scope="session")
+def settings_of_tests():
+    """Functions may start late: AWS gives them ten seconds, and tests run on machines that are busy, too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vsearch.faas.environments.INIT_SECONDS", 120.0)
+        yield
+
+
 @pytest.fixture
 def two_threads():
     """BLAS and OpenMP with more than one thread, as for users."""

@@ -14,7 +14,7 @@ HANDLERS = """
     import json, os, sys, threading, time
 
     calls = 0
-    ticks = 0
+    ticks = []
 
     def echo(event, context):
         global calls
@@ -46,22 +46,26 @@ HANDLERS = """
     def hog(event, context):
         data = bytearray(event * 1024 * 1024)
         data[::4096] = b"x" * len(data[::4096])
-        time.sleep(0.5)
+        time.sleep(60 if event > 128 else 0)  # until it is killed
         return len(data)
 
     def large(event, context):
         return "x" * event
 
     def tick(event, context):
-        global ticks
         def run():
-            global ticks
             while True:
-                ticks += 1
+                ticks.append(time.monotonic())
                 time.sleep(0.01)
         if event == "start":
             threading.Thread(target=run, daemon=True).start()
-        return ticks
+            return None
+        return sum(event[0] < at < event[1] for at in ticks)
+
+    def gated(event, context):
+        while not os.path.exists(event):
+            time.sleep(0.01)
+        return "through"
 
     def modules(event, context):
         found = {}
@@ -93,10 +97,17 @@ def server(tmp_path_factory, package):
     found.start()
     for name in ("echo", "about", "fail", "leave", "large", "modules", "tick", "speak"):
         platform.put(
-            FunctionSpec(name=name, handler=f"handlers.{name}", package=str(package), environment={"VARIABLE": "value"})
+            FunctionSpec(
+                name=name,
+                handler=f"handlers.{name}",
+                package=str(package),
+                timeout=60,
+                environment={"VARIABLE": "value"},
+            )
         )
-    platform.put(FunctionSpec(name="sleep", handler="handlers.sleep", package=str(package), timeout=1, concurrency=2))
-    platform.put(FunctionSpec(name="hog", handler="handlers.hog", package=str(package), memory=128))
+    platform.put(FunctionSpec(name="sleep", handler="handlers.sleep", package=str(package), timeout=2))
+    platform.put(FunctionSpec(name="gated", handler="handlers.gated", package=str(package), timeout=120, concurrency=2))
+    platform.put(FunctionSpec(name="hog", handler="handlers.hog", package=str(package), memory=128, timeout=60))
     platform.put(FunctionSpec(name="broken", handler="broken.handler", package=str(package)))
     yield found
     found.stop()

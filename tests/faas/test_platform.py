@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 import json
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 
 import msgspec
 import pytest
 from botocore.exceptions import ClientError
 
+from tests.waiting import wait_until
 from vsearch.faas.functions import FunctionSpec
 from vsearch.faas.platform import Limits, Platform
 
@@ -34,7 +35,7 @@ def test_the_context(client):
     about, _, _ = call(client, "about")
     assert about["name"] == "about"
     assert about["memory"] == "128"
-    assert 2000 < about["left"] <= 3000
+    assert 0 < about["left"] <= 60_000
     assert about["arn"] == "arn:aws:lambda:us-east-1:000000000000:function:about"
     assert about["variable"] == "value"
     assert about["here"] == about["root"]
@@ -57,12 +58,10 @@ def test_an_exception_is_an_unhandled_error(client):
 
 
 def test_a_timeout_kills_the_environment(client):
-    start = time.monotonic()
-    body, error, _ = call(client, "sleep", 30)
+    body, error, _ = call(client, "sleep", 600)
     assert error == "Unhandled"
     assert body["errorType"] == "Sandbox.Timedout"
-    assert body["errorMessage"].endswith("Error: Task timed out after 1.00 seconds")
-    assert time.monotonic() - start < 10
+    assert body["errorMessage"].endswith("Error: Task timed out after 2.00 seconds")
     assert call(client, "sleep", 0)[0] == "slept"
 
 
@@ -99,17 +98,22 @@ def test_requests_and_responses_have_a_limit(client):
     assert len(call(client, "large", 6_000_000)[0]) == 6_000_000
 
 
-def test_concurrency_is_limited(client):
+def test_concurrency_is_limited(client, tmp_path):
+    gate = tmp_path / "gate"
+
     def one(_):
         try:
-            return call(client, "sleep", 0.7)[0]
+            return call(client, "gated", str(gate))[0]
         except ClientError as error:
             return error.response["Error"]["Code"], error.response["ResponseMetadata"]["HTTPStatusCode"]
 
     with ThreadPoolExecutor(4) as pool:
-        replies = list(pool.map(one, range(4)))
-    assert replies.count("slept") == 2
-    assert replies.count(("TooManyRequestsException", 429)) == 2
+        replies = as_completed([pool.submit(one, number) for number in range(4)])
+        try:  # two wait inside, so the others are refused first
+            assert {next(replies).result(), next(replies).result()} == {("TooManyRequestsException", 429)}
+        finally:
+            gate.touch()
+        assert [reply.result() for reply in replies] == ["through", "through"]
 
 
 def test_concurrent_calls_have_environments_of_their_own(client):
@@ -138,11 +142,14 @@ def test_what_is_no_json(client):
 
 
 def test_nothing_runs_between_invocations(client):
+    before = time.monotonic()
     call(client, "tick", "start")
-    time.sleep(0.05)
-    before = call(client, "tick")[0]
-    time.sleep(0.5)
-    assert call(client, "tick")[0] - before < 20
+    stopped = time.monotonic()
+    time.sleep(0.3)
+    resumed = time.monotonic()
+    wait_until(lambda: call(client, "tick", [resumed, resumed + 1000])[0] > 0, "the thread goes on")
+    assert call(client, "tick", [stopped, resumed])[0] <= 2  # where it ran on, about thirty; one may be on its way
+    assert call(client, "tick", [before, resumed + 1000])[0] > 0
 
 
 def test_only_the_runtime_is_there_besides_the_package(client):
@@ -151,14 +158,15 @@ def test_only_the_runtime_is_there_besides_the_package(client):
 
 
 def test_the_log_comes_along(client):
-    reply = call(client, "speak", LogType="Tail")[2]
-    time.sleep(0.1)
-    reply = call(client, "speak", LogType="Tail")[2]
-    assert b"a line for the log" in base64.b64decode(reply["LogResult"])
+    def logged():
+        reply = call(client, "speak", LogType="Tail")[2]
+        return b"a line for the log" in base64.b64decode(reply["LogResult"])
+
+    wait_until(logged, "the line is in the log")  # a thread reads what the function prints
 
 
 def test_idle_environments_end_and_the_least_used_makes_room(tmp_path, package):
-    platform = Platform(tmp_path, Limits(environments=2, idle=0.4))
+    platform = Platform(tmp_path, Limits(environments=2))
     try:
         for name in ("a", "b", "c"):
             platform.put(FunctionSpec(name=name, handler="handlers.echo", package=str(package)))
@@ -166,10 +174,8 @@ def test_idle_environments_end_and_the_least_used_makes_room(tmp_path, package):
             assert platform.invoke(name, b"1").status == 200
         idle = {each["name"]: each["idle"] for each in platform.status()}
         assert idle == {"a": 0, "b": 1, "c": 1}
-        deadline = time.monotonic() + 10
-        while any(each["idle"] for each in platform.status()) and time.monotonic() < deadline:
-            time.sleep(0.1)
-        assert not any(each["idle"] for each in platform.status())
+        platform.limits = Limits(environments=2, idle=0.1)
+        wait_until(lambda: not any(each["idle"] for each in platform.status()), "idle environments end")
     finally:
         platform.close()
 
@@ -194,10 +200,7 @@ def test_a_schedule(tmp_path, package):
     try:
         platform.put(FunctionSpec(name="a", handler="handlers.echo", package=str(package), every=0.2))
         platform.put(FunctionSpec(name="b", handler="handlers.echo", package=str(package)))
-        deadline = time.monotonic() + 30
-        while platform.status()[0]["invocations"] < 3:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        wait_until(lambda: platform.status()[0]["invocations"] >= 3, "the schedule runs")
         # a call beside one of the schedule may start another environment, which counts anew
         assert json.loads(platform.invoke("a", b"1").body)["event"] == 1
         platform.remove("a")

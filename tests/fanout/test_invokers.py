@@ -125,11 +125,12 @@ class TestOnTheLocalFaas(InvokerContract):
         server.start()
 
         def put(name, handler=None, **more):
-            platform.put(FunctionSpec(name=name, handler=handler or f"handlers.{name}", package=str(folder), **more))
+            spec = {"name": name, "handler": handler or f"handlers.{name}", "package": str(folder), "timeout": 60}
+            platform.put(FunctionSpec(**spec | more))
             return name
 
         for name in ("echo", "slow", "hog"):
-            put(name, timeout=20)
+            put(name)
         failing = {
             ErrorKind.ABSENT: "nothing",
             ErrorKind.THROTTLED: put("busy", "handlers.echo", concurrency=0),

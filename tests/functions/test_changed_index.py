@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 import urllib.error
 import urllib.request
 from uuid import uuid4
@@ -14,6 +13,7 @@ import pytest
 import vsearch
 from tests.fanout.conftest import make_sample
 from tests.functions.deployment import KEY, deploy
+from tests.waiting import wait_until
 
 D = 24
 
@@ -51,10 +51,7 @@ def test_changes_are_seen_without_deployment(stack):
     for mode in ("flat", "alone"):
         assert_same(remote, index, queries, mode)
     index.append(*more[0])
-    committed = time.monotonic()
-    while remote.search(queries[:1], mode="flat").snapshot == 1:
-        assert time.monotonic() < committed + 30
-        time.sleep(0.05)
+    wait_until(lambda: remote.search(queries[:1], mode="flat").snapshot > 1, "the change is seen")
     assert_same(remote, index, queries, "flat")
     commit = index.upsert(*more[1][:2], more[0][2])
     index.append(*more[2])

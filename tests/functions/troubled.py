@@ -24,7 +24,7 @@ def wrap(role):
         if kind == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         if kind == "hang":
-            time.sleep(60)
+            time.sleep(600)
         if kind == "memory":
             held = bytearray(600 << 20)
             held[::4096] = b"1" * len(held[::4096])
