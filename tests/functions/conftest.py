@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import platform
+from dataclasses import asdict
 
+import msgspec
 import pytest
 
 from tests.functions.deployment import build_index, deploy
-from vsearch.deploy.packages import build_package
+from vsearch.deploy.packages import Package, build_package
 
 
 @pytest.fixture(scope="session")
@@ -16,13 +18,29 @@ def kernels(kernels):
 
 
 @pytest.fixture(scope="session")
-def package(tmp_path_factory, kernels):
-    return build_package(tmp_path_factory.mktemp("package") / "vsearch.zip", kernels=kernels)
+def build_package_once(once, kernels):
+    """A function that gives a package of this machine, built by the first process that asks."""
+
+    def get(name, **options):
+        def make(folder):
+            package = build_package(folder / f"{name}.zip", kernels=kernels, **options)
+            (folder / "package.json").write_bytes(msgspec.json.encode({**asdict(package), "path": None}))
+
+        folder = once(name, make)
+        described = msgspec.json.decode((folder / "package.json").read_bytes())
+        return Package(**{**described, "path": folder / f"{name}.zip"})
+
+    return get
 
 
 @pytest.fixture(scope="session")
-def changes_package(tmp_path_factory, kernels):
-    return build_package(tmp_path_factory.mktemp("changes") / "vsearch-changes.zip", kernels=kernels, changes=True)
+def package(build_package_once):
+    return build_package_once("package")
+
+
+@pytest.fixture(scope="session")
+def changes_package(build_package_once):
+    return build_package_once("changes-package", changes=True)
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from tests.functions.deployment import KEY, PREDICATES, SHARDS, assert_same
-from vsearch.deploy.packages import LARGEST_UNZIPPED, build_package
+from vsearch.deploy.packages import LARGEST_UNZIPPED
 from vsearch.fanout.calls.retries import CallError, ErrorKind
 from vsearch.fanout.platforms.network import HttpInvoker
 from vsearch.fanout.wire import codec as wire
@@ -29,10 +29,6 @@ from vsearch.fanout.wire.values import to_values
 def test_the_package_is_small(package):
     assert package.unzipped <= LARGEST_UNZIPPED
     assert package.zipped < 50 * 1024 * 1024
-
-
-def test_the_same_content_makes_the_same_package(tmp_path, package, kernels):
-    assert build_package(tmp_path / "again.zip", kernels=kernels).sha256 == package.sha256
 
 
 #: Three levels of few functions: each that runs at the same time is a process to start.

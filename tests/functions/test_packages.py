@@ -305,9 +305,10 @@ def test_a_package_over_the_limit_is_refused(tmp_path, monkeypatch, kernels):
     monkeypatch.setattr(packages, "LARGEST_UNZIPPED", 1000)
     with pytest.raises(vsearch.InputError, match="unzipped"):
         build_package(tmp_path / "p.zip", kernels=kernels)
+    assert not (tmp_path / "p.zip").exists()
 
 
-def test_the_build_script(tmp_path, kernels, package):
+def test_the_build_script_makes_the_same_package_of_the_same_content(tmp_path, kernels, package):
     path = tmp_path / "made.zip"
     command = [sys.executable, "-m", "functions.build", str(path), "--kernels", str(kernels)]
     command += ["--arch", {"aarch64": "arm64"}.get(platform.machine(), "x86_64"), "--python", HERE]

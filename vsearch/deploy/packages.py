@@ -127,10 +127,11 @@ def build_package(
         _copy_own(folder, changes=changes)
         _copy_kernels(folder / "vsearch" / "kernels" / "compiled", arch, kernels)
         _compile(folder, python)
-        unzipped = _zip(folder, out)
-    limit = LARGEST_CHANGING if changes else LARGEST_UNZIPPED
-    if unzipped > limit:
-        raise InputError(f"the package has {unzipped} bytes unzipped, more than the limit of {limit}")
+        unzipped = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        limit = LARGEST_CHANGING if changes else LARGEST_UNZIPPED
+        if unzipped > limit:
+            raise InputError(f"the package has {unzipped} bytes unzipped, more than the limit of {limit}")
+        _zip(folder, out)
     data = out.read_bytes()
     return Package(out, arch, python, len(data), unzipped, hashlib.sha256(data).hexdigest())
 
@@ -275,18 +276,14 @@ def _interpreter(python: str) -> str:
     )
 
 
-def _zip(folder: Path, out: Path) -> int:
+def _zip(folder: Path, out: Path) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
-    total = 0
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
         for path in sorted(path for path in folder.rglob("*") if path.is_file()):
             info = zipfile.ZipInfo(path.relative_to(folder).as_posix(), MOMENT)
             info.compress_type = zipfile.ZIP_DEFLATED
             info.external_attr = (0o755 if ".so" in path.suffixes else 0o644) << 16
-            data = path.read_bytes()
-            total += len(data)
-            archive.writestr(info, data)
-    return total
+            archive.writestr(info, path.read_bytes())
 
 
 def _copy(source: Path, to: Path) -> None:
