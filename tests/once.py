@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.compiled import library_folder
-from vsearch.kernels.toolchain.ahead_of_time import TARGETS, build, compile_object
+from tests.compiled import library_of
+from vsearch.kernels.toolchain.ahead_of_time import TARGETS
 from vsearch.kernels.toolchain.library import INDEX, targets_here
 
 OBJECTS = "*.o"
@@ -39,28 +39,9 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[P
 
 
 @pytest.fixture(scope="session")
-def compiled(once) -> Callable[[str], Path]:
-    """A function that gives the folder of a target's kernels: the library and its index.
-
-    If the target is another one than this processor's, the objects it is linked from are there, too.
-    """
-
-    def make(folder: Path, target: str) -> None:
-        def compile_and_keep(path: Path, *given) -> None:
-            compile_object(path, *given)
-            shutil.copy(path, folder)
-
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("vsearch.kernels.toolchain.ahead_of_time.compile_object", compile_and_keep)
-            # one process for each target: several would compile the shared pieces several times, on cores that are in use
-            patch.setattr("vsearch.kernels.toolchain.ahead_of_time.MOST_PARTS", 1)
-            build(folder, [target], lambda _: None)
-
-    def get(target: str) -> Path:
-        here = library_folder() if target in targets_here()[:1] else None
-        return here or once(f"kernels-{target}", lambda folder: make(folder, target))
-
-    return get
+def compiled() -> Callable[[str], Path]:
+    """A function that gives the folder of a target's kernels: the library and its index, and objects of other processors."""
+    return library_of
 
 
 @pytest.fixture(scope="session")

@@ -47,17 +47,31 @@ def run(code: str, root: Path = ROOT, **environment: str) -> subprocess.Complete
     )
 
 
-@pytest.fixture
-def package(tmp_path: Path) -> Path:
-    """A copy of the kernels that nobody has compiled yet."""
+def copy_package(folder: Path) -> Path:
+    """Copy the kernels, without what was compiled."""
     for name in ("__init__.py", "_lazy.py", "_version.py", "errors.py", "cores.py", "kernels"):
-        source, copy = ROOT / "vsearch" / name, tmp_path / "copy" / "vsearch" / name
+        source, copy = ROOT / "vsearch" / name, folder / "vsearch" / name
         if source.is_dir():
             shutil.copytree(source, copy, ignore=shutil.ignore_patterns("__pycache__", "compiled"))
         else:
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(source, copy)
-    return tmp_path / "copy"
+    return folder
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    """A copy of the kernels that nobody has compiled yet."""
+    return copy_package(tmp_path / "copy")
+
+
+@pytest.fixture(scope="module")
+def compiled_once(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A copy of the kernels, and the folder that keeps what was compiled of it."""
+    folder = tmp_path_factory.mktemp("compiled")
+    package, kept = copy_package(folder / "copy"), folder / "kept"
+    assert run(COUNT, package, HOME=str(folder), NUMBA_CACHE_DIR=str(kept)).stdout == ANSWER
+    return package, kept
 
 
 @pytest.fixture
@@ -121,10 +135,10 @@ def test_a_folder_named_for_it_is_used(sealed, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("suffix", "damage"), [("nbi", "cut"), ("nbi", "other"), ("nbc", "cut"), ("nbc", "empty")])
-def test_what_was_kept_and_is_damaged_is_compiled_again(package, tmp_path, suffix, damage):
-    kept = tmp_path / "kept"
+def test_what_was_kept_and_is_damaged_is_compiled_again(compiled_once, tmp_path, suffix, damage):
+    package, kept = compiled_once[0], tmp_path / "kept"
+    shutil.copytree(compiled_once[1], kept)
     environment = {"HOME": str(tmp_path), "NUMBA_CACHE_DIR": str(kept)}
-    assert run(COUNT, package, **environment).stdout == ANSWER
     files = list(kept.rglob(f"*.{suffix}"))
     assert files
     for path in files:
