@@ -20,7 +20,7 @@ def built(request):
         vectors(N, 3), f"memory://text/hybrid-{request.param}", table(rows), metric=request.param, rerank="float32",
         shards=2, partitions=6, text=WEIGHTS,
     )  # fmt: skip
-    return index, rows
+    return index, Reference(rows, terms, WEIGHTS)
 
 
 def lengthened(rows):
@@ -31,7 +31,7 @@ def lengthened(rows):
     }
 
 
-def scores_of(index, rows, query, below=N):
+def scores_of(index, reference, query, below=N):
     """Both scores of all rows below a number, by their plain definitions; 0 without the words."""
     base, point = vectors(N, 3)[:below].astype(np.float64), QUERIES[query].astype(np.float64)
     metric = index.info()["metric"]
@@ -40,7 +40,6 @@ def scores_of(index, rows, query, below=N):
     else:
         near = base @ point
         near = near / np.linalg.norm(base, axis=1) / np.linalg.norm(point) if metric == "cosine" else near
-    reference = Reference(rows, terms, WEIGHTS)
     found: dict[int, float] = {}
     for word in TEXTS[query].split():
         name, _, term = word.rpartition(":")
@@ -73,13 +72,13 @@ def plain(near, words, rows, metric, fusion, weights):
     ("depth", "weights", "below"), [(100, (1.0, 1.0), N), (20, (0.3, 2.0), N), (300, (1, 0.5), 150)]
 )
 def test_fused_scores_are_those_of_the_candidates(built, fusion, depth, weights, below):
-    index, rows = built
+    index, reference = built
     metric = index.info()["metric"]
     hits = index.search(
         QUERIES, 10, f"number < {below}", exact=True, text=TEXTS, fusion=fusion, weights=weights, depth=depth
     )
     for query in range(len(TEXTS)):
-        near, words = scores_of(index, rows, query, below)
+        near, words = scores_of(index, reference, query, below)
         chosen = candidates(near, words, depth, metric)
         fused = plain(near, words, chosen, metric, fusion, weights)
         expected = np.sort(fused)[::-1][:10]
