@@ -43,7 +43,7 @@ LONG = [
     "faas/test_platform", "storage/test_stores", "documents/test_codecs", "documents/test_kernels", "cli/test_app",
     "quantizers/test_contract", "search/test_filters", "search/test_row_codes", "test_ids", "cli/test_changes",
     "search/test_row_ids", "documents/test_cli", "encoders/test_compress", "predicates/test_text_limits",
-    "live/test_groups", "live/test_live_prune", "cli/test_encoders", "storage/test_gcs", "test_far_from_the_origin",
+    "live/test_groups", "live/test_live_prune", "live/test_forged", "live/test_group_kills", "cli/test_encoders", "storage/test_gcs", "test_far_from_the_origin",
     "search/test_exact", "test_wheel", "search/test_foreign", "search/test_floor", "test_magnitudes",
     "functions/test_handlers", "jpq/test_pairs", "test_forking", "kernels/test_caching", "fanout/test_pages",
     "search/test_native", "deploy/test_cost", "storage/test_patience", "test_cores", "test_timeouts",
@@ -73,10 +73,20 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(autouse=True, scope="session")
 def settings_of_tests():
-    """Functions may start late: AWS gives them ten seconds, and tests run on machines that are busy, too."""
+    """Builds tune on few queries, or four fifths of their time would go there; and functions may start late.
+
+    AWS gives a function ten seconds to start, and tests run on machines that are busy, too.
+    """
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vsearch.search.defaults.TUNING_QUERIES", 64)
         patch.setattr("vsearch.faas.environments.INIT_SECONDS", 120.0)
         yield
+
+
+@pytest.fixture
+def full_tuning(monkeypatch):
+    """Builds tune on as many queries as they do for users: for tests of the recall that an index has by default."""
+    monkeypatch.setattr("vsearch.search.defaults.TUNING_QUERIES", 512)
 
 
 @pytest.fixture

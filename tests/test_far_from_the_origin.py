@@ -90,6 +90,7 @@ def apart(kind):
     return centers[rng.integers(0, len(centers), ROWS)] + rng.normal(size=(ROWS, DIMENSIONS)), 0.95
 
 
+@pytest.mark.usefixtures("full_tuning")
 @pytest.mark.parametrize("rerank", ["int8", "float32"])
 @pytest.mark.parametrize("kind", ["positions", "two sides", "spread", "near"])
 def test_clusters_far_from_each_other(tmp_path, kind, rerank):
@@ -107,6 +108,7 @@ def test_clusters_far_from_each_other(tmp_path, kind, rerank):
         np.testing.assert_allclose(hits.scores, own, rtol=0.03, atol=step)
 
 
+@pytest.mark.usefixtures("full_tuning")
 @pytest.mark.parametrize(("clusters", "apart_by"), [(2, 1e6), (20, 1e6), (200, 1e6), (2, 1e7), (200, 1e4)])
 def test_tuned_recall_holds_in_clusters_far_from_each_other(tmp_path, clusters, apart_by):
     rng = np.random.default_rng(clusters)  # 200 of them are more than there are partitions

@@ -367,6 +367,7 @@ def test_one_shard_alone_has_the_rows_that_it_has_in_the_index():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("full_tuning")
 def test_recall_after_a_drift(tmp_path):
     def clusters(n, seed, many, d=24):
         rng = np.random.default_rng(seed)

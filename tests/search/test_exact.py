@@ -107,6 +107,7 @@ def test_shards_do_not_change_exact_answers(build_once, rerank):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("full_tuning")
 @pytest.mark.parametrize(("bits", "rerank", "least"), [(0.25, "int8", 0.9), (1.0, "int8", 0.95), (4.0, None, 0.95)])
 @pytest.mark.parametrize("metric", METRICS)
 def test_search_finds_what_exact_search_finds(build_once, metric, bits, rerank, least):

@@ -18,6 +18,8 @@ from vsearch.search.samples import draw_foreign, draw_mixture
 from vsearch.search.state.model import SearchSettings
 from vsearch.search.tuning import tune
 
+pytestmark = pytest.mark.usefixtures("full_tuning")
+
 ROWS, DIMENSIONS, CLUSTERS = 12_000, 32, 100
 
 KINDS = {

@@ -39,7 +39,9 @@ def build(data, tmp_path_factory):
         if key not in built:
             table = pa.table({"number": np.arange(ROWS)})
             folder = tmp_path_factory.mktemp("lloyd")
-            built[key] = vsearch.build(data.vectors[:ROWS], folder, table, quantizer="osq-lloyd", **options)
+            with pytest.MonkeyPatch.context() as patch:  # a search takes a millisecond of Python for each query
+                patch.setattr("vsearch.search.defaults.TUNING_QUERIES", 32)
+                built[key] = vsearch.build(data.vectors[:ROWS], folder, table, quantizer="osq-lloyd", **options)
         return built[key]
 
     return index

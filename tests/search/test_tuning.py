@@ -12,6 +12,8 @@ from vsearch.search.samples import draw_rows
 from vsearch.search.state.model import SearchSettings
 from vsearch.search.tuning import ALLOWANCE, tune
 
+pytestmark = pytest.mark.usefixtures("full_tuning")
+
 ROWS = 1200
 
 
