@@ -62,7 +62,6 @@ def test_pandas(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ("frame", "message"),
     [
         (pd.DataFrame({"o": pd.Series([1.5, "a"], dtype=object)}), "column 'o' has mixed types"),
-        (pd.DataFrame({"o": [1j, 2]}), "column 'o' has mixed types"),
         (pd.DataFrame({"o": pd.Series([2**64, 2], dtype=object)}), "column 'o' has mixed types"),
         (pd.DataFrame([[1, 2], [3, 4]], columns=["a", "a"]), "2 columns are named 'a'"),
         (pl.DataFrame({"o": [1, 2]}).lazy(), "LazyFrame are not supported.*collect.. it first"),
@@ -71,6 +70,19 @@ def test_pandas(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_frames_that_are_refused(frame: object, message: str, scratch: Path) -> None:
     with pytest.raises(InputError, match=message):
         open_attributes(frame, 2, scratch)
+
+
+def test_numbers_that_arrow_does_not_have_are_left_out(scratch: Path) -> None:
+    frame = pd.DataFrame(
+        {
+            "complex": [1j, 2],
+            "some": pd.Series([1j, None], dtype=object),
+            "wide": np.ones(2, np.longdouble),
+            "plain": [1, 2],
+        }
+    )
+    with pytest.warns(VsearchWarning, match="left out of the attributes: complex .*, some .*, wide "):
+        assert open_attributes(frame, 2, scratch).schema.names == ["plain"]
 
 
 MISSING = {

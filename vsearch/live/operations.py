@@ -204,7 +204,7 @@ class Update:
                 raise InputError(f"{name!r} must be one value; to set a value per row, pass ids=")
             single = _as_arrow([_to_list(values) if several else values], kind, name)
             return cast_column(single, kind, name).take(pa.array(np.zeros(count, np.int64)))
-        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError) as error:
+        except (pa.ArrowException, OverflowError, UnicodeError) as error:
             raise InputError(f"the attribute {name!r} must be {kind}: {str(error).splitlines()[0]}") from None
 
 
@@ -239,7 +239,7 @@ def column_of(name: str, values: Any, *, per_row: bool) -> pa.Array:
             array = pa.array([values.as_py()], values.type)
         else:
             array = pa.array(_to_list(values) if per_row else [_to_list(values) if _is_sequence(values) else values])
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, TypeError) as error:
+    except (pa.ArrowException, TypeError, UnicodeError) as error:
         raise InputError(f"the values of {name!r} must have one type: {str(error).splitlines()[0]}") from None
     if not per_row and len(array) != 1:
         raise InputError(f"{name!r} must be one value; to set a value per row, pass ids=")

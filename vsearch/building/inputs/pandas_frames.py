@@ -11,9 +11,12 @@ import numpy as np
 
 from vsearch.building.inputs.files import first_line
 from vsearch.errors import InputError
+from vsearch.search.state.given_ids import is_unicode
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+COMPLEX = (complex, np.complexfloating)
 
 SLICE_ROWS = 16_384
 """Object values converted at a time."""
@@ -35,7 +38,7 @@ def frame_columns(frame: Any, label: str) -> dict[str, Any]:
     Raises
     ------
     InputError
-        Two columns have the same name.
+        Two columns have the same name, or a name is not valid Unicode.
     """
     named: list[tuple[str, Any]] = [
         (str(name), frame.index.get_level_values(level).to_series())
@@ -45,6 +48,9 @@ def frame_columns(frame: Any, label: str) -> dict[str, Any]:
     named += [(str(name), frame.iloc[:, number]) for number, name in enumerate(frame.columns)]
     names = [name for name, _ in named]
     for name in names:
+        if not is_unicode(name):
+            msg = f"{label}: the name of column {names.index(name)} is not valid Unicode: {name!r:.100}; rename it"
+            raise InputError(msg)
         if names.count(name) > 1:
             msg = f"{label}: {names.count(name)} columns are named {name!r}; rename or drop all but one"
             raise InputError(msg)
@@ -62,6 +68,8 @@ def series_type(series: Any, name: str, label: str) -> pa.DataType:
     import pyarrow as pa
 
     if series.dtype != object:
+        if isinstance(series.dtype, np.dtype) and (series.dtype.kind == "c" or series.dtype.char == "g"):
+            return pa.struct([])  # likewise left out: Arrow has no such numbers
         series = series.iloc[:0]
     slices = (series.iloc[start : start + SLICE_ROWS] for start in range(0, max(1, len(series)), SLICE_ROWS))
     common: pa.DataType = pa.null()
@@ -80,10 +88,10 @@ def series_type(series: Any, name: str, label: str) -> pa.DataType:
 
 
 def _holds_objects_only(series: Any) -> bool:
-    """Whether a series holds no number, text, time or similar value: Arrow cannot convert maps and sets consistently."""
+    """Whether a series holds no number, text, time or similar value: Arrow has no complex numbers, and no one type for sets."""
     kinds = set(map(type, series[series.notna().to_numpy()]))
     plain = (str, bytes, Number, np.generic, date, time, timedelta)
-    return bool(kinds) and not any(issubclass(kind, plain) for kind in kinds)
+    return bool(kinds) and not any(issubclass(kind, plain) and not issubclass(kind, COMPLEX) for kind in kinds)
 
 
 def series_array(series: Any, kind: pa.DataType | None) -> pa.Array:
@@ -96,13 +104,28 @@ def series_array(series: Any, kind: pa.DataType | None) -> pa.Array:
     return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
 
 
-def frame_batches(columns: dict[str, Any], schema: pa.Schema, rows: int) -> Iterator[pa.RecordBatch]:
-    """Yield some columns of a frame in slices of `rows` rows."""
+def frame_batches(
+    columns: dict[str, Any], schema: pa.Schema, rows: int, label: str = "frame"
+) -> Iterator[pa.RecordBatch]:
+    """Yield some columns of a frame in slices of `rows` rows.
+
+    Raises
+    ------
+    InputError
+        Texts that are not valid Unicode.
+    """
     import pyarrow as pa
+
+    def converted(field: pa.Field, start: int) -> pa.Array:
+        try:
+            return series_array(columns[field.name].iloc[start : start + rows], field.type)
+        except UnicodeError as error:
+            msg = f"{label}: column {field.name!r} has text that is not valid Unicode ({error}); repair or drop it"
+            raise InputError(msg) from error
 
     total = max((len(series) for series in columns.values()), default=0)
     for start in range(0, total, rows):
-        arrays = [series_array(columns[field.name].iloc[start : start + rows], field.type) for field in schema]
+        arrays = [converted(field, start) for field in schema]
         yield pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 

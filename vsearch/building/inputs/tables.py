@@ -124,7 +124,7 @@ def open_table(source: object, label: str) -> Table:
     if is_frame(source):
         columns = frame_columns(source, label)
         schema = pa.schema([pa.field(name, series_type(series, name, label)) for name, series in columns.items()])
-        return Table(schema, lambda names: frame_batches(columns, _chosen(schema, names), BATCH_ROWS), label)
+        return Table(schema, lambda names: frame_batches(columns, _chosen(schema, names), BATCH_ROWS, label), label)
     if isinstance(source, Mapping):
         try:
             source = mapping_table(source)

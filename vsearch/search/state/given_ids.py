@@ -28,7 +28,7 @@ def as_ids(ids: Any, *, text: bool, beyond: bool = False) -> NDArray[Any]:
     text : bool
         Whether the index has string ids.
     beyond : bool
-        Leave out integers beyond int64, which no row has, instead of refusing them.
+        Leave out integers beyond int64, which no row has, instead of refusing them; do not refuse strings that are not Unicode.
 
     Returns
     -------
@@ -37,15 +37,19 @@ def as_ids(ids: Any, *, text: bool, beyond: bool = False) -> NDArray[Any]:
     Raises
     ------
     InputError
-        An id has another type, or is not an int64; or `ids` is a mapping or a table.
+        An id has another type, or is not an int64, or not Unicode; or `ids` is a mapping or a table.
     """
     refuse_tables(ids)
     values = _to_list(ids)
     if text:
-        names = [_text(value) for value in values]
-        if None in names:
-            msg = f"ids of this index must be strings, got {values[names.index(None)]!r:.100}"
-            raise InputError(msg)
+        names: list[str] = []
+        for value in values:
+            name = _text(value)
+            if name is None:
+                raise InputError(f"ids of this index must be strings, got {value!r:.100}")
+            names.append(name)
+        if not beyond and not all(map(is_unicode, names)):
+            raise InputError(f"no row has the id {shown(next(name for name in names if not is_unicode(name)))}")
         return id_array(names)
     limits = np.iinfo(np.int64)
     kept = []
@@ -86,6 +90,8 @@ def id_array(values: Any) -> NDArray[Any]:
 
 def is_unicode(text: str) -> bool:
     """Whether a string can be stored, which lone surrogates prevent."""
+    if text.isascii():
+        return True
     try:
         text.encode()
     except UnicodeEncodeError:

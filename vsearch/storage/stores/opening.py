@@ -48,6 +48,10 @@ def open_store(url: str | os.PathLike[str], **options: Any) -> Store:
         raise InputError(f"the folder or URL of an index must be a string or a path, got {type(url).__name__}")
     if not text.strip() or "\0" in text:
         raise InputError("the folder or URL of an index must not be empty")
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        raise InputError(f"the folder or URL of an index must be valid Unicode, got {redacted(text)!r:.200}") from None
     if text != text.strip() and _SCHEME.match(text.strip()):
         raise InputError(f"{redacted(text)!r} begins or ends with white space, which URLs do not; remove it")
     match = _SCHEME.match(text)
