@@ -23,6 +23,7 @@ from vsearch.fanout.calls.invoker import Names
 from vsearch.fanout.calls.retries import CallError, ErrorKind
 from vsearch.fanout.platforms.connections import Connections
 from vsearch.fanout.wire.envelope import Envelope
+from vsearch.forking import cached_property
 from vsearch.search.where import masks_of
 from vsearch.storage import open_store
 
@@ -281,3 +282,44 @@ def test_a_forked_process_knows_that_it_is_one():
     with pytest.raises(CallError) as refused:
         in_child(lambda: (_ for _ in ()).throw(CallError(ErrorKind.STORE, "as asked")))
     assert refused.value.kind is ErrorKind.STORE
+
+
+def test_a_value_that_a_thread_was_computing_is_computed_in_the_child():
+    """A lock for all instances, as that of Python's own property before 3.12, would never be free in the child."""
+    begun, end = threading.Event(), threading.Event()
+
+    class Slow:
+        @cached_property
+        def value(self):
+            if threading.current_thread() is not threading.main_thread():
+                begun.set()
+                end.wait()
+            return object()
+
+    shared = Slow()
+    thread = threading.Thread(target=lambda: shared.value)
+    thread.start()
+    begun.wait()
+    try:
+        assert in_child(lambda: isinstance(shared.value, object) and Slow().value is not None)
+        mine = shared.value  # computed twice, and the first wins
+    finally:
+        end.set()
+        thread.join()
+    assert shared.value is mine
+
+
+def test_what_a_thread_was_importing_is_imported_in_the_child(tmp_path):
+    (tmp_path / "slow_import.py").write_text("import time\ntime.sleep(0.3)\nvalue = 7\n")
+    printed = on_its_own(f"""
+        import importlib, sys, threading, time
+        import vsearch.forking
+        sys.path.insert(0, {str(tmp_path)!r})
+        thread = threading.Thread(target=lambda: importlib.import_module("slow_import"))
+        thread.start()
+        while "slow_import" not in sys.modules:
+            time.sleep(0.001)
+        print(in_child(lambda: importlib.import_module("slow_import").value))
+        thread.join()
+    """)
+    assert printed == "7\n"

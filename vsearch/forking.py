@@ -1,7 +1,8 @@
 """State that must not be reused in a forked process: locks of threads that do not exist there, and OpenMP's threads.
 
 A fork copies memory and one thread. A lock that another thread held stays locked forever in the child, and waiting for threads
-that were not copied never ends, either.
+that were not copied never ends, either. Locks of ours are replaced in the child. Those of Python's imports cannot be, since a
+module that was half imported stays so: a fork waits until other threads have ended their imports.
 """
 
 from __future__ import annotations
@@ -9,14 +10,41 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable
 from functools import cache, wraps
 from pathlib import Path
-from typing import ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 from weakref import WeakSet
+
+if TYPE_CHECKING:
+    from functools import cached_property as cached_property  # noqa: PLC0414 (exported)
+else:
+
+    class cached_property:  # noqa: N801 (named like the one in functools)
+        """`functools.cached_property` without its lock, which Python had until 3.12.
+
+        That lock is one for all instances of a class; held by another thread at a fork, it would never be free in the child. Two
+        threads may compute a value at once, and get the same one.
+        """
+
+        def __init__(self, compute: Callable[[Any], Any]) -> None:
+            self._compute, self.__doc__ = compute, compute.__doc__
+
+        def __set_name__(self, owner: type, name: str) -> None:
+            self._name = name
+
+        def __get__(self, instance: Any, owner: type | None = None) -> Any:
+            if instance is None:
+                return self
+            return instance.__dict__.setdefault(self._name, self._compute(instance))
+
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+IMPORT_SECONDS = 5.0
+"""Maximum time that a fork waits for the imports of other threads."""
 
 FORKED_WITHOUT_EXEC = 0x40
 """PF_FORKNOEXEC in the process flags of Linux, from /proc/self/stat."""
@@ -93,6 +121,17 @@ def _renew() -> None:
         owner.renew_after_fork()
 
 
+def _await_imports() -> None:
+    """Wait until no other thread imports anything: imports on first use would hang in the child."""
+    locks = getattr(sys.modules.get("_frozen_importlib"), "_module_locks", None)
+    own, end = threading.get_ident(), time.monotonic() + IMPORT_SECONDS
+    while locks and time.monotonic() < end:
+        owners = [getattr(reference(), "owner", None) for reference in list(locks.values())]
+        if all(owner in (None, own) for owner in owners):
+            return
+        time.sleep(0.001)
+
+
 _imported_in = os.getpid()
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew)
+    os.register_at_fork(before=_await_imports, after_in_child=_renew)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -17,6 +17,7 @@ from vsearch.building.training import BuildOptions, Trained
 from vsearch.cluster.job import Dealt, Job, Plan, TrainedFiles
 from vsearch.cluster.outputs import Outputs
 from vsearch.cluster.source import SourceRows, open_source
+from vsearch.forking import cached_property
 from vsearch.quantizers.registry import load_quantizer
 from vsearch.search.state.model import Model
 from vsearch.search.state.model_reading import read_model

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
 
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from vsearch.cluster.job import RESULTS, Begun, DataFile, Job, Piece
 from vsearch.errors import ConflictError, CorruptIndexError, FormatVersionError, IndexNotFoundError
+from vsearch.forking import cached_property
 from vsearch.storage import SegmentFile, Store, read_manifest, snapshot_numbers, write_arrays
 from vsearch.storage.files.checksums import crc32c
 from vsearch.storage.snapshots.condemned import DATA_FOLDERS, JOBS, file_group

@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +22,7 @@ from vsearch.building.inputs.tables import Table
 from vsearch.building.steps import BATCH_ROWS, training_rows
 from vsearch.cluster.job import Job, Plan
 from vsearch.errors import InputError
+from vsearch.forking import cached_property
 from vsearch.search.state.expiry import check_ttl
 
 if TYPE_CHECKING:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
@@ -23,6 +22,7 @@ from vsearch.encoders.packing import (
     unpack_planes,
     up_to,
 )
+from vsearch.forking import cached_property
 from vsearch.kernels.encoders.fields import BLOCK, GROUP
 
 if TYPE_CHECKING:

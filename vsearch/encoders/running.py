@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from vsearch.encoders.bert import PRODUCTS, Bert
 from vsearch.encoders.functions import pool
 from vsearch.encoders.packing import up_to
 from vsearch.encoders.quantized import QuantizedLinear, TokenTable
+from vsearch.forking import cached_property
 from vsearch.kernels.encoders.fields import BLOCK, GROUP, LANES, TOKENS, ProductField
 
 if TYPE_CHECKING:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from functools import cached_property
 from typing import Protocol
+
+from vsearch.forking import cached_property
 
 
 class Tokenizer(Protocol):

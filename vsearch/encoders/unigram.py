@@ -11,13 +11,13 @@ import struct
 import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vsearch.encoders.tokenizing import WordTokenizer
 from vsearch.errors import InputError
+from vsearch.forking import cached_property
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -8,10 +8,10 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from itertools import groupby
 
 from vsearch.encoders.tokenizing import WordTokenizer
+from vsearch.forking import cached_property
 
 PIECE = 8192
 """Number of characters that are normalized at a time."""

@@ -16,6 +16,7 @@ from vsearch.api.build_and_open import open as open_index
 from vsearch.api.creating import create
 from vsearch.api.index import Index
 from vsearch.errors import CorruptIndexError, IndexExistsError, IndexNotFoundError, InputError
+from vsearch.forking import renew_in_children
 from vsearch.integrations.metadata import new_types, to_columns, to_json
 from vsearch.predicates.parsing import parse_selection
 
@@ -84,9 +85,14 @@ class DocumentIndex:
     ) -> None:
         self.url, self.text = url, text
         self._options, self._refresh, self._storage = dict(create_options or {}), refresh, storage
-        self._lock = threading.Lock()
+        self.renew_after_fork()
+        renew_in_children(self)
         self._index: Any = None
         self.index  # noqa: B018  opens it, or fails now
+
+    def renew_after_fork(self) -> None:
+        """Replace the lock, which another thread may have held at the fork."""
+        self._lock = threading.Lock()
 
     @property
     def index(self) -> Any:

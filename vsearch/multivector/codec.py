@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.errors import InputError
-from vsearch.forking import with_threads_of_its_own
+from vsearch.forking import cached_property, with_threads_of_its_own
 from vsearch.quantizers.kmeans import train_kmeans
 from vsearch.quantizers.osq import OSQ, load_osq, train_osq
 from vsearch.storage import TokenCodecEntry

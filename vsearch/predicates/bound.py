@@ -6,13 +6,13 @@ A leaf states which values match; NULL never does, except in `NullTest`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 from typing import Literal as OneOf
 
 import numpy as np
 import numpy.typing as npt
 
+from vsearch.forking import cached_property
 from vsearch.predicates.expressions import Fold
 from vsearch.predicates.types.record import TOP
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.errors import InputError
+from vsearch.forking import cached_property
 from vsearch.quantizers.allocation import allocate_bits
 from vsearch.quantizers.gaussian import STEP
 from vsearch.quantizers.klt import block_bounds, fit_klt, rotate_blocks

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vsearch.forking import cached_property
 from vsearch.quantizers.klt import fit_klt
 from vsearch.quantizers.protocol import Calibration, Encoded, Scan
 from vsearch.quantizers.record import Forecast, QuantizerRecord, TrainingRows

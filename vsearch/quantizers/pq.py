@@ -10,14 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.errors import InputError
-from vsearch.forking import with_threads_of_its_own
+from vsearch.forking import cached_property, with_threads_of_its_own
 from vsearch.quantizers.protocol import Calibration, Encoded, Scan
 from vsearch.quantizers.record import Forecast, QuantizerRecord, TrainingRows
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -20,6 +19,7 @@ from vsearch.api.index import Index
 from vsearch.building.training import BuildOptions
 from vsearch.errors import PredicateError
 from vsearch.fanout.wire.values import to_values
+from vsearch.forking import cached_property
 from vsearch.predicates import col, encode_column, keys_from_arrow, keys_from_values
 from vsearch.predicates.keys import byte_cuts, cuts, element_key
 from vsearch.predicates.literals import to_literal

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import pytest
 from vsearch.api import build_and_open
 from vsearch.building.training import BuildOptions
 from vsearch.errors import CorruptIndexError
+from vsearch.forking import cached_property
 from vsearch.quantizers.protocol import Quantizer
 from vsearch.quantizers.record import QuantizerRecord, Specification, TrainingRows
 from vsearch.quantizers.registry import RECORDS, find_quantizer, load_quantizer

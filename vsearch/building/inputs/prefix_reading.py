@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +25,7 @@ from vsearch.building.inputs.prefix_files import (
 from vsearch.building.inputs.store_file import open_file
 from vsearch.building.inputs.tables import Table, fitted
 from vsearch.errors import InputError
+from vsearch.forking import cached_property
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

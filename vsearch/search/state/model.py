@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -13,6 +12,7 @@ from msgspec import UNSET
 from numpy.typing import NDArray
 
 from vsearch.errors import CorruptIndexError, InputError
+from vsearch.forking import cached_property
 from vsearch.metrics import LARGEST_ELEMENT, Metric, normalize, unbounded
 from vsearch.quantizers.protocol import Quantizer
 from vsearch.quantizers.rerank_codes import Rerank, lie_far_apart, rotate_widely
