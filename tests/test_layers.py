@@ -189,7 +189,7 @@ MANY = {
     "vsearch.api.build_and_open.build_documents": 23,
     "vsearch.jpq.trainer.train": 19,
     "vsearch.cli.indexes.build": 39,
-    "vsearch.cli.searches.search": 22,
+    "vsearch.cli.searches.search": 26,
     "vsearch.api.remote_index.search": 21,
     "vsearch.api.remote_index.search_documents": 17,
     "vsearch.cli.stacks.deploy": 25,

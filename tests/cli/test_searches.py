@@ -129,3 +129,27 @@ def test_mistakes_take_one_line_and_status_2(run, files, arguments: tuple[str, .
     assert done.errors.count("\n") == 1
     assert complaint in done.errors
     assert "Traceback" not in done.errors
+
+
+def test_vectors_and_words(run, files, tmp_path) -> None:
+    url = str(tmp_path / "words")
+    index = vsearch.open(files.index)
+    built = run("build", files.vectors, url, "--attributes", files.attributes, "--text", "colour", "--json")
+    assert built.status == 0, built.errors
+    index = vsearch.open(url)
+    colour = index.get([0], ["colour"]).column("colour")[0].as_py()
+    asked = ("search", url, files.queries, "--row", 1, "--k", 4, "--words", colour)
+    printed = run(*asked, "--fusion", "weighted", "--weights", "0.5,2", "--depth", 20, "--json").json
+    query = np.load(files.queries)[1]
+    hits = index.search(query, 4, text=colour, fusion="weighted", weights=(0.5, 2), depth=20)
+    assert [hit["id"] for hit in printed["queries"][0]["hits"]] == hits.ids[0].tolist()
+    for wrong, reason in [
+        (("--weights", "a,b"), "two numbers"),
+        (("--depth", "2"), "depth must be at least"),
+        (("--min-score", "1"), "min_score cannot be combined"),
+    ]:
+        refused = run(*asked, *wrong)
+        assert refused.status == 2
+        assert reason in refused.errors
+    assert "--fusion cannot be combined with --words" in run("search", url, "--words", "x", "--fusion", "rrf").errors
+    assert "pass either QUERIES" in run("search", url).errors

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 
 import msgspec
 import numpy as np
+import pyarrow as pa
 import pytest
 
 import vsearch
+from tests.encoders.models import sentences, write_model
 from tests.fanout.conftest import Stack
 from tests.text.conftest import WEIGHTS, make_rows, table, vectors
 from vsearch import InputError
 from vsearch.api.remote_index import RemoteIndex
 from vsearch.api.remote_words import RemoteHybridHits
+from vsearch.deploy.cost import measure_bill
+from vsearch.encoders import compress, load
 from vsearch.fanout.calls.retries import Deadline
 from vsearch.fanout.platforms import http_api as web
 from vsearch.fanout.wire import codec as wire
@@ -287,3 +292,48 @@ def test_wrong_bodies_say_what_is_wrong(stack, body, reason):
     status, answer = post(stack, **body)
     assert status == 400
     assert reason in answer["message"]
+
+
+@pytest.fixture(scope="module")
+def encoded(tmp_path_factory):
+    """An index of texts that holds their encoder."""
+    model = write_model(tmp_path_factory.mktemp("model"))
+    texts, url = sentences(90, 6), "memory://fanout-words-encoded/index"
+    attributes = pa.table({"text": texts, "number": np.arange(len(texts))})
+    index = vsearch.build(load(model).encode(texts), url, attributes, shards=3, partitions=6, text="text")
+    return Stack(url, index.with_encoder(compress(model, texts[:40], bits=4)), texts)
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_one_text_for_both_parts(encoded, plan):
+    asked = [*encoded.queries[:3], "nothing known", ""]
+    options = {"k": 5, "where": "number < 70", "nprobe": 6, "depth": 30}
+    expected = encoded.index.search(asked, hybrid=True, **options)
+    assert_equal(encoded.index.search(asked, text=asked, **options), expected, PARTS)
+    hits = remote_of(encoded).search(asked, hybrid=True, **options, **plan)
+    assert_equal(hits, expected, PARTS)
+    assert hits.ids[:3, 0].tolist() == [0, 1, 2]
+    assert asyncio.run(encoded.index.asearch(asked, hybrid=True, **options)).ids.tolist() == expected.ids.tolist()
+
+
+def test_one_text_over_http_and_explained(encoded):
+    remote = remote_of(encoded)
+    asked = encoded.queries[:2]
+    remote.search(asked, hybrid=True)
+    status, answer = post(encoded, text=asked, hybrid=True, k=3)
+    assert status == 200, answer
+    expected = encoded.index.search(asked, 3, hybrid=True)
+    assert [[hit["id"] for hit in hits] for hits in answer["hits"]] == expected.ids.tolist()
+    for index in (encoded.index, remote):
+        explained = str(index.explain(asked, 3, hybrid=True, fusion="weighted"))
+        assert "hybrid" in explained
+        assert "weighted" in explained
+
+
+def test_costs_are_predicted_with_words(stack):
+    store = stack.index.snapshot.store
+    plain, _ = measure_bill(store, queries=1, mode="flat", vectors=QUERIES)
+    worded, count = measure_bill(store, queries=1, mode="flat", vectors=QUERIES, words=["ak bk", "jt"])
+    assert count > 0
+    assert worded.total > 0
+    assert plain.usages.total.invocations == worded.usages.total.invocations

@@ -23,6 +23,12 @@ def search(
             help="Words to search in the text columns: word +must -not prefix* column:word (may be repeated)."
         ),
     ] = None,
+    hybrid: Annotated[bool, typer.Option("--hybrid", help="Search the words of --text as well.")] = False,
+    fusion: Annotated[
+        str | None, typer.Option(help="How rankings by vectors and words become one: rrf or weighted.")
+    ] = None,
+    weights: Annotated[str | None, typer.Option(help="Weights of vectors and words, such as 0.7,0.3.")] = None,
+    depth: Annotated[int | None, typer.Option(min=1, help="Candidates by vectors, and by words.")] = None,
     k: options.K = 10,
     where: options.Where = None,
     row: options.Row = None,
@@ -52,8 +58,13 @@ def search(
     anonymous: options.Anonymous = False,
 ) -> None:
     """Find the rows nearest to each query among those that satisfy a predicate."""
-    if (queries is not None) + bool(text) + bool(words) != 1:
-        raise InputError("pass either QUERIES, a file of vectors or one vector as JSON, or --text, or --words")
+    if (queries is not None) + bool(text) > 1 or not (queries is not None or text or words):
+        raise InputError(
+            "pass either QUERIES, a file of vectors or one vector as JSON, or --text, each with or without --words, or --words alone"
+        )
+    fusing = options.given(
+        text=words or None, hybrid=hybrid or None, fusion=fusion, weights=_pair(weights), depth=depth
+    )
     index = vsearch.open(url, snapshot, **options.storage(endpoint, anonymous))
     document_options = options.given(
         offsets=offsets,
@@ -62,8 +73,9 @@ def search(
         query_keep=query_keep,
         query_saliency=query_saliency,
     )
-    if words:
-        unsupported = {**document_options, **options.given(row=row, nprobe=nprobe, min_score=min_score)}
+    if words and queries is None and not text:
+        fusing.pop("text")
+        unsupported = {**document_options, **options.given(row=row, nprobe=nprobe, min_score=min_score), **fusing}
         if unsupported or exact:
             raise InputError(f"{_flag(unsupported) if unsupported else '--exact'} cannot be combined with --words")
         found = index.search_text(
@@ -72,7 +84,8 @@ def search(
         output.print_hits(found, as_json=as_json)
         return
     if index.has_documents:
-        unsupported = options.given(nprobe=nprobe, min_score=min_score)
+        unsupported = options.given(nprobe=nprobe, min_score=min_score, words=words or None)
+        unsupported |= {name: value for name, value in fusing.items() if name != "text"}
         if unsupported:
             raise InputError(f"{_flag(unsupported)} is not supported by an index of documents")
         if queries is None:
@@ -107,6 +120,7 @@ def search(
         min_score=min_score,
         timeout=timeout,
         offset=offset,
+        **fusing,
     )
     output.print_hits(hits, as_json=as_json)
 
@@ -209,6 +223,16 @@ def get(
         return
     for row in rows:
         output.print_facts(row)
+
+
+def _pair(weights: str | None) -> tuple[float, ...] | None:
+    """The numbers of --weights."""
+    if weights is None:
+        return None
+    try:
+        return tuple(float(weight) for weight in weights.split(","))
+    except ValueError:
+        raise InputError(f"--weights must be two numbers separated by a comma, got {weights!r:.100}") from None
 
 
 def _flag(given: dict[str, Any]) -> str:

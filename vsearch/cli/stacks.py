@@ -227,6 +227,9 @@ def cost(
     ] = (1e3 * FORECAST.hop),
     k: options.K = 10,
     where: options.Where = None,
+    words: Annotated[
+        list[str] | None, typer.Option(help="Words that are searched together with the vectors (may be repeated).")
+    ] = None,
     writes_per_hour: Annotated[
         float | None, typer.Option(help="Requests to the writer per hour; forecast their cost as well.")
     ] = None,
@@ -251,7 +254,14 @@ def cost(
     store = open_store(url, **options.storage(endpoint, False))
     vectors = None if queries is None else inputs.read_queries(queries)
     bill, count = measure_bill(
-        store, memory=memory, queries=batch, k=k, where=options.condition(where), vectors=vectors, hop=hop / 1e3
+        store,
+        memory=memory,
+        queries=batch,
+        k=k,
+        where=options.condition(where),
+        vectors=vectors,
+        words=words or (),
+        hop=hop / 1e3,
     )
     facts = estimate_cost(bill, count, qps, PRICES[arch]).to_dict()
     if writes_per_hour is not None:

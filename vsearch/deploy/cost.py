@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,6 +97,7 @@ def measure_bill(
     mode: str = "auto",
     seed: int = 0,
     vectors: Any = None,
+    words: Sequence[str] = (),
     hop: float | None = None,
     byte: float | None = None,
     processors: float | None = None,
@@ -111,6 +113,8 @@ def measure_bill(
         Queries per request. Several requests are measured, the more the fewer queries each has.
     vectors : array (m, d), optional
         Queries to measure with; by default rows of the index, which are easier to answer than most queries.
+    words : sequence of str
+        Text queries that are searched together with the vectors, in turn; by default none.
     hop : float, optional
         Seconds that a caller waits, and is billed, for an invocation on top of the function's own time.
     byte : float, optional
@@ -154,7 +158,10 @@ def measure_bill(
         batch = query_vectors[
             (number * queries + np.arange(queries)) % len(query_vectors)
         ]  # cycles through the queries
-        hits = index.search(batch, k, where, mode=mode)
+        text = None
+        if words:
+            text = [words[(number * queries + place) % len(words)] for place in range(queries)]
+        hits = index.search(batch, k, where, mode=mode, text=text)
         if hits.bill is None:
             raise InputError("the answer has no bill")
         bills.append(hits.bill)
