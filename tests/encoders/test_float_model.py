@@ -150,7 +150,7 @@ def test_weights_that_are_no_numbers(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("config", "reason"),
     [
-        ({"model_type": "roberta"}, "model_type must be 'bert' or 'xlm-roberta', got 'roberta'"),
+        ({"model_type": "electra"}, "model_type must be 'bert' or .* or 'modernbert', got 'electra'"),
         ({"hidden_act": "relu"}, "hidden_act must be 'gelu'"),
         ({"hidden_size": 128}, "must have the shape"),
         ({"hidden_size": 10**12}, "hidden_size must be an integer from 1"),
@@ -213,8 +213,8 @@ def test_the_tokenizer_of_the_library_is_read(tmp_path: Path) -> None:
         (tmp_path / "tokenizer.json").write_text(json.dumps(described | {"model": described["model"] | damaged}))
         with pytest.raises(InputError, match="ids of tokens must be integers from 0 to"):
             load(tmp_path)
-    (tmp_path / "tokenizer.json").write_text(json.dumps(described | {"model": {"type": "BPE"}}))
-    with pytest.raises(InputError, match="must be a WordPiece, got 'BPE'"):
+    (tmp_path / "tokenizer.json").write_text(json.dumps(described | {"model": {"type": "WordLevel"}}))
+    with pytest.raises(InputError, match="must be a WordPiece, got 'WordLevel'"):
         load(tmp_path)
 
 

@@ -18,9 +18,11 @@ from tests.encoders.test_outliers import facts_of
 from tests.encoders.unigrams import SPECIAL, describe_unigram
 from vsearch.encoders import CompressedEncoder, compress, load
 from vsearch.encoders.loading import from_files
+from vsearch.encoders.pruning import needed_pieces
+from vsearch.encoders.unigram import Unigram
 from vsearch.encoders.unigram_files import read_unigram
 from vsearch.encoders.writing import model_parts
-from vsearch.errors import CorruptIndexError, InputError
+from vsearch.errors import CorruptIndexError, InputError, VsearchWarning
 
 UNBOUNDED = 10**9
 DESCRIBED = describe_unigram()
@@ -145,8 +147,31 @@ def test_models_are_compressed_and_saved(folder: Path, encoder: CompressedEncode
     again = load(tmp_path)
     np.testing.assert_array_equal(again.encode(TEXTS), encoder.encode(TEXTS))
     assert again.encode_tokens(TEXTS).ids[0].tolist() == TOKENIZER.encode(TEXTS[0], 32)
-    with pytest.raises(InputError, match="requires a WordPiece"):
-        compress(folder, TEXTS, vocabulary=20)
+
+
+def test_vocabularies_are_pruned(folder: Path, encoder: CompressedEncoder, tmp_path: Path) -> None:
+    needed = needed_pieces(TOKENIZER)
+    kept = ["the red house of a river"] * 9
+    count = len(needed.union(TOKENIZER.encode(kept[0], UNBOUNDED)))
+    assert len(needed) < count < len(NAMES)
+    with pytest.warns(VsearchWarning, match="tokens were left out"):
+        made = compress(folder, kept, vocabulary=count)
+    pruned = made.model.tokenizer
+    assert isinstance(pruned, Unigram)
+    assert len(pruned.vocabulary) == len(pruned.scores) == count
+    assert made.report.dropped_tokens == len(NAMES) - count
+    for text in [*TEXTS, "searching rivers"]:  # each is still the same text, in no fewer tokens
+        names = {row: name for name, row in pruned.vocabulary.items()}
+        ids = pruned.encode(text, UNBOUNDED)
+        assert "".join(names[row] for row in ids) == "".join(NAMES[row] for row in TOKENIZER.encode(text, UNBOUNDED))
+        assert len(ids) >= len(TOKENIZER.encode(text, UNBOUNDED))
+        for row in ids:
+            assert pruned.scores[row] == TOKENIZER.scores[NAMES.index(names[row])]
+    assert (made.encode(kept[0]) * encoder.encode(kept[0])).sum() > 0.99
+    made.save(tmp_path)
+    np.testing.assert_array_equal(load(tmp_path).encode(TEXTS), made.encode(TEXTS))
+    with pytest.raises(InputError, match=f"from {len(needed)} "):
+        compress(folder, TEXTS, vocabulary=len(needed) - 1)
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import pytest
 
 from tests.kernels.guards import Guarded
 from vsearch.encoders.functions import attend as attend_twin
-from vsearch.encoders.functions import attention
+from vsearch.encoders.functions import attention_received, rotate, rotation
 from vsearch.encoders.functions import gelu as gelu_twin
 from vsearch.encoders.packing import pack_blocks
 from vsearch.encoders.quantized import quantize_rows
@@ -18,6 +18,7 @@ from vsearch.kernels.encoders.fields import BLOCK, LANES, TOKENS
 from vsearch.kernels.encoders.functions import exponential, gelu
 from vsearch.kernels.encoders.layers import attend
 from vsearch.kernels.encoders.products import SHIFT, multiply
+from vsearch.kernels.encoders.rotary_layers import attend_near, turn
 from vsearch.kernels.encoders.rounding import quantize
 
 
@@ -109,6 +110,27 @@ def test_attention(tokens: int, heads: int, each: int) -> None:
         scratch = [guarded.empty(shape, np.float32) for shape in ((each, padded), (padded,), (LANES,), (padded,))]
         attend(guarded.copy(joined), heads, *scratch, outputs)
     np.testing.assert_allclose(outputs, attend_twin(joined, heads), atol=1e-5)
-    shares = attention(joined, heads)
-    np.testing.assert_allclose(scratch[3][:tokens], shares.sum(axis=(0, 1)), atol=1e-4)
+    np.testing.assert_allclose(scratch[3][:tokens], heads * attention_received(joined, heads), atol=1e-4)
+    assert (scratch[3][tokens:] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("tokens", "heads", "each", "distance"), [(1, 3, 16, 5), (40, 2, 32, 3), (70, 2, 10, 17), (33, 1, 40, 33)]
+)
+def test_local_attention(tokens: int, heads: int, each: int, distance: int) -> None:
+    rng = np.random.default_rng(tokens)
+    width = heads * each
+    joined = (2 * rng.standard_normal((tokens, 3 * width))).astype(np.float32)
+    turned = rotate(joined, heads, 100.0)
+    padded = -(-tokens // LANES) * LANES
+    with Guarded() as guarded:
+        outputs = guarded.empty((tokens, width), np.float32)
+        scratch = [guarded.empty(shape, np.float32) for shape in ((each, padded), (padded,), (LANES,), (padded,))]
+        given = guarded.empty(joined.shape, np.float32)
+        given[...] = joined
+        turn(given, heads, *map(guarded.copy, rotation(tokens, each // 2, 100.0)))
+        np.testing.assert_allclose(given, turned, atol=1e-5)
+        attend_near(given, heads, distance, *scratch, outputs)
+    np.testing.assert_allclose(outputs, attend_twin(turned, heads, distance), atol=1e-5)
+    np.testing.assert_allclose(scratch[3][:tokens], heads * attention_received(turned, heads, distance), atol=1e-4)
     assert (scratch[3][tokens:] == 0).all()

@@ -10,6 +10,7 @@ from vsearch.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+LARGEST_BASE = 1e9
 LARGEST_WIDTH, MOST_LAYERS, MOST_TOKENS, MOST_POSITIONS = 8192, 96, 2_000_000, 65_536
 POOLINGS = ("mean", "cls")
 ACTIVATIONS = ("identity", "tanh")
@@ -17,7 +18,7 @@ ACTIVATIONS = ("identity", "tanh")
 
 @dataclass(frozen=True)
 class Architecture:
-    """Configuration of a BERT encoder.
+    """Configuration of a BERT or ModernBERT encoder.
 
     Attributes
     ----------
@@ -26,7 +27,7 @@ class Architecture:
     layers, heads, inner : int
         Number of transformer layers, attention heads per layer, and width of the feed-forward layers.
     tokens, positions : int
-        Number of token and position embeddings.
+        Number of token embeddings, and of positions that the model can distinguish.
     length : int
         Maximum number of tokens of a text, including the first and the last; longer texts are truncated.
     epsilon : float
@@ -41,6 +42,9 @@ class Architecture:
         Prefixes of texts, by name.
     prompt : str or None
         Name of the default prompt for queries.
+    rotary : tuple of (float, int)
+        For each layer of ModernBERT: the base of the rotary positions, and the distance up to which tokens attend to others, or 0
+        for any. Empty for BERT, which adds position embeddings to those of the tokens.
     """
 
     width: int
@@ -56,6 +60,7 @@ class Architecture:
     normalized: bool = True
     prompts: Mapping[str, str] = field(default_factory=dict)
     prompt: str | None = None
+    rotary: tuple[tuple[float, int], ...] = ()
 
     @property
     def dimensions(self) -> int:
@@ -85,7 +90,11 @@ class Architecture:
     def to_dict(self) -> dict[str, Any]:
         """Return the configuration as JSON values."""
         values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
-        return values | {"dense": [list(module) for module in self.dense], "prompts": dict(self.prompts)}
+        values |= {"dense": [list(module) for module in self.dense], "prompts": dict(self.prompts)}
+        values["rotary"] = [list(layer) for layer in self.rotary]
+        if not self.rotary:
+            del values["rotary"]  # unknown to earlier versions
+        return values
 
     @classmethod
     def from_dict(cls, values: Any) -> Architecture:
@@ -98,15 +107,20 @@ class Architecture:
         """
         if not isinstance(values, dict):
             raise InputError(f"an architecture must be an object, got {type(values).__name__}")
-        names = [entry.name for entry in fields(cls)]
+        names = [entry.name for entry in fields(cls) if entry.name != "rotary"]
         missing = [name for name in names if name not in values]
         if missing:
             raise InputError(f"missing in the architecture: {', '.join(missing)}")
         dense = values["dense"]
         if not isinstance(dense, list) or not all(isinstance(module, list) and len(module) == 2 for module in dense):
             raise InputError("dense must be a list of pairs of a width and an activation")
+        rotary = values.get("rotary", [])
+        if not isinstance(rotary, list) or not all(isinstance(layer, list) and len(layer) == 2 for layer in rotary):
+            raise InputError("rotary must be a list of pairs of a base and a distance")
+        pairs = {"dense": tuple((width, kind) for width, kind in dense)}
         architecture = cls(
-            **{name: values[name] for name in names} | {"dense": tuple((width, kind) for width, kind in dense)}
+            **{name: values[name] for name in names} | pairs,
+            rotary=tuple((base, distance) for base, distance in rotary),
         )
         architecture.check()
         return architecture
@@ -137,6 +151,7 @@ class Architecture:
             raise InputError(f"heads must divide the width {self.width}, got {self.heads}")
         if not 2 <= self.length <= self.positions:
             raise InputError(f"length must be from 2 to the model's {self.positions} positions, got {self.length}")
+        self._check_rotary()
         if not isinstance(self.epsilon, float) or not 0 < self.epsilon < 1:
             raise InputError(f"epsilon must be a number between 0 and 1, got {self.epsilon!r}")
         if self.pooling not in POOLINGS:
@@ -148,6 +163,21 @@ class Architecture:
             raise InputError("prompts must be a dict of strings by name")
         if self.prompt is not None and self.prompt not in prompts:
             raise InputError(f"prompt must be the name of a prompt, got {self.prompt!r}")
+
+    def _check_rotary(self) -> None:
+        if not self.rotary:
+            return
+        if len(self.rotary) != self.layers:
+            raise InputError(f"rotary must have an entry for each of {self.layers} layers, got {len(self.rotary)}")
+        if self.head_width % 2:
+            raise InputError(f"rotary positions need heads of even width, got {self.head_width}")
+        for base, distance in self.rotary:
+            if not isinstance(base, float) or not 1 <= base <= LARGEST_BASE:
+                raise InputError(f"base of rotary positions must be a number from 1 to {LARGEST_BASE:g}, got {base!r}")
+            if type(distance) is not int or not 0 <= distance <= MOST_POSITIONS:
+                raise InputError(
+                    f"distance of attention must be an integer from 0 to {MOST_POSITIONS}, got {distance!r}"
+                )
 
 
 def check_size(name: str, value: Any, most: int) -> int:

@@ -1,4 +1,4 @@
-"""BERT in NumPy, independent of how weights are stored."""
+"""BERT and ModernBERT in NumPy, independent of how weights are stored."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
-from vsearch.encoders.functions import attend, attention, gelu, layer_norm, pool
+from vsearch.encoders.functions import attend, attention_received, gelu, layer_norm, pool, rotate
 from vsearch.metrics import normalize
 
 if TYPE_CHECKING:
@@ -69,13 +69,17 @@ class Norm(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Layer(Generic[P]):
-    """A transformer layer: four linear layers, and the normalizations after attention and after the feed-forward layers."""
+    """A transformer layer: four linear layers, and two normalizations.
+
+    In BERT, these follow attention and the feed-forward layers; in ModernBERT, they precede them. Its first layer has none before
+    attention. There, `up` returns the gates after the values that they multiply, so its outputs are twice the inputs of `down`.
+    """
 
     attention: P
     joined: P
     up: P
     down: P
-    attention_norm: Norm
+    attention_norm: Norm | None
     output_norm: Norm
 
     def product(self, name: str) -> P:
@@ -90,18 +94,20 @@ class Layer(Generic[P]):
 
 @dataclass(frozen=True, eq=False)
 class Bert(Generic[P]):
-    """A BERT encoder.
+    """A BERT or ModernBERT encoder.
 
     Attributes
     ----------
     table : Table
         Token embeddings.
     positions : float32 (length, width)
-        Position embeddings, plus the embedding of the first token type.
+        Position embeddings, plus the embedding of the first token type. ModernBERT has none: (0, width).
     embedding_norm : Norm
     layers : tuple of Layer
     dense : tuple of Linear
         Dense modules after pooling, whose activations are in the architecture.
+    final_norm : Norm or None
+        Of the outputs of the last layer, in ModernBERT.
     """
 
     architecture: Architecture
@@ -111,6 +117,7 @@ class Bert(Generic[P]):
     embedding_norm: Norm
     layers: tuple[Layer[P], ...]
     dense: tuple[Linear, ...]
+    final_norm: Norm | None = None
 
     def embed(self, texts: Sequence[list[int]]) -> NDArray[np.float32]:
         """Return vectors float32 (m, dimensions) of texts, given as token ids; each is computed separately."""
@@ -137,17 +144,38 @@ class Bert(Generic[P]):
 
     def run_layers(self, texts: Sequence[list[int]], call: Call) -> NDArray[np.float32]:
         """Return the outputs float32 (t, width) of the last layer for all tokens of texts; `call` runs linear layers."""
-        sizes = self.architecture
-        bounds = np.cumsum([len(ids) for ids in texts])[:-1]
-        embedded = [self.table.take(ids, sizes.width) + self.positions[: len(ids)] for ids in texts]
-        rows = layer_norm(np.concatenate(embedded), *self.embedding_norm, sizes.epsilon)
+        rows = self.normalized(np.concatenate([self.look_up(ids) for ids in texts]), self.embedding_norm)
+        run = self._run_rotary if self.architecture.rotary else self._run_absolute
+        return run(rows, np.cumsum([len(ids) for ids in texts])[:-1], call)
+
+    def look_up(self, ids: list[int]) -> NDArray[np.float32]:
+        """Return the embeddings float32 (t, width) of the tokens of a text, with those of their positions."""
+        rows = self.table.take(ids, self.architecture.width)
+        return rows if self.architecture.rotary else rows + self.positions[: len(ids)]
+
+    def normalized(self, rows: NDArray[np.float32], norm: Norm | None) -> NDArray[np.float32]:
+        """Return rows after a normalization; the same rows if there is none."""
+        return rows if norm is None else layer_norm(rows, *norm, self.architecture.epsilon)
+
+    def _run_absolute(self, rows: NDArray[np.float32], bounds: NDArray[np.intp], call: Call) -> NDArray[np.float32]:
+        """Run the layers of BERT on the tokens of texts, which end at `bounds`."""
+        heads = self.architecture.heads
         for number, layer in enumerate(self.layers):
-            attended = [attend(text, sizes.heads) for text in np.split(call(number, "attention", rows), bounds)]
-            rows = rows + call(number, "joined", np.concatenate(attended))
-            rows = layer_norm(rows, *layer.attention_norm, sizes.epsilon)
-            rows = rows + call(number, "down", gelu(call(number, "up", rows)))
-            rows = layer_norm(rows, *layer.output_norm, sizes.epsilon)
+            attended = [attend(text, heads) for text in np.split(call(number, "attention", rows), bounds)]
+            rows = self.normalized(rows + call(number, "joined", np.concatenate(attended)), layer.attention_norm)
+            rows = self.normalized(rows + call(number, "down", gelu(call(number, "up", rows))), layer.output_norm)
         return rows
+
+    def _run_rotary(self, rows: NDArray[np.float32], bounds: NDArray[np.intp], call: Call) -> NDArray[np.float32]:
+        """Run the layers of ModernBERT on the tokens of texts, which end at `bounds`."""
+        sizes = self.architecture
+        for number, (layer, (base, distance)) in enumerate(zip(self.layers, sizes.rotary, strict=True)):
+            joined = np.split(call(number, "attention", self.normalized(rows, layer.attention_norm)), bounds)
+            attended = [attend(rotate(text, sizes.heads, base), sizes.heads, distance) for text in joined]
+            rows = rows + call(number, "joined", np.concatenate(attended))
+            wide = call(number, "up", self.normalized(rows, layer.output_norm))
+            rows = rows + call(number, "down", gelu(wide[:, : sizes.inner]) * wide[:, sizes.inner :])
+        return self.normalized(rows, self.final_norm)
 
     def embed_tokens(self, ids: list[int]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return the vectors float32 (t, dimensions) of the tokens of a text, and their saliency float32 (t,).
@@ -164,7 +192,11 @@ class Bert(Generic[P]):
             return outputs
 
         rows = self.run_layers([ids], call)
-        return self.finish_tokens(rows), attention(joined[0], sizes.heads).sum(axis=1).mean(axis=0)
+        if not sizes.rotary:
+            return self.finish_tokens(rows), attention_received(joined[0], sizes.heads)
+        base, distance = sizes.rotary[last]
+        turned = rotate(joined[0], sizes.heads, base)
+        return self.finish_tokens(rows), attention_received(turned, sizes.heads, distance)
 
     def finish_tokens(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """Apply the dense modules and the normalization to each of a text's tokens, so that none depends on the others."""

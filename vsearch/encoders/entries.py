@@ -8,8 +8,9 @@ import msgspec
 
 from vsearch.storage.files.bundle import BundleEntry
 
-FORMAT, PLAIN_FORMAT = 2, 1
-"""The newest format, and that of encoders whose linear layers have the same 8, 4, 3 or 2 bits."""
+FORMAT, MIXED_FORMAT, PLAIN_FORMAT = 3, 2, 1
+"""The format of ModernBERT and byte-level BPE, that of other encoders, and that of those with WordPiece whose linear layers have the
+same 8, 4, 3 or 2 bits."""
 
 ENTRY, DATA = "encoder.json", "encoder.arrow"
 

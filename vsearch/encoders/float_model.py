@@ -1,4 +1,4 @@
-"""Read models saved by sentence-transformers as BERT in float32."""
+"""Read models saved by sentence-transformers as BERT or ModernBERT in float32."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from vsearch.encoders.folders import (
     read_architecture,
     read_tokenizer,
 )
+from vsearch.encoders.modern_files import read_modern_model
 from vsearch.errors import InputError
 
 if TYPE_CHECKING:
@@ -46,6 +47,9 @@ def read_float_model(source: str | Path | Mapping[str, bytes]) -> Bert[Linear]:
     modules = Modules(files)
     sizes = read_architecture(files, modules)
     tensors = files.tensors(modules.transformer)
+    tokenizer, dense = read_tokenizer(files, modules, sizes.tokens), tuple(_read_dense(files, modules, sizes))
+    if sizes.rotary:
+        return read_modern_model(sizes, tensors, tokenizer, dense)
     width, inner = sizes.width, sizes.inner
     names = ("bert.", "roberta.")
     prefix = next((name for name in names if f"{name}embeddings.word_embeddings.weight" in tensors.entries), "")
@@ -73,12 +77,12 @@ def read_float_model(source: str | Path | Mapping[str, bytes]) -> Bert[Linear]:
         raise InputError(f"{tensors.path}: the embedding of the first token type is missing")
     return Bert(
         architecture=sizes,
-        tokenizer=read_tokenizer(files, modules, sizes.tokens),
+        tokenizer=tokenizer,
         table=FloatTable(take.tensor("embeddings.word_embeddings.weight", (sizes.tokens, width))),
         positions=positions + first_type,
         embedding_norm=take.norm("embeddings.LayerNorm", width),
         layers=tuple(map(layer, range(sizes.layers))),
-        dense=tuple(_read_dense(files, modules, sizes)),
+        dense=dense,
     )
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from vsearch.encoders.architecture import ACTIVATIONS, MOST_LAYERS, MOST_TOKENS, Architecture, check_size
+from vsearch.encoders.bpe_files import read_byte_pairs
+from vsearch.encoders.modern_files import read_rotary
 from vsearch.encoders.tensors import Tensors
 from vsearch.encoders.tokenizing import Tokenizer
 from vsearch.encoders.unigram_files import read_unigram
@@ -20,8 +22,14 @@ from vsearch.errors import InputError
 LARGEST_TEXT = 256 << 20
 """Maximum size of a configuration or vocabulary file in bytes."""
 
-XLM_R = "xlm-roberta"
-KINDS = ("bert", XLM_R)
+MODERN = "modernbert"
+OFFSET = ("roberta", "xlm-roberta")
+"""Models whose first position has not the first embedding."""
+
+KINDS = ("bert", *OFFSET, MODERN)
+Reader: TypeAlias = Callable[[str, Mapping[str, Any], int], Tokenizer]
+"""Reads a tokenizer from the name of its description, the description, and the number of token embeddings."""
+
 LIBRARY = "sentence_transformers."
 WEIGHTS = "model.safetensors"
 CONFIGURATIONS = ("sentence_bert_config.json", "sentence_xlnet_config.json")
@@ -144,7 +152,7 @@ def read_architecture(files: ModelFiles, modules: Modules) -> Architecture:
     Raises
     ------
     InputError
-        It is not a BERT encoder, or uses unsupported features.
+        It is not a BERT or ModernBERT encoder, or uses unsupported features.
     """
     path = join(modules.transformer, "config.json")
     config = files.read_json(path)
@@ -153,7 +161,11 @@ def read_architecture(files: ModelFiles, modules: Modules) -> Architecture:
     if config.get("model_type") not in KINDS:
         kinds = " or ".join(map(repr, KINDS))
         raise InputError(f"{files.name}/{path}: model_type must be {kinds}, got {config.get('model_type')!r}")
-    for name, value in {"hidden_act": "gelu", "position_embedding_type": "absolute"}.items():
+    modern = config["model_type"] == MODERN
+    required = (
+        {"hidden_activation": "gelu"} if modern else {"hidden_act": "gelu", "position_embedding_type": "absolute"}
+    )
+    for name, value in required.items():
         if config.get(name, value) != value:
             raise InputError(f"{files.name}/{path}: {name} must be {value!r}, got {config.get(name)!r}")
 
@@ -163,29 +175,32 @@ def read_architecture(files: ModelFiles, modules: Modules) -> Architecture:
     offset = first_position(files, modules)
     positions, width = size("max_position_embeddings") - offset, size("hidden_size")
     prompts, prompt = _read_prompts(files)
+    layers = size("num_hidden_layers", MOST_LAYERS)
+    epsilon, usual = ("norm_eps", 1e-5) if modern else ("layer_norm_eps", 1e-12)
     architecture = Architecture(
         width=width,
-        layers=size("num_hidden_layers", MOST_LAYERS),
+        layers=layers,
         heads=size("num_attention_heads"),
         inner=size("intermediate_size"),
         tokens=size("vocab_size"),
         positions=positions,
         length=_read_length(files, modules.transformer, positions),
-        epsilon=config.get("layer_norm_eps", 1e-12),
+        epsilon=config.get(epsilon, usual),
         pooling=_read_pooling(files, modules.pooling),
         dense=tuple(_read_dense(files, folder) for folder in modules.dense),
         normalized=modules.normalized,
         prompts=prompts,
         prompt=prompt,
+        rotary=read_rotary(f"{files.name}/{path}", config, layers) if modern else (),
     )
     architecture.check()
     return architecture
 
 
 def first_position(files: ModelFiles, modules: Modules) -> int:
-    """Return the row of the position embedding of the first token; in XLM-R, padding and the rows before it have others."""
+    """Return the row of the position embedding of the first token; in RoBERTa, padding and the rows before it have others."""
     config = files.read_json(join(modules.transformer, "config.json")) or {}
-    if config.get("model_type") != XLM_R:
+    if config.get("model_type") not in OFFSET:
         return 0
     padding = config.get("pad_token_id", 1)
     if type(padding) is not int or not 0 <= padding < MOST_TOKENS:
@@ -268,14 +283,13 @@ def read_tokenizer(files: ModelFiles, modules: Modules, tokens: int) -> Tokenize
     Raises
     ------
     InputError
-        It is not a WordPiece or Unigram tokenizer, or its vocabulary does not fit.
+        It is not a WordPiece, Unigram or byte-level BPE tokenizer, or its vocabulary does not fit.
     """
     config = files.read_json(join(modules.transformer, "tokenizer_config.json")) or {}
     described = files.read_json(join(modules.transformer, "tokenizer.json"))
-    if described is not None and _is_unigram(described):
-        return read_unigram(f"{files.name}/tokenizer.json", described, tokens)
     if described is not None:
-        return _read_described(f"{files.name}/tokenizer.json", described, tokens)
+        readers: dict[str, Reader] = {"Unigram": read_unigram, "BPE": read_byte_pairs}
+        return readers.get(_model_type(described), _read_described)(f"{files.name}/tokenizer.json", described, tokens)
     data = files.read(join(modules.transformer, "vocab.txt"))
     if data is None:
         raise InputError(f"{files.name} must contain tokenizer.json or vocab.txt")
@@ -287,12 +301,12 @@ def read_tokenizer(files: ModelFiles, modules: Modules, tokens: int) -> Tokenize
     return make_tokenizer(f"{files.name}/vocab.txt", vocabulary, tokens, _normalization(config, "do_lower_case"))
 
 
-def _is_unigram(described: dict[str, Any]) -> bool:
+def _model_type(described: dict[str, Any]) -> str:
     model = described.get("model")
-    return isinstance(model, dict) and model.get("type") == "Unigram"
+    return str(model.get("type")) if isinstance(model, dict) else ""
 
 
-def _read_described(path: str, described: dict[str, Any], tokens: int) -> WordPiece:
+def _read_described(path: str, described: Mapping[str, Any], tokens: int) -> WordPiece:
     """Read a tokenizer saved by the library `tokenizers`."""
 
     def part(name: str, kind: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,6 +29,9 @@ ERF_DENOMINATOR = (
     -1.42647390514189e-02,
 )
 ERF_LIMIT = 4.0
+
+TOGETHER = 256
+"""Number of tokens whose attention to all others is in memory at a time."""
 ROOT_HALF = 0.7071067811865476
 
 
@@ -59,7 +63,7 @@ def softmax(scores: NDArray[np.float32]) -> NDArray[np.float32]:
     return powers / powers.sum(axis=-1, keepdims=True)
 
 
-def attend(rows: NDArray[np.float32], heads: int) -> NDArray[np.float32]:
+def attend(rows: NDArray[np.float32], heads: int, distance: int = 0) -> NDArray[np.float32]:
     """Compute self-attention.
 
     Parameters
@@ -67,22 +71,62 @@ def attend(rows: NDArray[np.float32], heads: int) -> NDArray[np.float32]:
     rows : float32 (t, 3 * width)
         Query, key and value of each token.
     heads : int
+    distance : int
+        Tokens attend to tokens up to this distance; 0 for any distance.
 
     Returns
     -------
     float32 (t, width)
         The concatenated outputs of the heads.
     """
-    count = len(rows)
-    value = rows.reshape(count, 3, heads, -1)[:, 2].transpose(1, 0, 2)
-    return (attention(rows, heads) @ value).transpose(1, 0, 2).reshape(count, -1)
+    value = rows.reshape(len(rows), 3, heads, -1)[:, 2].transpose(1, 0, 2)
+    parts = [shares @ value for shares in attention(rows, heads, distance)]
+    return np.concatenate(parts, axis=1).transpose(1, 0, 2).reshape(len(rows), -1)
 
 
-def attention(rows: NDArray[np.float32], heads: int) -> NDArray[np.float32]:
-    """Return the shares float32 (heads, t, t) of attention that each token (second axis) pays to each; see `attend`."""
+def attention(rows: NDArray[np.float32], heads: int, distance: int = 0) -> Iterator[NDArray[np.float32]]:
+    """Yield the shares float32 (heads, n, t) of attention that the next n tokens (second axis) pay to each; see `attend`."""
     query, key, _ = rows.reshape(len(rows), 3, heads, -1).transpose(1, 2, 0, 3)
     scale = np.float32(1 / np.sqrt(query.shape[-1]))
-    return softmax(query @ key.transpose(0, 2, 1) * scale)
+    places = np.arange(len(rows))
+    for start in range(0, len(rows), TOGETHER):
+        scores = query[:, start : start + TOGETHER] @ key.transpose(0, 2, 1) * scale
+        if distance:
+            far = np.abs(places[start : start + TOGETHER, None] - places) > distance
+            scores[:, far] = -np.inf
+        yield softmax(scores)
+
+
+def attention_received(rows: NDArray[np.float32], heads: int, distance: int = 0) -> NDArray[np.float32]:
+    """Return the attention float32 (t,) that each token receives from all, averaged over the heads; see `attend`."""
+    parts = [shares.sum(axis=1).mean(axis=0) for shares in attention(rows, heads, distance)]
+    return np.sum(parts, axis=0, dtype=np.float32)
+
+
+def rotate(rows: NDArray[np.float32], heads: int, base: float) -> NDArray[np.float32]:
+    """Turn queries and keys by angles that grow with the position (RoFormer), as pairs of the two halves of each head.
+
+    Parameters
+    ----------
+    rows : float32 (t, 3 * width)
+        Query, key and value of each token.
+    heads : int
+    base : float
+        Pair ``i`` of ``n`` turns by ``base ** (-i / n)`` per position.
+    """
+    turned = rows.reshape(len(rows), 3, heads, 2, -1).copy()
+    cosines, sines = rotation(len(rows), turned.shape[-1], base)[:, :, None, None]
+    first, second = turned[:, :2, :, 0].copy(), turned[:, :2, :, 1].copy()
+    turned[:, :2, :, 0] = first * cosines - second * sines
+    turned[:, :2, :, 1] = second * cosines + first * sines
+    return turned.reshape(rows.shape)
+
+
+def rotation(tokens: int, pairs: int, base: float) -> NDArray[np.float32]:
+    """Return the cosines and sines float32 (2, tokens, pairs) of the angles by which `rotate` turns."""
+    frequencies = (base ** (-np.arange(pairs) / pairs)).astype(np.float32)
+    angles = np.arange(tokens, dtype=np.float32)[:, None] * frequencies
+    return np.stack([np.cos(angles), np.sin(angles)])
 
 
 def pool(rows: NDArray[np.float32], pooling: str) -> NDArray[np.float32]:

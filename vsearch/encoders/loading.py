@@ -23,9 +23,9 @@ def load(folder: str | Path) -> TextEncoder:
     Parameters
     ----------
     folder : path
-        A folder saved by `CompressedEncoder.save`, or by sentence-transformers: a BERT encoder with a WordPiece vocabulary, or an
-        XLM-R encoder with a Unigram vocabulary, and safetensors weights, which runs in float32 with NumPy. No code of the model is
-        run, and nothing is unpickled.
+        A folder saved by `CompressedEncoder.save`, or by sentence-transformers: a BERT encoder with a WordPiece vocabulary, an
+        XLM-R encoder with a Unigram vocabulary, or a ModernBERT or RoBERTa encoder with a byte-level BPE vocabulary, and safetensors
+        weights, which runs in float32 with NumPy. No code of the model is run, and nothing is unpickled.
 
     Returns
     -------

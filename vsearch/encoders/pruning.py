@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from vsearch.encoders.bert import FloatTable
 from vsearch.encoders.quantizing import enough, tokenize
 from vsearch.encoders.report import cosines
+from vsearch.encoders.unigram import Unigram
 from vsearch.encoders.wordpiece import WordPiece
 from vsearch.errors import InputError
 
@@ -56,10 +57,13 @@ def choose_layers(model: Bert[Linear], texts: list[list[int]], layers: Any) -> t
 
 def keep_layers(model: Bert[Linear], layers: Sequence[int]) -> Bert[Linear]:
     """Return the model with some of its layers only."""
+    sizes = model.architecture
     return replace(
         model,
         layers=tuple(model.layers[number] for number in layers),
-        architecture=replace(model.architecture, layers=len(layers)),
+        architecture=replace(
+            sizes, layers=len(layers), rotary=tuple(sizes.rotary[number] for number in layers if sizes.rotary)
+        ),
     )
 
 
@@ -72,13 +76,13 @@ def keep_tokens(model: Bert[Linear], texts: Sequence[str], count: int) -> Bert[L
     Raises
     ------
     InputError
-        The count is out of range.
+        The count is out of range, or the tokenizer is byte-level BPE, whose tokens are made of each other.
     """
     tokenizer = model.tokenizer
-    if not isinstance(tokenizer, WordPiece):
-        raise InputError("vocabulary requires a WordPiece tokenizer")
+    if not isinstance(tokenizer, (WordPiece, Unigram)):
+        raise InputError("vocabulary requires a WordPiece or Unigram tokenizer")
     vocabulary = tokenizer.vocabulary
-    needed = needed_tokens(tokenizer)
+    needed = needed_tokens(tokenizer) if isinstance(tokenizer, WordPiece) else needed_pieces(tokenizer)
     if type(count) is not int or not len(needed) <= count <= len(vocabulary):
         raise InputError(
             f"vocabulary must be an integer from {len(needed)} (special tokens and single characters) to {len(vocabulary)}, "
@@ -86,7 +90,8 @@ def keep_tokens(model: Bert[Linear], texts: Sequence[str], count: int) -> Bert[L
         )
     occurrences = Counter(token for ids in tokenize(model, texts) for token in ids)
     ranks = {
-        number: (-occurrences[number], not tokenizer.can_occur(token), number) for token, number in vocabulary.items()
+        number: (-occurrences[number], isinstance(tokenizer, WordPiece) and not tokenizer.can_occur(token), number)
+        for token, number in vocabulary.items()
     }
     rest = sorted(set(vocabulary.values()) - needed, key=ranks.__getitem__)
     kept = sorted(needed.union(rest[: count - len(needed)]))
@@ -115,14 +120,27 @@ def needed_tokens(tokenizer: WordPiece) -> set[int]:
     return needed
 
 
-def renumbered(tokenizer: WordPiece, kept: Iterable[int]) -> WordPiece:
+def needed_pieces(tokenizer: Unigram) -> set[int]:
+    """Return the ids of special tokens, of single characters, and of tokens with a character that is no token itself."""
+    vocabulary = tokenizer.vocabulary
+    needed = {tokenizer.unknown, tokenizer.first, tokenizer.last, *tokenizer.special.values()}
+    return needed | {
+        number
+        for token, number in vocabulary.items()
+        if len(token) == 1 or any(char not in vocabulary for char in token)
+    }
+
+
+def renumbered(tokenizer: WordPiece | Unigram, kept: Sequence[int]) -> WordPiece | Unigram:
     """Return a tokenizer with some of its tokens, whose ids are their places among these."""
     numbers = {number: place for place, number in enumerate(kept)}
-    return replace(
-        tokenizer,
-        vocabulary={token: numbers[at] for token, at in tokenizer.vocabulary.items() if at in numbers},
-        unknown=numbers[tokenizer.unknown],
-        first=numbers[tokenizer.first],
-        last=numbers[tokenizer.last],
-        special={token: numbers[at] for token, at in tokenizer.special.items()},
-    )
+    changes: dict[str, Any] = {
+        "vocabulary": {token: numbers[at] for token, at in tokenizer.vocabulary.items() if at in numbers},
+        "unknown": numbers[tokenizer.unknown],
+        "first": numbers[tokenizer.first],
+        "last": numbers[tokenizer.last],
+        "special": {token: numbers[at] for token, at in tokenizer.special.items()},
+    }
+    if isinstance(tokenizer, Unigram):
+        changes["scores"] = tokenizer.scores[list(kept)]
+    return replace(tokenizer, **changes)

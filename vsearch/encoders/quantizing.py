@@ -102,7 +102,14 @@ def assemble(model: Bert[Linear], table: TokenTable, products: Mapping[str, Quan
         layers.append(Layer(attention, joined, up, down, layer.attention_norm, layer.output_norm))
     positions = model.positions.astype(np.float16).astype(np.float32)  # as stored
     return QuantizedBert(
-        model.architecture, model.tokenizer, table, positions, model.embedding_norm, tuple(layers), model.dense
+        model.architecture,
+        model.tokenizer,
+        table,
+        positions,
+        model.embedding_norm,
+        tuple(layers),
+        model.dense,
+        model.final_norm,
     )
 
 

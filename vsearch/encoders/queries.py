@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 LONGEST = 1 << 20
 """Maximum number of characters of a query; an encoder reads a few hundred words of it."""
 
-TOGETHER = 32
-"""Number of texts that are encoded between two checks of the deadline."""
+TOGETHER, CHARACTERS = 32, 16_384
+"""Number of texts that are encoded between two checks of the deadline, and of characters after which no other text is: models that
+read thousands of tokens take seconds for such a text."""
 
 
 def as_texts(queries: Any) -> list[str] | None:
@@ -71,10 +72,21 @@ def encode_queries(encode: Encode, texts: Sequence[str]) -> NDArray[np.float32]:
     SearchTimeoutError
         The deadline of this thread passed.
     """
-    vectors = []
-    for start in range(0, len(texts), TOGETHER):
+    vectors, count = [], 0
+    for some in _groups(texts):
         deadline = until()
         if deadline is not None and time.monotonic() > deadline:
-            raise SearchTimeoutError(f"the time ran out after {start} of {len(texts)} texts were encoded")
-        vectors.append(encode(texts[start : start + TOGETHER]))
+            raise SearchTimeoutError(f"the time ran out after {count} of {len(texts)} texts were encoded")
+        vectors.append(encode(some))
+        count += len(some)
     return vectors[0] if len(vectors) == 1 else np.concatenate(vectors)
+
+
+def _groups(texts: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Yield the texts that are encoded between two checks of the deadline."""
+    start = size = 0
+    for stop, text in enumerate(texts, 1):
+        size += len(text)
+        if size >= CHARACTERS or stop - start == TOGETHER or stop == len(texts):
+            yield texts[start:stop]
+            start, size = stop, 0

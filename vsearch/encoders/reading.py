@@ -14,6 +14,7 @@ import numpy as np
 
 from vsearch.encoders.architecture import Architecture
 from vsearch.encoders.bert import PRODUCTS, Layer, Linear, Norm
+from vsearch.encoders.bpe_files import byte_pairs_of
 from vsearch.encoders.entries import DATA, ENTRY, FORMAT, PLAIN_FORMAT, Entry
 from vsearch.encoders.grids import BITS, LARGEST_ENTRY, LARGEST_WEIGHT, TERNARY, is_bits
 from vsearch.encoders.packing import TRIT_BYTES, are_trits, row_sums, up_to
@@ -104,10 +105,11 @@ class _Reader:
             architecture=sizes,
             tokenizer=self._tokenizer(),
             table=self._table(),
-            positions=self._positions(),
+            positions=np.empty((0, sizes.width), np.float32) if sizes.rotary else self._positions(),
             embedding_norm=self._norm("embedding"),
             layers=tuple(map(self._layer, range(sizes.layers))),
             dense=tuple(self._dense()),
+            final_norm=self._norm("final") if sizes.rotary else None,
         )
         return model, self._report
 
@@ -154,12 +156,14 @@ class _Reader:
         shapes = {
             "attention": (3 * width, width),
             "joined": (width, width),
-            "up": (inner, width),
+            "up": (2 * inner if self._sizes.rotary else inner, width),
             "down": (width, inner),
         }
         attention, joined, up, down = (self._product(f"{number}.{name}.", *shapes[name]) for name in PRODUCTS)
-        norms = self._norm(f"{number}.attention"), self._norm(f"{number}.output")
-        return Layer(attention, joined, up, down, *norms)
+        name = f"{number}.attention"
+        absent = self._sizes.rotary and f"{name}.norm.weight" not in self._files["floats"].arrays
+        norm = None if absent else self._norm(name)
+        return Layer(attention, joined, up, down, norm, self._norm(f"{number}.output"))
 
     def _product(self, at: str, rows: int, columns: int) -> QuantizedLinear:
         bits, packed = self._bits[at[:-1]], None
@@ -223,6 +227,11 @@ class _Reader:
             if len(names) > self._sizes.tokens:
                 raise InputError(f"the vocabulary must have at most {self._sizes.tokens} tokens, got {len(names)}")
             return unigram_of(facts, names, scores, self._take("vocabulary", "characters", np.uint8, (size,)))
+        if isinstance(facts, dict) and facts.get("kind") == "bpe":
+            held = self._files["vocabulary"].arrays if "vocabulary" in self._files else {}
+            count = held["merges"].shape[0] if "merges" in held else 0
+            merges = self._take("vocabulary", "merges", np.uint32, (count, 2))
+            return byte_pairs_of(facts, self._token_names(), merges, self._sizes.tokens)
         names = [entry.name for entry in fields(Normalization)]
         if not isinstance(facts, dict) or not all(isinstance(facts.get(name), bool) for name in names):
             raise InputError("the description of the tokenizer is missing or incomplete")

@@ -1,4 +1,4 @@
-"""A BERT encoder with quantized linear layers, which one native call runs on a text."""
+"""A BERT or ModernBERT encoder with quantized linear layers, which one native call runs on a text."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vsearch.encoders.bert import PRODUCTS, Bert
-from vsearch.encoders.functions import pool
+from vsearch.encoders.bert import PRODUCTS, Bert, Norm
+from vsearch.encoders.functions import pool, rotation
 from vsearch.encoders.packing import up_to
 from vsearch.encoders.quantized import QuantizedLinear, TokenTable
 from vsearch.forking import cached_property
-from vsearch.kernels.encoders.fields import BLOCK, GROUP, LANES, TOKENS, ProductField
+from vsearch.kernels.encoders.fields import BLOCK, GROUP, LANES, TOKENS, LayerField, ProductField
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,11 +32,15 @@ class Runner:
         self._heads, self._inner = sizes.heads, sizes.inner
         self._epsilon = np.float32(sizes.epsilon)
         self._held: list[NDArray[Any]] = []
+        none = Norm(*np.zeros((2, sizes.width), np.float32))
         norms = [model.embedding_norm]
         for layer in model.layers:
-            norms += [layer.attention_norm, layer.output_norm]
+            norms += [layer.attention_norm or none, layer.output_norm]
+        norms += [model.final_norm] if model.final_norm is not None else []
         self._norms = np.array(norms, np.float32)
         self._layers = len(model.layers)
+        self._rotary = sizes.rotary
+        self._normed = [layer.attention_norm is not None for layer in model.layers]
         blocks = [self._pack(layer.product(name)) for layer in model.layers for name in PRODUCTS]
         self._products = np.array(blocks, np.int64)
 
@@ -68,21 +72,14 @@ class Runner:
         float32 (t,)
             The attention that each token receives from all tokens in the last layer, summed over the heads.
         """
-        from vsearch.kernels.encoders.api import run_layers
+        from vsearch.kernels.encoders.api import run_layers, run_rotary_layers
 
         tokens, width = rows.shape
         columns = up_to(tokens, LANES)
         scores = np.empty((2, columns), np.float32)
-        run_layers(
-            self._products.ctypes.data,
-            self._layers,
-            self._heads,
-            self._epsilon,
-            self._norms,
-            rows,
-            np.empty((tokens, width), np.float32),
-            np.empty((tokens, 3 * width), np.float32),
-            np.empty((tokens, self._inner), np.float32),
+        floats = [rows, np.empty((tokens, width), np.float32), np.empty((tokens, 3 * width), np.float32)]
+        floats.append(np.empty((tokens, self._inner), np.float32))
+        rest = (
             np.empty((tokens, up_to(width, GROUP)), np.uint8),
             np.empty((tokens, up_to(self._inner, GROUP)), np.uint8),
             np.empty((width // self._heads, columns), np.float32),
@@ -90,12 +87,32 @@ class Runner:
             np.empty((3 + tokens, LANES), np.float32),
             np.empty((TOKENS, BLOCK), np.int32),
         )
+        if self._rotary:
+            settings, turns = self._settings(tokens, width // self._heads // 2)
+            gated = np.empty((tokens, 2 * self._inner), np.float32)
+            run_rotary_layers(settings, self._epsilon, self._norms, turns, *floats, gated, *rest)
+        else:
+            run_layers(
+                self._products.ctypes.data, self._layers, self._heads, self._epsilon, self._norms, *floats, *rest
+            )
         return scores[1, :tokens]
+
+    def _settings(self, tokens: int, pairs: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Return the `LayerField` of each layer, and the tables of angles, for a number of tokens."""
+        bases = sorted({base for base, _ in self._rotary})
+        settings = np.empty((self._layers, len(LayerField)), np.int64)
+        each = len(PRODUCTS) * self._products.strides[0]
+        settings[:, LayerField.PRODUCTS] = self._products.ctypes.data + each * np.arange(self._layers)
+        settings[:, LayerField.HEADS] = self._heads
+        settings[:, LayerField.BASE] = [bases.index(base) for base, _ in self._rotary]
+        settings[:, LayerField.DISTANCE] = [distance or tokens for _, distance in self._rotary]
+        settings[:, LayerField.NORMED] = self._normed
+        return settings, np.concatenate([rotation(tokens, pairs, base) for base in bases])
 
 
 @dataclass(frozen=True, eq=False)
 class QuantizedBert(Bert[QuantizedLinear]):
-    """BERT with quantized linear layers and a quantized token table."""
+    """BERT or ModernBERT with quantized linear layers and a quantized token table."""
 
     table: TokenTable
 
@@ -144,5 +161,5 @@ class QuantizedBert(Bert[QuantizedLinear]):
 
     def _run(self, ids: list[int]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return the outputs float32 (t, width) of the last layer, and the attention that tokens receive in it."""
-        tokens = self.table.take(ids, self.architecture.width) + self.positions[: len(ids)]
+        tokens = np.ascontiguousarray(self.look_up(ids))
         return tokens, self.runner.run(tokens)

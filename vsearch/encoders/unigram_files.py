@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vsearch.encoders.tokenizer_files import ends_of_texts, known_token
 from vsearch.encoders.unigram import META, CharacterMap, Unigram
 from vsearch.errors import InputError
 
@@ -48,12 +49,16 @@ def read_unigram(path: str, described: Mapping[str, Any], tokens: int) -> Unigra
     if model.get("byte_fallback"):
         raise InputError(f"{path}: byte_fallback is not supported")
     names = [piece for piece, _ in pieces]
-    first, last = _ends(path, described.get("post_processor"))
+
+    def row_of(token: Any) -> int:
+        return names.index(known_token(path, names, token))
+
+    first, last = ends_of_texts(path, described.get("post_processor"))
     return _check(
         path,
         names,
         np.array([score for _, score in pieces], np.float64),
-        {"unknown": model.get("unk_id"), "first": _id(path, names, first), "last": _id(path, names, last)},
+        {"unknown": model.get("unk_id"), "first": row_of(first), "last": row_of(last)},
         _special(path, described.get("added_tokens") or [], names),
         _character_map(path, described.get("normalizer")),
     )
@@ -143,30 +148,6 @@ def _is_collapsing(part: Any) -> bool:
         and part.get("pattern") == SPACES_COLLAPSED
         and part.get("content") == " "
     )
-
-
-def _ends(path: str, described: Any) -> tuple[Any, Any]:
-    """Return the first and the last token of every text."""
-    kind = described.get("type") if isinstance(described, dict) else None
-    if kind == "RobertaProcessing":
-        return _first_of(described.get("cls")), _first_of(described.get("sep"))
-    single = described.get("single") if kind == "TemplateProcessing" else None
-    if isinstance(single, list) and len(single) == 3 and all(isinstance(part, dict) for part in single):
-        before, text, after = single
-        ends = [part.get("SpecialToken") for part in (before, after)]
-        if "Sequence" in text and all(isinstance(end, dict) for end in ends):
-            return ends[0].get("id"), ends[1].get("id")
-    raise InputError(f"{path}: the post_processor must put one special token before and one after a text")
-
-
-def _first_of(value: Any) -> Any:
-    return value[0] if isinstance(value, list) and value else None
-
-
-def _id(path: str, names: list[str], token: Any) -> int:
-    if not isinstance(token, str) or token not in names:
-        raise InputError(f"{path}: the vocabulary must contain {token!r:.100}")
-    return names.index(token)
 
 
 def _special(path: str, added: Any, names: list[str]) -> dict[str, int]:

@@ -8,9 +8,8 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import groupby
 
-from vsearch.encoders.tokenizing import WordTokenizer
+from vsearch.encoders.tokenizing import WordTokenizer, in_canonical_order
 from vsearch.forking import cached_property
 
 PIECE = 8192
@@ -101,16 +100,6 @@ def _is_punctuation(char: str) -> bool:
     return unicodedata.category(char).startswith("P")
 
 
-def _in_canonical_order(text: str) -> str:
-    """Sort each run of combining characters by class, as in a decomposition of the whole text."""
-    if text.isascii() or not any(map(unicodedata.combining, set(text))):
-        return text
-    return "".join(
-        "".join(sorted(run, key=unicodedata.combining)) if combining else "".join(run)
-        for combining, run in groupby(text, lambda char: unicodedata.combining(char) > 0)
-    )
-
-
 @dataclass(frozen=True)
 class WordPiece(WordTokenizer):
     """A tokenizer.
@@ -151,7 +140,7 @@ class WordPiece(WordTokenizer):
         table, partial = self._table, ""
         for start in range(0, len(text), PIECE):
             normal = partial + text[start : start + PIECE].translate(table)
-            normal = _in_canonical_order(normal)
+            normal = in_canonical_order(normal)
             words = normal.split(" ")
             partial = words.pop()[: self.longest_word + 1]  # may continue in the next piece, unless it is too long
             yield from filter(None, words)

@@ -9,7 +9,9 @@ import msgspec
 import numpy as np
 
 from vsearch.encoders.bert import PRODUCTS
-from vsearch.encoders.entries import DATA, ENTRY, FORMAT, PLAIN_FORMAT, Entry
+from vsearch.encoders.bpe import BytePairs
+from vsearch.encoders.bpe_files import byte_pair_facts
+from vsearch.encoders.entries import DATA, ENTRY, FORMAT, MIXED_FORMAT, PLAIN_FORMAT, Entry
 from vsearch.encoders.grids import TERNARY
 from vsearch.encoders.packing import pack_trits, unpack_planes
 from vsearch.encoders.quantized import Packed
@@ -34,7 +36,9 @@ if TYPE_CHECKING:
 def model_parts(model: QuantizedBert) -> dict[str, Arrays]:
     """Return the arrays of a model by part: weights, table, vocabulary, and float arrays."""
     weights: Arrays = {}
-    rest: Arrays = {"positions": model.positions.astype(np.float16), **_norm_arrays("embedding", model.embedding_norm)}
+    rest: Arrays = _norm_arrays("embedding", model.embedding_norm) | _norm_arrays("final", model.final_norm)
+    if not model.architecture.rotary:
+        rest["positions"] = model.positions.astype(np.float16)
     for number, layer in enumerate(model.layers):
         for name in PRODUCTS:
             product = layer.product(name)
@@ -43,13 +47,12 @@ def model_parts(model: QuantizedBert) -> dict[str, Arrays]:
         rest |= _norm_arrays(f"{number}.output", layer.output_norm)
     for number, module in enumerate(model.dense):
         rest |= {f"dense.{number}.weight": module.weight, f"dense.{number}.bias": module.bias}
-    scores = unigram_arrays(model.tokenizer) if isinstance(model.tokenizer, Unigram) else {}
     table = model.table
     codes = _packed_arrays(table.codes) if isinstance(table.codes, Packed) else {"codes": table.codes}
     return {
         "weights": weights,
         "table": {"steps": table.steps, **codes},
-        "vocabulary": {"text": _vocabulary_text(model.tokenizer), **scores},
+        "vocabulary": {"text": _vocabulary_text(model.tokenizer), **_tokenizer_arrays(model.tokenizer)},
         "floats": rest,
     }
 
@@ -72,8 +75,14 @@ def _packed_arrays(packed: Packed) -> Arrays:
     return {"planes": packed.planes, "group_scales": packed.scales, "group_offsets": packed.offsets}
 
 
-def _norm_arrays(name: str, norm: Norm) -> Arrays:
-    return {f"{name}.norm.weight": norm.weight, f"{name}.norm.bias": norm.bias}
+def _norm_arrays(name: str, norm: Norm | None) -> Arrays:
+    return {} if norm is None else {f"{name}.norm.weight": norm.weight, f"{name}.norm.bias": norm.bias}
+
+
+def _tokenizer_arrays(tokenizer: Tokenizer) -> Arrays:
+    if isinstance(tokenizer, Unigram):
+        return unigram_arrays(tokenizer)
+    return {"merges": tokenizer.merges} if isinstance(tokenizer, BytePairs) else {}
 
 
 def _vocabulary_text(tokenizer: Tokenizer) -> NDArray[np.uint8]:
@@ -88,6 +97,8 @@ def _vocabulary_text(tokenizer: Tokenizer) -> NDArray[np.uint8]:
 def _tokenizer_facts(tokenizer: Tokenizer) -> dict[str, Any]:
     if isinstance(tokenizer, Unigram):
         return unigram_facts(tokenizer)
+    if isinstance(tokenizer, BytePairs):
+        return byte_pair_facts(tokenizer)
     if not isinstance(tokenizer, WordPiece):
         raise TypeError(f"tokenizers of the type {type(tokenizer).__name__} have no format")
     rules = asdict(tokenizer.normalization)
@@ -96,9 +107,11 @@ def _tokenizer_facts(tokenizer: Tokenizer) -> dict[str, Any]:
 
 def format_of(model: QuantizedBert) -> int:
     """Return the lowest format in which a model can be written."""
+    if model.architecture.rotary or isinstance(model.tokenizer, BytePairs):
+        return FORMAT
     bits = set(model.product_bits.values())
     plain = len(bits) == 1 and TERNARY not in bits | {model.table.bits} and not model.columns_apart
-    return PLAIN_FORMAT if plain and isinstance(model.tokenizer, WordPiece) else FORMAT
+    return PLAIN_FORMAT if plain and isinstance(model.tokenizer, WordPiece) else MIXED_FORMAT
 
 
 def to_files(model: QuantizedBert, report: EncoderReport) -> dict[str, NDArray[np.uint8]]:

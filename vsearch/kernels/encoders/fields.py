@@ -1,4 +1,4 @@
-"""The parameters of a matrix product of a text encoder: a block of int64 fields that Python packs and kernels read by name."""
+"""The parameters of products and layers of a text encoder: int64 fields that Python packs and kernels read by name."""
 
 from __future__ import annotations
 
@@ -41,3 +41,22 @@ class ProductField(IntEnum):
     APART = 9
     APART_COLUMNS = 10
     APART_WEIGHTS = 11
+
+
+class LayerField(IntEnum):
+    """Settings of a layer with rotary positions."""
+
+    PRODUCTS = 0
+    """Address of its four blocks of `ProductField`."""
+
+    HEADS = 1
+    """Number of attention heads."""
+
+    BASE = 2
+    """Which of the tables of angles."""
+
+    DISTANCE = 3
+    """Up to which tokens attend to others."""
+
+    NORMED = 4
+    """Whether there is a normalization before attention."""

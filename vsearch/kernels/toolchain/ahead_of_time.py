@@ -142,6 +142,13 @@ EXPORTS = {
         ),
         "none",
     ),
+    "encoders.rotary_layers.run_rotary_layers": (
+        (
+            "int64/2 float32 float32/3 float32/3 float32/2 float32/2 float32/2 float32/2 float32/2 uint8/2 "
+            "uint8/2 float32/2 float32/2 float32/2 int32/2"
+        ),
+        "none",
+    ),
     "encoders.unpacking.sum_weights": ("int8/2 int32/1", "none"),
     "encoders.unpacking.take_rows": (
         "uint32/2 uint8/2 int8/2 int64 float32/1 int64/1 int32/1 float32/2",
