@@ -1,4 +1,4 @@
-"""encoder compress, info, evaluate and attach, and search --text."""
+"""encoder compress, distill, info, evaluate and attach, and search --text."""
 
 from __future__ import annotations
 
@@ -90,3 +90,14 @@ def test_an_index_of_texts(run, model: Path, tmp_path: Path) -> None:
         done = run("build", tmp_path / "bodies.csv", url, *options, *wrong)
         assert done.status == 2
         assert f"--text-column cannot be combined with {reason}" in done.errors
+
+
+def test_training(run, model: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    options = ("--texts", tmp_path / "texts.txt", "--steps", 2, "--batch", 2, "--layers", "1")
+    made = run("encoder", "distill", model, tmp_path / "trained", *options, "--preset", "mkq4", "--json").json
+    assert (made["preset"], made["steps"], made["layers"], made["weight_bits"]) == ("mkq4", 2, [1], 4)
+    assert run("encoder", "info", tmp_path / "trained", "--json").json == made
+    refused = run("encoder", "distill", model, tmp_path / "trained", *options, "--preset", "none")
+    assert refused.status != 0
+    assert "sdq8, mkq4, xtc-ternary" in refused.errors

@@ -3,8 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vsearch.jpq.optimizer import AdamW, schedule
+from vsearch.jpq.optimizer import AdamW
 from vsearch.jpq.quality import measure
+from vsearch.training.rates import schedule
 
 
 def test_measures_of_three_rankings() -> None:

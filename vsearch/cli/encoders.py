@@ -1,4 +1,4 @@
-"""Commands about text encoders: compress, info, evaluate, attach."""
+"""Commands about text encoders: compress, distill, info, evaluate, attach."""
 
 from __future__ import annotations
 
@@ -50,6 +50,42 @@ def compress(
         vocabulary=vocabulary,
         holdout=measured,
     )
+    encoder.save(out)
+    _print(encoder, out, as_json=as_json)
+
+
+@app.command()
+def distill(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Folder that sentence-transformers saved.")],
+    out: Annotated[str, typer.Argument(metavar="ENCODER", help="Folder to write.")],
+    texts: Annotated[str, typer.Option(help="File of training texts like the queries, one per line.")],
+    preset: Annotated[str, typer.Option(help="Recipe: sdq8, mkq4 or xtc-ternary.")],
+    steps: Annotated[int, typer.Option(help="Number of batches.")] = 2000,
+    batch: Annotated[int, typer.Option(help="Texts per batch.")] = 32,
+    layers: Annotated[
+        str | None, typer.Option(help="Layers to keep: how many, or their numbers from 0; by default as in the recipe.")
+    ] = None,
+    holdout: Annotated[str | None, typer.Option(help="File of texts by which the best state is chosen.")] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="File that keeps the state; if it exists, the training continues.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the order of the texts.")] = 0,
+    as_json: options.AsJson = False,
+) -> None:
+    """Compress a text encoder and train it to give the vectors of the model; needs torch."""
+    with output.progress() as report:
+        encoder = vsearch.encoders.distill(
+            model,
+            _read_lines(texts),
+            preset=preset,
+            steps=steps,
+            batch=batch,
+            layers=None if layers is None else _read_layers(layers),
+            holdout=None if holdout is None else _read_lines(holdout),
+            checkpoint=checkpoint,
+            seed=seed,
+            progress=report,
+        )
     encoder.save(out)
     _print(encoder, out, as_json=as_json)
 

@@ -9,6 +9,7 @@ from vsearch._lazy import lazy_names
 if TYPE_CHECKING:
     from vsearch.encoders.compressed import CompressedEncoder
     from vsearch.encoders.compressing import compress
+    from vsearch.encoders.distilling import distill
     from vsearch.encoders.encoder import TextEncoder, TokenVectors
     from vsearch.encoders.evaluation import EncoderEvaluation, evaluate
     from vsearch.encoders.loading import load
@@ -21,6 +22,7 @@ __all__ = [
     "TextEncoder",
     "TokenVectors",
     "compress",
+    "distill",
     "evaluate",
     "load",
 ]
@@ -30,6 +32,7 @@ __getattr__ = lazy_names(
     {
         "vsearch.encoders.compressed": ("CompressedEncoder",),
         "vsearch.encoders.compressing": ("compress",),
+        "vsearch.encoders.distilling": ("distill",),
         "vsearch.encoders.encoder": ("TextEncoder", "TokenVectors"),
         "vsearch.encoders.evaluation": ("EncoderEvaluation", "evaluate"),
         "vsearch.encoders.loading": ("load",),

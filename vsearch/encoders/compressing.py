@@ -77,7 +77,7 @@ def compress(
     held = calibration if holdout is None else check_texts(holdout)
     if not calibration or not held:
         raise InputError("texts and holdout must contain at least one text each")
-    source = _read(model)
+    source = read_source(model)
     measured = select_texts(source, calibration)
     reduced: Bert[Linear] = source
     kept: tuple[int, ...] = ()
@@ -101,7 +101,13 @@ def compress(
     return CompressedEncoder(compressed, report)
 
 
-def _read(model: Any) -> Bert[Linear]:
+def read_source(model: Any) -> Bert[Linear]:
+    """Return the float model in a folder, an encoder or a SentenceTransformer.
+
+    Raises
+    ------
+    InputError
+    """
     if isinstance(model, (str, Path)):
         return read_float_model(model)
     if isinstance(model, TextEncoder) and isinstance(model.model, Bert) and not isinstance(model.model, QuantizedBert):

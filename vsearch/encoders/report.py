@@ -65,6 +65,10 @@ class EncoderReport:
         Number of columns of linear layers that are not quantized, because their inputs are far larger than all others.
     split_texts : float
         Fraction of the measured texts with such tokens.
+    preset : str
+        With which the encoder was trained; empty if it was not.
+    steps : int
+        Of the training.
     """
 
     weight_bits: int | float | str
@@ -79,6 +83,8 @@ class EncoderReport:
     columns_apart: int = 0
     dropped_tokens: int = 0
     split_texts: float = 0.0
+    preset: str = ""
+    steps: int = 0
 
     @property
     def total_bytes(self) -> int:

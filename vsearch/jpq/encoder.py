@@ -24,7 +24,6 @@ from vsearch.encoders.entries import is_compressed
 from vsearch.encoders.float_model import read_float_model
 from vsearch.errors import CorruptIndexError, InputError, MissingDependencyError
 from vsearch.jpq.mining import list_candidates, search_live
-from vsearch.jpq.optimizer import schedule
 from vsearch.jpq.pairs import read_pairs
 from vsearch.jpq.publish import publish
 from vsearch.jpq.quality import measure
@@ -34,6 +33,8 @@ from vsearch.search.state.model import plain_queries
 from vsearch.storage import FileEntry, SegmentFile, Store, discarded_on_failure, probe, write_arrays
 from vsearch.storage.snapshots.kinds import ModelPart
 from vsearch.storage.stores.scratch import scratch_folder
+from vsearch.training.libraries import import_torch
+from vsearch.training.rates import schedule
 
 ENCODER_RATE, ENCODER_DECAY, CLIP = 2e-5, 0.01, 1.0
 STATE = "state.safetensors"  # the file of a module that is not a sentence-transformers model
@@ -95,7 +96,7 @@ def train_encoder(
     MissingDependencyError
         torch is not installed.
     """
-    torch = _torch()
+    torch = import_torch()
     options = TrainOptions(
         loss=loss,
         epochs=epochs,
@@ -194,7 +195,7 @@ def load_encoder(index: Searchable, module: Any = None) -> Encode:
         return TextEncoder(read_attached(index.snapshot.store, entries, index.snapshot.manifest.snapshot)).encode
     files = _read_encoder(index)
     try:
-        _torch()
+        import_torch()
     except MissingDependencyError:
         if STATE in files:
             raise
@@ -229,7 +230,7 @@ def load_encoder(index: Searchable, module: Any = None) -> Encode:
 
 def encode_all(encoder: Any, texts: Sequence[str], batch: int = 64) -> NDArray[np.float32]:
     """Encode texts to vectors, float32 (m, d), without gradients or dropout."""
-    torch = _torch()
+    torch = import_torch()
     training = encoder.training
     encoder.eval()
     try:
@@ -339,7 +340,7 @@ def _forward(encoder: Any, texts: list[str]) -> Any:
 
 def _normalize_or_center(documents: Documents, vectors: Any) -> Any:
     """As `plain_queries`, with gradients."""
-    torch = _torch()
+    torch = import_torch()
     model = documents.snapshot.model
     if model.metric == "cosine":
         return torch.nn.functional.normalize(vectors, dim=1)
@@ -351,11 +352,3 @@ def _measure(
 ) -> dict[str, float]:
     queries = plain_queries(documents.snapshot.model, encode_all(encoder, texts))
     return measure(search_live(documents, parameters, queries, MEASURED), relevant).means()
-
-
-def _torch() -> Any:
-    try:
-        import torch
-    except ImportError as error:
-        raise MissingDependencyError("training an encoder needs torch: pip install 'vsearch[torch]'") from error
-    return torch

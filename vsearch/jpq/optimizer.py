@@ -1,4 +1,4 @@
-"""AdamW with warm-up and linear decay of the learning rate."""
+"""AdamW."""
 
 from __future__ import annotations
 
@@ -8,13 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
-WARM_UP = 0.1  # of all steps
-
-
-def schedule(step: int, steps: int) -> float:
-    """Return the fraction of the learning rate at a step (from 1): rises over the first tenth, then decays to zero."""
-    warm = max(1, round(WARM_UP * steps))
-    return min(step / warm, max(0.0, (steps - step + 1) / max(1, steps - warm + 1)))
 
 
 @dataclass(eq=False)

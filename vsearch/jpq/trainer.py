@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.errors import InputError
-from vsearch.jpq.checkpoint import fingerprint, load_checkpoint, save_checkpoint
+from vsearch.jpq.checkpoint import fingerprint
 from vsearch.jpq.loss import LOSSES, Lists
 from vsearch.jpq.mining import list_batch, list_candidates, search_live
-from vsearch.jpq.optimizer import AdamW, schedule
+from vsearch.jpq.optimizer import AdamW
 from vsearch.jpq.pairs import Pairs, read_pairs
 from vsearch.jpq.publish import publish
 from vsearch.jpq.quality import Quality, measure
@@ -24,6 +24,8 @@ from vsearch.jpq.scoring import Documents, Parameters, batch_loss, load_document
 from vsearch.search.state.snapshot import Snapshot
 from vsearch.storage import discarded_on_failure, probe
 from vsearch.storage.stores.scratch import scratch_folder
+from vsearch.training.checkpoint import load_checkpoint, save_checkpoint
+from vsearch.training.rates import schedule
 
 NEGATIVES = ("live", "static", "batch")
 CENTROID_RATE, ADAPTER_RATE = 4e-3, 1.2e-2  # learning rates relative to the typical size of an entry

@@ -1,0 +1,73 @@
+"""Named recipes for training compressed encoders."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Literal
+
+from vsearch.encoders.grids import TERNARY
+from vsearch.errors import InputError
+
+if TYPE_CHECKING:
+    from vsearch.encoders.grids import Bits
+
+
+@dataclass(frozen=True)
+class Preset:
+    """How a compressed encoder is trained.
+
+    Attributes
+    ----------
+    weights, table : bits
+        Of the linear layers, which are trained, and of the token table, which is not.
+    kept : float
+        Fraction of the layers that is kept.
+    attention : {"shares", "outputs"}
+        What of the attention of each layer is compared to the model: to which tokens it is paid (Kullback-Leibler divergence), or its
+        outputs (cosine).
+    weight : float
+        Factor of this part of the loss at the start; it decreases linearly to 0.
+    noise : float
+        Fraction of the rows of a linear layer that are not rounded in a step, so that gradients of these are exact.
+    rate : float
+        Learning rate at its highest.
+    """
+
+    weights: Bits
+    table: Bits
+    kept: float
+    attention: Literal["shares", "outputs"]
+    weight: float
+    noise: float
+    rate: float
+
+    def layers(self, count: int) -> int:
+        """Return the number of layers that are kept of `count`."""
+        return ceil(self.kept * count)
+
+
+PRESETS = MappingProxyType(
+    {
+        # Zhao et al., Self-Distilled Quantization: Achieving High Compression Rates in Transformer-Based Language Models, 2023
+        "sdq8": Preset(weights=8, table=8, kept=1, attention="shares", weight=1, noise=0.5, rate=2e-5),
+        # Tang et al., MKQ-BERT: Quantized BERT with 4-bits Weights and Activations, 2022; activations have 8 bits here
+        "mkq4": Preset(weights=4, table=4, kept=1, attention="outputs", weight=1, noise=0, rate=5e-5),
+        # Wu et al., Extreme Compression for Pre-trained Transformers Made Simple and Efficient, 2022: one long stage
+        "xtc-ternary": Preset(weights=TERNARY, table=4, kept=0.5, attention="outputs", weight=1, noise=0, rate=2e-4),
+    }
+)
+"""Recipes by name."""
+
+
+def find_preset(name: object) -> Preset:
+    """Return a preset by name.
+
+    Raises
+    ------
+    InputError
+    """
+    if not isinstance(name, str) or name not in PRESETS:
+        raise InputError(f"preset must be one of {', '.join(PRESETS)}, got {name!r}")
+    return PRESETS[name]
