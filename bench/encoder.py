@@ -8,13 +8,17 @@
 from __future__ import annotations
 
 import argparse
+import json
+import re
 import statistics
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -36,6 +40,16 @@ HEADER = (
     "1 % are below",
 )
 RANKED = ("recall@10", "MRR@10")
+
+USUAL: dict[str, dict[str, Any]] = {"vsearch, 8 bits": {"bits": 8}, "vsearch, 4 bits": {"bits": 4}}
+VARIANTS: dict[str, dict[str, Any]] = {
+    "vsearch, bits='auto'": {"bits": "auto"},
+    "vsearch, 4 bits, 4 layers": {"bits": 4, "layers": 4},
+    "vsearch, 4 bits, 3 layers": {"bits": 4, "layers": 3},
+    "vsearch, 4 bits, 16,000 tokens": {"bits": 4, "vocabulary": 16_000},
+    "vsearch, ternary, table 4 bits": {"bits": {"weights": "ternary", "table": 4}},
+}
+"""Arguments of `vsearch.encoders.compress` by engine: those that are always measured, and those of ``--variants``."""
 
 COLD = """
 import time
@@ -65,6 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder for compressed encoders and models of peers")
     parser.add_argument("--texts", type=int, default=2000, help="queries that quality is measured on")
     parser.add_argument("--rounds", type=int, default=25, help="rounds in which all engines are timed in turn")
+    parser.add_argument("--variants", action="store_true", help="also measure fewer layers, tokens and bits")
     parser.add_argument("--stack", action="store_true", help="also time texts through the local FaaS")
     parser.add_argument("--results", type=Path, default=Path(__file__).parent / "RESULTS.md")
     args = parser.parse_args(arguments)
@@ -77,7 +92,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     calibration = (
         pq.read_table(args.folder / "texts.parquet", columns=["text"]).column(0).to_pylist()[:: len(base) // 256][:256]
     )
-    folders = {f"vsearch, {bits} bits": _compress(args.model, args.work, bits, calibration) for bits in (8, 4)}
+    asked_for = USUAL | (VARIANTS if args.variants else {})
+    with threads(1):
+        made = {
+            name: _compress(args.model, args.work, name, options, calibration) for name, options in asked_for.items()
+        }
+    folders = {name: folder for name, (folder, _) in made.items()}
     with threads(1):
         others, absent = peers(args.model, args.work)
         engines = [*ours(folders), *others]
@@ -86,6 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         expected = truth.encode(texts)
         asked, relevant, rows = _relevance(args.relevance)
         qualities = [_quality(engine, texts, expected, base, asked, relevant, rows) for engine in engines]
+    usual = {name: folders[name] for name in USUAL}
     lines = []
     for engine, taken, quality in zip(engines, times, qualities, strict=True):
         sizes = [engine.model_bytes / 1e6, engine.library_bytes / 1e6 or None]
@@ -99,9 +120,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             f"of the 10 nearest of {len(base):,} rows under float32 that are the 10 nearest under the engine's vector; MRR@10 of {len(asked):,} synopses "
             f"against {len(rows):,} descriptions."
         ),
-        report.table(("process-cold, ms above NumPy", "best", "median"), _cold(folders, args.work, args.model)),
+        report.table(("compression", "processor time, s"), [[name, seconds] for name, (_, seconds) in made.items()]),
+        report.table(("process-cold, ms above NumPy", "best", "median"), _cold(usual, args.work, args.model)),
         "A fresh process from after the import of NumPy to the first vector, from local files, wall clock, best and median of 9.",
-        *(_through_functions(args, folders, base, texts) if args.stack else ()),
+        *(_through_functions(args, usual, base, texts) if args.stack else ()),
         report.absences(absent),
     ]
     packages = ["vsearch", "numpy", "torch", "sentence-transformers", "onnxruntime", "ctranslate2", "tokenizers"]
@@ -120,11 +142,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     report.replace(args.results, f"encoders {data.name}", report.section("Text encoders", data, text, parameters))
 
 
-def _compress(model: Path, work: Path, bits: int, texts: Sequence[str]) -> Path:
-    folder = work / f"encoder-{bits}"
-    if not folder.exists():
-        vsearch.encoders.compress(model, texts, bits=bits).save(folder)
-    return folder
+def _compress(model: Path, work: Path, name: str, options: dict[str, Any], texts: Sequence[str]) -> tuple[Path, float]:
+    """The folder of a compressed encoder, and the processor time in seconds that making it took; both are kept."""
+    folder = work / "-".join(re.findall(r"\w+", name))
+    told = folder.with_suffix(".json")
+    if not told.exists():
+        begun = time.process_time()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", vsearch.VsearchWarning)  # what fewer tokens cost is in the table
+            encoder = vsearch.encoders.compress(model, texts, **options)
+        seconds = time.process_time() - begun
+        encoder.save(folder)
+        told.write_text(json.dumps({"seconds": seconds}))
+    return folder, json.loads(told.read_text())["seconds"]
 
 
 def _by_length(texts: Sequence[str], folder: Path) -> list[list[str]]:
