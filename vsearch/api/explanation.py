@@ -5,10 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from vsearch.search.engine.promise import uncovered
 from vsearch.search.engine.stats import SearchStats
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from vsearch.predicates import Where
+    from vsearch.search.state.snapshot import Snapshot
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,27 @@ class Explanation:
         ]
         lines += [f"  note    {note}" for note in self.notes]
         return "\n".join(lines)
+
+
+def explain_search(
+    snapshot: Snapshot, stats: SearchStats, k: int, where: Where, options: Mapping[str, Any]
+) -> Explanation:
+    """Explain a search of a snapshot that was made.
+
+    Parameters
+    ----------
+    options : mapping
+        Further arguments of `Index.search`.
+    """
+    settings = snapshot.settings
+    plan: dict[str, Any] = {"k": k, "radius_factor": round(settings.radius_factor, 4)}
+    plan |= {"error_sigmas": round(settings.error_sigmas, 4), "tail": round(settings.tail, 4)}
+    plan |= {name: value for name, value in options.items() if not (value is None or value is False or value == ())}
+    plan["code_bytes"] = list(snapshot.model.quantizer.stage_bytes)
+    plan["rerank"] = snapshot.model.rerank
+    predicate = sql_of(where)
+    notes = uncovered(settings, k=k, filtered=predicate is not None, nprobe=options.get("nprobe"))
+    return Explanation(predicate, plan, stats, notes)
 
 
 def sql_of(where: Where) -> str | None:

@@ -11,20 +11,21 @@ import numpy as np
 
 from vsearch.api.asynchronous import AsyncIndex
 from vsearch.api.encoding import EncodingIndex
-from vsearch.api.explanation import Explanation, sql_of
+from vsearch.api.explanation import Explanation, explain_search
+from vsearch.api.exporting import ExportableIndex
 from vsearch.api.groups import FixedIndex
 from vsearch.api.history import VersionedIndex
 from vsearch.api.hits import DocumentHits, DocumentMatches, Hits
 from vsearch.api.maintaining import MaintainableIndex
 from vsearch.api.measuring import check_target, check_tunable, draw_sample, measure_recall, tune_snapshot
 from vsearch.api.opened import rereads
+from vsearch.api.plotting import PlottableIndex
 from vsearch.api.reading import ReadableIndex
 from vsearch.api.variants import VectorSearch
 from vsearch.api.words import TextSearchableIndex
 from vsearch.checks import check_columns, check_search
 from vsearch.encoders.queries import check_hybrid
 from vsearch.errors import InputError
-from vsearch.search.engine.promise import uncovered
 from vsearch.search.engine.request import SearchRequest
 from vsearch.search.engine.stats import SearchStats
 from vsearch.search.recall import RecallReport, TuneReport
@@ -44,7 +45,15 @@ if TYPE_CHECKING:
 
 
 class Index(
-    VersionedIndex, MaintainableIndex, TextSearchableIndex, ReadableIndex, EncodingIndex, VectorSearch, AsyncIndex
+    VersionedIndex,
+    MaintainableIndex,
+    TextSearchableIndex,
+    ReadableIndex,
+    PlottableIndex,
+    ExportableIndex,
+    EncodingIndex,
+    VectorSearch,
+    AsyncIndex,
 ):
     """An open index. Thread-safe.
 
@@ -267,16 +276,7 @@ class Index(
     def explain(self, queries: Any, k: int = 10, where: Where = None, **options: Any) -> Explanation:
         """Run a search and return its plan and its counts per stage; takes the arguments of `search`."""
         hits = self.search(queries, k, where, **options)
-        snapshot = self._snapshot
-        settings = snapshot.settings
-        plan: dict[str, Any] = {"k": k, "radius_factor": round(settings.radius_factor, 4)}
-        plan |= {"error_sigmas": round(settings.error_sigmas, 4), "tail": round(settings.tail, 4)}
-        plan |= {name: value for name, value in options.items() if not (value is None or value is False or value == ())}
-        plan["code_bytes"] = list(snapshot.model.quantizer.stage_bytes)
-        plan["rerank"] = snapshot.model.rerank
-        predicate = sql_of(where)
-        notes = uncovered(settings, k=k, filtered=predicate is not None, nprobe=options.get("nprobe"))
-        return Explanation(predicate, plan, hits.stats, notes)
+        return explain_search(self._snapshot, hits.stats, k, where, options)
 
     @rereads
     def recall(

@@ -14,6 +14,10 @@ def _refuse(what: str) -> NoReturn:
     )
 
 
+def _refuse_measuring(what: str) -> NoReturn:
+    raise InputError(f"{what} is not available through functions: open the index by its own URL and measure there")
+
+
 class RefusesChanges:
     """Methods of `vsearch.Index` that are refused. All raise `vsearch.InputError`, whatever they are given."""
 
@@ -68,3 +72,27 @@ class RefusesChanges:
     def refresh(self) -> NoReturn:
         """Not for functions, which look for the newest snapshot themselves; see `vsearch.Index.refresh`."""
         _refuse("refresh")
+
+    def recall_curve(self, *_given: Any, **_options: Any) -> NoReturn:
+        """Not for functions; see `vsearch.Index.recall_curve`."""
+        _refuse_measuring("recall_curve")
+
+    def selectivity_curve(self, *_given: Any, **_options: Any) -> NoReturn:
+        """Not for functions; see `vsearch.Index.selectivity_curve`."""
+        _refuse_measuring("selectivity_curve")
+
+    def plot_recall(self, *_given: Any, **_options: Any) -> NoReturn:
+        """Not for functions; see `vsearch.Index.plot_recall`."""
+        _refuse_measuring("plot_recall")
+
+    def plot_selectivity(self, *_given: Any, **_options: Any) -> NoReturn:
+        """Not for functions; see `vsearch.Index.plot_selectivity`."""
+        _refuse_measuring("plot_selectivity")
+
+    def plot_partitions(self) -> NoReturn:
+        """Not for functions; see `vsearch.Index.plot_partitions`."""
+        _refuse_measuring("plot_partitions")
+
+    def export(self, *_given: Any, **_options: Any) -> NoReturn:
+        """Not for functions; see `vsearch.Index.export`."""
+        raise InputError("export is not available through functions: open the index by its own URL and export it there")

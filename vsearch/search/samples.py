@@ -91,7 +91,7 @@ def draw_foreign(snapshot: Snapshot, count: int, seed: int) -> list[Sample]:
     for share in PASSING:
         passing = rng.random(snapshot.rows) < share
         if passing.any():
-            cases.append(Sample(rows.queries, rows.own_rows, _mask_rows(snapshot, passing)))
+            cases.append(Sample(rows.queries, rows.own_rows, mask_passing(snapshot, passing)))
     for share in EXCLUDED:
         anchor = np.array([rng.integers(snapshot.rows)])
         ((run, _, _),) = snapshot.locate(anchor)
@@ -102,7 +102,7 @@ def draw_foreign(snapshot: Snapshot, count: int, seed: int) -> list[Sample]:
         kept = _far_partitions(snapshot, queries[int(anchor[0]) - first if anchor[0] in near else 0], share)
         if kept.any():
             passing = np.concatenate([np.repeat(kept[_partitions(run)], run.table.rows) for run in snapshot.shards])
-            cases.append(Sample(queries, near, _mask_rows(snapshot, passing)))
+            cases.append(Sample(queries, near, mask_passing(snapshot, passing)))
     return cases
 
 
@@ -124,7 +124,7 @@ def _far_partitions(snapshot: Snapshot, query: NDArray[np.float32], share: float
     return kept
 
 
-def _mask_rows(snapshot: Snapshot, passing: NDArray[np.bool_]) -> IndexMask:
+def mask_passing(snapshot: Snapshot, passing: NDArray[np.bool_]) -> IndexMask:
     """Return the mask of a filter that the given rows, bool (rows,), pass."""
     masks = []
     for shard in snapshot.shards:

@@ -1,0 +1,40 @@
+"""Values of attributes as JSON that every reader takes without loss."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+LONGEST = 2000
+"""Characters of a string that are shown."""
+
+SAFE_INTEGER = 2**53 - 1
+"""Integers beyond this become strings, since JavaScript would round them."""
+
+
+def shown(value: Any, longest: int = LONGEST) -> Any:
+    """Return a value as numbers, strings, booleans, None, lists and objects of these, for people and models to read.
+
+    Parameters
+    ----------
+    longest : int
+        Longer strings are cut, and end in an ellipsis.
+    """
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return value if len(value) <= longest else value[:longest] + "…"
+    if isinstance(value, int):
+        return value if abs(value) <= SAFE_INTEGER else str(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, Mapping):
+        return {str(name): shown(item, longest) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [shown(item, longest) for item in value]
+    if isinstance(value, np.generic) and not isinstance(value, np.datetime64):
+        return shown(value.item(), longest)
+    return value.isoformat() if hasattr(value, "isoformat") else shown(str(value), longest)
