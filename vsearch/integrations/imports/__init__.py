@@ -1,0 +1,1 @@
+"""Indexes from what other libraries store."""

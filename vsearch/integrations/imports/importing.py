@@ -1,0 +1,103 @@
+"""Builds an index from what another library stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from vsearch.errors import InputError
+from vsearch.integrations.imports.faiss_files import read_faiss
+from vsearch.integrations.imports.pgvector import read_pgvector
+from vsearch.integrations.imports.source import ID, VECTOR, Source
+from vsearch.integrations.imports.stores import read_chroma, read_lancedb, read_qdrant
+from vsearch.integrations.imports.tables import read_parquet
+
+if TYPE_CHECKING:
+    from vsearch.api.index import Index
+
+
+@dataclass(frozen=True)
+class Reader:
+    """How one kind of source is read.
+
+    Attributes
+    ----------
+    open : callable
+        Takes a path and the options, and returns a `Source`.
+    options : tuple of str
+        Options that it takes, of ``table``, ``vector`` and ``id``.
+    """
+
+    open: Callable[..., Source]
+    options: tuple[str, ...] = ()
+
+
+READERS: Mapping[str, Reader] = {
+    "faiss": Reader(read_faiss),
+    "lancedb": Reader(read_lancedb, ("table", "vector", "id")),
+    "chroma": Reader(read_chroma, ("table",)),
+    "qdrant": Reader(read_qdrant, ("table", "vector")),
+    "pgvector": Reader(read_pgvector, ("table", "vector", "id")),
+    "parquet": Reader(read_parquet, ("vector", "id")),
+}
+
+
+def open_source(kind: str, path: str, **options: str | None) -> Source:
+    """Open what another library stored.
+
+    Parameters
+    ----------
+    kind : {"faiss", "lancedb", "chroma", "qdrant", "pgvector", "parquet"}
+    path : str
+        A file, or the folder of a database; for Qdrant also a server's URL.
+    **options
+        ``table`` (or collection), ``vector`` and ``id`` (columns), where the source has them.
+
+    Raises
+    ------
+    InputError
+        The kind is unknown, it does not have an option, or the source cannot be read.
+    MissingDependencyError
+        The other library is not installed.
+    """
+    reader = READERS.get(kind)
+    if reader is None:
+        raise InputError(f"sources are {', '.join(READERS)}, got {kind!r:.100}")
+    given = {name: value for name, value in options.items() if value is not None}
+    for name in given:
+        if name not in reader.options:
+            raise InputError(f"{kind} has no {name}; its options are {', '.join(reader.options) or 'none'}")
+    return reader.open(path, **given)
+
+
+def import_index(
+    kind: str,
+    path: str,
+    url: str,
+    *,
+    table: str | None = None,
+    vector: str | None = None,
+    id: str | None = None,
+    **options: Any,
+) -> Index:
+    """Build an index of the rows of another library, with their ids and attributes; rows are streamed.
+
+    Parameters
+    ----------
+    kind, path, table, vector, id
+        As for `open_source`.
+    url : str
+        Where the index is built.
+    **options
+        Of `vsearch.build`; ``metric`` is that of the source by default, if it has one.
+
+    Raises
+    ------
+    InputError, IndexExistsError, MissingDependencyError
+    """
+    from vsearch.api.build_and_open import build
+
+    source = open_source(kind, path, table=table, vector=vector, id=id)
+    metric = {"metric": source.metric} if source.metric is not None else {}
+    return build(source.reader(), url, vectors=VECTOR, id=ID, **(metric | options))
