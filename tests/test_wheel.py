@@ -58,6 +58,9 @@ def test_top_level(wheel: zipfile.ZipFile) -> None:
 def test_what_users_need_is_in(wheel: zipfile.ZipFile) -> None:
     names = set(wheel.namelist())
     assert "vsearch/py.typed" in names
+    assert {
+        f"vsearch/serving/pages/{name}" for name in ("console.html", "console.js", "docs.html", "pages.css")
+    } <= names
     assert "vsearch/recipes/balanced.toml" in names
     assert "vsearch/jobs/build.toml" in names
     assert "vsearch/datasets/wordnet-10k/LICENSE" in names

@@ -8,6 +8,7 @@ import logging
 import os
 import time
 from collections import Counter
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -19,9 +20,12 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from vsearch.fanout.platforms.http_api import knows_key
 from vsearch.fanout.platforms.http_searches import LARGEST_BODY
+from vsearch.serving.assets import page_routes
 from vsearch.serving.endpoint import Endpoint
 from vsearch.serving.guard import Guard
+from vsearch.serving.inspecting import Inspector
 from vsearch.serving.settings import VARIABLE, ServerSettings
 
 logger = logging.getLogger("vsearch")
@@ -34,6 +38,9 @@ BODY_SECONDS = 60.0
 
 METHODS = ["GET", "POST", "PATCH", "PUT", "DELETE"]
 HEADERS = ["content-type", "x-api-key", "x-write-key"]
+
+CONSOLE = "/console/"
+"""Path of an index's requests that only the console makes."""
 
 TOO_LARGE = {"error": "too large", "message": f"the body is too large; at most {LARGEST_BODY} bytes"}
 TOO_SLOW = {"error": "timeout", "message": f"the body did not arrive within {BODY_SECONDS:.0f} seconds"}
@@ -69,15 +76,17 @@ class Metrics:
 
 
 def make_app(settings: ServerSettings, **storage: Any) -> Starlette:
-    """Return the application: each index at its path, ``/health`` and ``/metrics``."""
+    """Return the application: each index at its path, the console at ``/``, ``/health`` and ``/metrics``."""
     metrics = Metrics()
     routes = [
         Route("/health", lambda _: _json(200, {"status": "ok"}), methods=["GET"]),
         Route("/metrics", lambda _: PlainTextResponse(metrics.text()), methods=["GET"]),
+        Route("/console/indexes", partial(_indexes, settings=settings), methods=["GET"]),
+        *page_routes(),
     ]
     for name, url in sorted(settings.indexes.items(), reverse=True):  # the root matches everything, so it comes last
         endpoint = Endpoint(url, settings.search_key, settings.write_key, writable=settings.writable, **storage)
-        route = _handler(endpoint, name, metrics)
+        route = _handler(endpoint, Inspector(url, **storage), name, metrics)
         path = f"/{name}/{{path:path}}" if name else "/{path:path}"
         routes.append(Route(path, route, methods=METHODS))
     middleware = [Middleware(Guard, settings=settings)]
@@ -89,7 +98,12 @@ def make_app(settings: ServerSettings, **storage: Any) -> Starlette:
     return Starlette(routes=routes, middleware=middleware)
 
 
-def _handler(endpoint: Endpoint, name: str, metrics: Metrics) -> Any:
+def _handler(endpoint: Endpoint, inspector: Inspector, name: str, metrics: Metrics) -> Any:
+    def answer(method: str, path: str, headers: dict[str, str], body: bytes, query: str) -> tuple[int, dict[str, Any]]:
+        if path.startswith(CONSOLE) and endpoint.admits(path, headers):
+            return inspector.answer(method, path.removeprefix(CONSOLE.rstrip("/")), body)
+        return endpoint.answer(method, path, headers, body, query)
+
     async def handle(request: Request) -> Response:
         begun = time.perf_counter()
         headers = {key.lower(): value for key, value in request.headers.items()}
@@ -108,7 +122,7 @@ def _handler(endpoint: Endpoint, name: str, metrics: Metrics) -> Any:
         if body is not None and not status:
             try:
                 status, document = await run_in_threadpool(
-                    endpoint.answer, request.method, path, headers, body, request.url.query
+                    answer, request.method, path, headers, body, request.url.query
                 )
             except Exception:
                 logger.exception("%s: a request could not be answered", endpoint.url)
@@ -128,6 +142,12 @@ async def _body(request: Request) -> bytes | None:
             return None
         parts.append(part)
     return b"".join(parts)
+
+
+async def _indexes(request: Request, settings: ServerSettings) -> Response:
+    if settings.search_key and not knows_key(request.headers, "x-api-key", settings.search_key):
+        return _json(401, {"error": "denied", "message": "send the API key in the header x-api-key"})
+    return _json(200, {"indexes": sorted(settings.indexes)})
 
 
 def _json(status: int, document: dict[str, Any]) -> Response:

@@ -32,12 +32,21 @@ class Endpoint:
         SHA-256 of the keys in hex; "" requires no key.
     writable : bool
         Whether changes are accepted.
+    memory : int
+        Megabytes that each role may use, and is billed for.
     **storage
         As for `vsearch.open`.
     """
 
     def __init__(
-        self, url: str, search_key: str = "", write_key: str = "", *, writable: bool = False, **storage: Any
+        self,
+        url: str,
+        search_key: str = "",
+        write_key: str = "",
+        *,
+        writable: bool = False,
+        memory: int = MEMORY,
+        **storage: Any,
     ) -> None:
         names = Names("serve")
         self.url = url
@@ -49,7 +58,7 @@ class Endpoint:
         def make(function: str) -> Worker:
             role = names.role(function)
             worker = Worker.open(
-                role, open_store(url, **storage), function, memory=MEMORY, invoker=self._invoker, names=names
+                role, open_store(url, **storage), function, memory=memory, invoker=self._invoker, names=names
             )
             if role == "writer":
                 from vsearch.fanout.roles.writer import Writer
@@ -64,10 +73,16 @@ class Endpoint:
         self, method: str, path: str, headers: Mapping[str, str], body: bytes, query: str = ""
     ) -> tuple[int, dict[str, Any]]:
         """Answer a request; see `vsearch.fanout.platforms.http_api.answer`."""
+        status, document = self.priced(method, path, headers, body, query)
+        return status, {name: value for name, value in document.items() if name not in UNPRICED}
+
+    def priced(
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes, query: str = ""
+    ) -> tuple[int, dict[str, Any]]:
+        """Answer a request, with the bill of functions that have this processor and `memory`."""
         given = self._with_own(headers)
         worker = self._invoker.worker(self._coordinator)
-        status, document = http_api.answer(worker, method, path, given, body, self._keys, Deadline(), query)
-        return status, {name: value for name, value in document.items() if name not in UNPRICED}
+        return http_api.answer(worker, method, path, given, body, self._keys, Deadline(), query)
 
     def admits(self, path: str, headers: Mapping[str, str]) -> bool:
         """Whether a request has the required key, so that its body needs to be read."""

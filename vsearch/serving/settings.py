@@ -14,7 +14,7 @@ from vsearch.errors import InputError
 VARIABLE = "VSEARCH_SERVE"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 ORIGIN = re.compile(r"https?://[a-z0-9.\[\]:_-]+|\*")
-OWN_PATHS = ("health", "metrics", "search", "rows", "openapi.json")
+OWN_PATHS = ("health", "metrics", "search", "rows", "openapi.json", "console", "docs")
 
 
 class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
