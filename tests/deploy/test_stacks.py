@@ -19,9 +19,10 @@ from tests.deploy.aws import account
 from vsearch.deploy.aws import stacks, versions
 from vsearch.deploy.aws.changing import ChangingSpec
 from vsearch.deploy.aws.keys import encryption_key
-from vsearch.deploy.aws.rendering import render, transform
+from vsearch.deploy.aws.rendering import transform
 from vsearch.deploy.aws.template import StackSpec
 from vsearch.deploy.packages import Package
+from vsearch.deploy.rendering import render
 from vsearch.storage import open_store
 
 NAMES = ["words-processor-0", "words-processor-1", "words-processor-2", "words-allocator", "words-coordinator"]

@@ -16,9 +16,10 @@ import yaml
 import vsearch
 from tests.deploy.policies import allowed, may, resolve, statements
 from vsearch.deploy.aws.changing import ChangingSpec
-from vsearch.deploy.aws.rendering import render, transform
+from vsearch.deploy.aws.rendering import transform
 from vsearch.deploy.aws.roles import MOST_NAMED
 from vsearch.deploy.aws.template import LARGEST_RESOURCES, MOST_PROCESSORS, StackSpec, make_templates
+from vsearch.deploy.rendering import render
 
 KEY = "arn:aws:kms:us-east-1:123456789012:key/1"
 SPILL_KEY = "arn:aws:kms:us-east-1:123456789012:key/2"

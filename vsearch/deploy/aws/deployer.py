@@ -14,9 +14,9 @@ from vsearch import storage
 from vsearch.deploy import packages
 from vsearch.deploy.aws import keys, stacks, template, versions
 from vsearch.deploy.aws.changing import ChangingSpec
-from vsearch.deploy.aws.rendering import render
 from vsearch.deploy.aws.roles import Place
 from vsearch.deploy.deployer import Deployment, DeployRequest, Release, Tell
+from vsearch.deploy.rendering import render
 from vsearch.errors import InputError
 
 OWN = ("bucket", "kms_key", "http_concurrency", "snap_start", "write_concurrency", "keeper_memory")

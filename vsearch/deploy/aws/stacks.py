@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
-from vsearch.deploy.aws.rendering import render
 from vsearch.deploy.aws.roles import Place
 from vsearch.deploy.aws.template import DESCRIPTION, StackSpec, StackTemplates, make_templates
 from vsearch.deploy.aws.versions import OptionalFunctions, activate, function_names, prune
 from vsearch.deploy.deployer import Deployment
 from vsearch.deploy.packages import Package
+from vsearch.deploy.rendering import render
 from vsearch.errors import InputError, StoreError
 from vsearch.fanout.calls.invoker import LIVE
 
