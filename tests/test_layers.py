@@ -192,7 +192,7 @@ MANY = {
     "vsearch.cli.searches.search": 26,
     "vsearch.api.remote_index.search": 21,
     "vsearch.api.remote_index.search_documents": 17,
-    "vsearch.cli.stacks.deploy": 25,
+    "vsearch.cli.stacks.deploy": 27,
     "vsearch.cli.training.train": 18,
 }
 

@@ -12,7 +12,7 @@ from tests.pages import BLOCKS, EXCUSED, PAGES, ROOT, RUNNING
 from vsearch.cli.app import app
 
 #: What else may stand in a block that does not run here; options of vsearch's own commands are checked.
-FOREIGN = ("aws", "curl", "functions-framework", "git", "make", "pip", "python")
+FOREIGN = ("aws", "curl", "docker", "functions-framework", "git", "make", "pip", "python")
 
 
 def commands(text: str) -> list[list[str]]:
@@ -83,6 +83,15 @@ def test_the_floors_of_the_architecture_page_are_those_of_the_code():
     short = {f".{name.rpartition('.')[2]}" for name in FLOORS.split() if name.startswith("fanout.")}
     for name in FLOORS.split():
         assert name in known or f".{name.rpartition('.')[2]}" in known & short, name
+
+
+def test_the_overview_for_language_models_lists_every_guide():
+    text = (ROOT / "docs" / "llms.txt").read_text(encoding="utf-8")
+    linked = re.findall(r"\]\(([^)]+)\)", text)
+    assert [page for page in linked if f"docs/{page}" not in PAGES] == []
+    pages = {page.removeprefix("docs/") for page in PAGES if page.startswith(("docs/guides/", "docs/reference/"))}
+    assert pages <= set(linked)
+    assert text.startswith("# vsearch\n\n> ")
 
 
 def test_the_readme_fits_on_a_page():

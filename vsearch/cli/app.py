@@ -16,13 +16,16 @@ from vsearch.cli import (
     changes,
     demo,
     encoders,
+    exchange,
     faas,
     indexes,
     maintenance,
+    plots,
     reading,
     searches,
     serving,
     stacks,
+    tools,
     training,
 )
 from vsearch.errors import VsearchError, VsearchWarning
@@ -117,6 +120,7 @@ app.command()(changes.optimize)
 app.command()(maintenance.verify)
 app.command()(searches.recall)
 app.command()(searches.tune)
+app.command()(plots.plot)
 app.command()(training.evaluate)
 app.command()(training.train)
 app.command()(searches.explain)
@@ -129,9 +133,12 @@ app.command()(changes.tag)
 app.command()(changes.restore)
 app.command()(changes.changes)
 app.command()(maintenance.prune)
+app.command()(exchange.export)
+app.command("import")(exchange.import_)
 app.command()(indexes.datasets)
 app.command()(demo.demo)
 app.command()(serving.serve)
+app.command()(tools.mcp)
 app.command()(stacks.deploy)
 app.command()(stacks.rollback)
 app.command()(stacks.undeploy)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 import vsearch
-from vsearch.cli import inputs, options, output
+from vsearch.cli import inputs, options, output, plots
 from vsearch.errors import InputError
 
 
@@ -191,14 +191,22 @@ def tune(
     k: options.K = 10,
     queries: options.QueryFile = None,
     where: options.Where = None,
+    plot: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Draw recall against cost with the new settings: .png, .svg or .pdf."),
+    ] = None,
     as_json: options.AsJson = False,
     endpoint: options.Endpoint = None,
     anonymous: options.Anonymous = False,
 ) -> None:
     """Find and store the cheapest settings that reach a recall; searches then use them."""
+    if plot is not None:
+        plots.check_file(plot)
     vectors = None if queries is None else inputs.read_queries(queries)
     index = vsearch.open(url, **options.storage(endpoint, anonymous))
     report = index.tune(recall=recall, k=k, queries=vectors, where=options.condition(where))
+    if plot is not None:
+        plots.save(plot, lambda: plots.opened(index).plot_recall(vectors, k, options.condition(where)))
     if as_json:
         output.print_json(report)
     else:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vsearch.cli import inputs, options, output
+from vsearch.cli import containers, inputs, options, output
 from vsearch.fanout.platforms.aws_lambda import FORECAST, LIMITS, PRICES
 
 if TYPE_CHECKING:
@@ -74,6 +74,15 @@ def deploy(
             help="Build the package and print the templates. Only the manifest is read; bucket keys are not looked up.",
         ),
     ] = False,
+    platform: Annotated[
+        str | None,
+        typer.Option(
+            help="container or cloudrun: write what runs `vsearch serve` in a container, instead of functions."
+        ),
+    ] = None,
+    out: Annotated[
+        str | None, typer.Option(help="With --platform: folder to write; by default the stack's name.")
+    ] = None,
     region: Region = None,
     as_json: options.AsJson = False,
     endpoint: options.Endpoint = None,
@@ -81,6 +90,27 @@ def deploy(
     """Deploy an index: package, functions and roles; then check that every function can be invoked."""
     from vsearch.deploy.deployer import DeployRequest, find_target
     from vsearch.errors import InputError
+
+    if platform is not None:
+        unsupported: dict[str, object] = {
+            "bucket": bucket,
+            "kms-key": kms_key,
+            "overflow": overflow,
+            "optimize-every": optimize_every,
+        }
+        unsupported |= {"http-concurrency": http_concurrency, "env": env}
+        given = {"snap-start": snap_start, "dry-run": dry_run, "no-url": no_url} | unsupported
+        if wrong := next((name for name, value in given.items() if value), None):
+            raise InputError(f"--{wrong} is for functions, and cannot be combined with --platform {platform}")
+        spec = containers.container_spec(
+            url, stack, platform, memory=memory, arch=arch, python=python, timeout=timeout, writer=bool(writer or write_key),
+            region=region, endpoint=endpoint,
+        )  # fmt: skip
+        keys = options.given(VSEARCH_API_KEY=api_key, VSEARCH_WRITE_KEY=write_key)
+        containers.write(spec, out or stack, keys, as_json=as_json)
+        return
+    if out is not None:
+        raise InputError("--out is for --platform container and cloudrun")
 
     if no_url and api_key:
         raise InputError("--no-url cannot be combined with an API key: leave one out, or unset VSEARCH_API_KEY")
