@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,15 @@ class Task:
     documents: np.ndarray
     queries: np.ndarray
     positives: np.ndarray
+
+
+@pytest.fixture(autouse=True, scope="session")
+def little_tuning() -> Iterator[None]:
+    """A trained index is tuned on few queries, or that would take longer than its training."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vsearch.jpq.publish.TUNING_QUERIES", 64)
+        patch.setattr("vsearch.jpq.publish.FOREIGN_QUERIES", 16)
+        yield
 
 
 @pytest.fixture(scope="session")
