@@ -58,7 +58,7 @@ def write(given: argparse.Namespace, setup: Setup, name: str, result: Result) ->
         report.replace(given.results, key, report.section("An index that changes", data, [body], parameters))
     for title, text in result.sections.items():
         facts = parameters | {
-            "repetitions": f"{given.repetitions}, in turns; medians; {given.timed} single queries each"
+            "repetitions": f"{given.repetitions}, in turns, of which the quietest counts (LanceDB: medians); {given.timed} single queries each"
         }
         report.replace(given.results, f"live {name} {data.name}", report.section(title, data, text, facts))
 

@@ -33,6 +33,9 @@ BASE_ROWS = 3000
 RANGE = 1_000_000
 """Number of ids per writer."""
 
+KEPT_ROWS = 1000
+"""Number of rows of a writer above which it deletes more, so that the index keeps its size: memory must not grow then."""
+
 LARGEST_GROWTH = 1.25
 """Allowed growth of a function's memory from the second quarter of the run to the last."""
 
@@ -110,7 +113,8 @@ class Soak:
                 self._guard(self._optimize, None, -1)
             sizes = {role: round(samples[-1][1] / 1e6) for role, samples in self.memory.items()}
             at = (time.monotonic() - self._begun) / 60
-            print(f"{at:.0f} min: {dict(self.counts)}, MB: {sizes}", file=sys.stderr, flush=True)
+            rows = sum(len(owner.versions) for owner in self.owners)
+            print(f"{at:.0f} min: {dict(self.counts)}, {rows} rows, MB: {sizes}", file=sys.stderr, flush=True)
         self.stop.set()
         for thread in threads:
             thread.join()
@@ -141,7 +145,7 @@ class Soak:
                         sorted(owner.deleted), min(3, len(owner.deleted))
                     )
                 else:
-                    ids = rng.sample(present, count if owner.number else 40)
+                    ids = rng.sample(present, count + max(0, len(present) - KEPT_ROWS) // 4)
                 with owner.lock:
                     owner.busy = set(ids)
                 if kind == "delete":

@@ -64,7 +64,7 @@ TAKES: dict[str, Any] = {"coordinator": SearchRequest, "allocator": AllocateRequ
 
 PREPARING = 60.0
 """Time limit in seconds for all processors to load a newer snapshot."""
-KEPT = 64  # cached manifests and parts of snapshots, of which a changing index has one for every commit
+KEPT = 16  # cached manifests and parts of snapshots, of which a changing index has one for every commit; each has its own tail
 
 
 @dataclass(eq=False)
