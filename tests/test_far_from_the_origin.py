@@ -130,7 +130,12 @@ def test_partitions_are_split_only_where_they_hold_clusters_far_from_each_other(
     rng = np.random.default_rng(4)
     plain = rng.normal(size=(3000, 8)).astype(np.float32)
     heavy = (plain * rng.lognormal(size=(3000, 1))).astype(np.float32)
-    for vectors, more in ((plain, 1.0), (heavy, 1.5), (np.repeat(plain[:5], 600, axis=0), 1.0)):
+    heavier = (plain * rng.lognormal(0, 2, size=(3000, 1))).astype(np.float32)
+    alike = np.concatenate(
+        [plain, np.repeat(plain[:5], 300, axis=0) + rng.normal(0, 1e-3, (1500, 8)).astype(np.float32)]
+    )
+    repeated = np.repeat(plain[:5], 600, axis=0)
+    for vectors, more in ((plain, 1.0), (heavy, 1.5), (heavier, 1.5), (alike, 1.5), (repeated, 1.0)):
         centroids = train_centroids(vectors, 40, 0)
         assert len(split_loose(vectors, centroids, 0)) <= more * len(centroids)
     centers = rng.uniform(-1e4, 1e4, (50, 8))
@@ -140,6 +145,25 @@ def test_partitions_are_split_only_where_they_hold_clusters_far_from_each_other(
     assert len(apart) <= 4 * len(mixed)
     assert distances(vectors, mixed).min(axis=1).max() > 1e6
     assert distances(vectors, apart).min(axis=1).max() < 100
+
+
+@pytest.mark.parametrize(("metric", "least"), [("l2", 0.98), ("ip", 0.98), ("cosine", 0.9)])
+def test_recall_holds_where_clusters_are_more_than_partitions(tmp_path, metric, least):
+    """Against the original vectors: 8 bits resolve distances within a cluster only if its partition holds no other."""
+    rng = np.random.default_rng(5)
+    centers = rng.normal(size=(120, 48))
+    vectors = (centers[np.arange(6060) % 120] + rng.normal(0, 0.05, (6060, 48))).astype(np.float32)
+    vectors, queries = vectors[:6000], vectors[6000:]
+    index = vsearch.build(vectors, tmp_path / "index", metric=metric)
+    wide = vectors.astype(np.float64)
+    products = queries.astype(np.float64) @ wide.T
+    squares = np.square(wide).sum(axis=1)
+    scores = {"ip": products, "l2": 2 * products - squares, "cosine": products / np.sqrt(squares)}[metric]
+    worst = np.sort(scores, axis=1)[:, -K : -K + 1]
+    for exact in (True, False):
+        own = np.take_along_axis(scores, index.search(queries, k=K, exact=exact).ids, axis=1)
+        assert np.mean(own >= worst) >= least - (0 if exact else 0.02)
+    assert index.info()["partitions"] <= 4 * 93
 
 
 @pytest.mark.parametrize("quantizer", ["osq", vsearch.PQ(8)])

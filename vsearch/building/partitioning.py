@@ -28,11 +28,14 @@ FIRST_ROWS = 8192
 WIDE_ELEMENTS = 1 << 22
 FEW_ROWS = 4  # rows up to which products are computed without BLAS
 WIDE_COLUMNS = 64
-LOOSE = 1e3  # times the square of a short residual: rows of such a partition are not neighbors, and int8 cannot resolve them
+LOOSE = 1e2  # times the square of a short residual: rows of such a partition are not neighbors, and int8 cannot resolve them
 SHORT = 0.25  # quantile of the residuals that counts as short
 MOST_SPLIT = 4  # largest number of centroids after splitting, relative to the number before
 LOOSE_ROWS = 2048  # rows that are checked first for loose partitions
 LOOSE_PIECES = 8
+SOME_MORE = 1.5  # number of centroids after splitting, relative to the number before, that needs no further reason
+LEAST_CLUSTER = 4  # sampled rows of a cluster
+TIGHTER = 4.0  # least ratio of squared distances before and after splitting, of the median row of loose partitions: reason for more
 
 Vectors = Callable[[NDArray[np.int64]], NDArray[np.float32]]
 """Returns prepared vectors float32 (n, d) of ascending rows."""
@@ -189,9 +192,10 @@ def split_loose(sample: NDArray[np.float32], centroids: NDArray[np.float32], see
     """Split centroids (p, d) that stand for clusters far farther apart than the rows of other partitions; at most fourfold.
 
     With fewer partitions than clusters, some partitions hold several clusters. One byte per dimension then has to span the
-    distance between these, and does not resolve distances within one.
+    distance between these, and does not resolve distances within one. Where splitting brings rows hardly nearer to their
+    centroids, as where many rows are almost duplicates and the others are not in clusters, the centroids stay as they are.
     """
-    most = MOST_SPLIT * len(centroids)
+    given, most = centroids, MOST_SPLIT * len(centroids)
     rows = sample[:: max(1, len(sample) // LOOSE_ROWS)]
     while len(centroids) < most:
         members = assign(rows, centroids)
@@ -212,7 +216,22 @@ def split_loose(sample: NDArray[np.float32], centroids: NDArray[np.float32], see
         if len(fresh) == len(centroids):
             break
         centroids = np.unique(fresh, axis=0)
-    return centroids
+    if len(centroids) <= SOME_MORE * len(given):
+        return centroids
+    return centroids if _are_clusters(rows, given, centroids) else given
+
+
+def _are_clusters(rows: NDArray[np.float32], given: NDArray[np.float32], split: NDArray[np.float32]) -> bool:
+    """Whether splitting brought the rows of loose partitions much nearer to their centroids, and several to each."""
+    members, pieces = assign(rows, given), assign(rows, split)
+    before, after = np.square(rows - given[members]).sum(axis=1), np.square(rows - split[pieces]).sum(axis=1)
+    counts = np.bincount(members, minlength=len(given))
+    loose = np.bincount(members, before, len(given)) > LOOSE * float(np.quantile(after, SHORT)) * counts
+    moved = loose[members]
+    together = moved & (np.bincount(pieces)[pieces] >= LEAST_CLUSTER)
+    if 2 * np.count_nonzero(together) <= np.count_nonzero(moved):
+        return False
+    return bool(np.median(before[together]) > TIGHTER * np.median(after[together]))
 
 
 @dataclass(frozen=True, eq=False)

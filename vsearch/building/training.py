@@ -147,4 +147,4 @@ def train_quantizer(
 def train(sample: NDArray[np.float32], partitions: int, options: BuildOptions) -> NDArray[np.float32]:
     """Train centroids float32 (partitions', d) on prepared vectors."""
     centroids = train_centroids(sample, partitions, options.seed)
-    return split_loose(sample, centroids, options.seed) if options.metric == "l2" else centroids
+    return split_loose(sample, centroids, options.seed)

@@ -11,13 +11,13 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.errors import InputError, SearchTimeoutError
+from vsearch.forking import cached_property
 from vsearch.text.opening import OpenColumn, fetch_lists, open_text
 from vsearch.text.query import MOST_EXPANDED, Query, Term, parse
 

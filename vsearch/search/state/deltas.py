@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.errors import CorruptIndexError
+from vsearch.forking import cached_property
 from vsearch.search.state import row_codes
 from vsearch.search.state.document_codes import DocumentCodes, concatenate_documents, read_documents
 from vsearch.search.state.field_types import as_type
