@@ -203,3 +203,15 @@ def test_damaged_postings_are_refused(tmp_path):
             vsearch.open(tmp_path / "index").search_text(" ".join(WORDS))
         path.write_bytes(whole)
     same(vsearch.open(tmp_path / "index").search_text("ak", 9), Reference(rows, terms).scores(["ak"]), 9)
+
+
+def test_postings_of_merged_runs_are_counted_as_text():
+    index = vsearch.build(vectors(300, 3), "memory://text/counted", table(make_rows(300, 6)), shards=2, text=WEIGHTS)
+    before = index.info()["bytes_per_vector_by_part"]["text"]
+    index.append(vectors(300, 8), table({300 + row: texts for row, texts in make_rows(300, 9).items()}))
+    index.optimize(force=True)
+    info = index.info()
+    parts = info["bytes_per_vector_by_part"]
+    assert sum(parts.values()) * info["rows"] == pytest.approx(info["bytes"])
+    assert before / 3 < parts["text"] < 2 * before
+    assert parts["runs"] > 0

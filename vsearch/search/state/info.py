@@ -40,6 +40,10 @@ def describe(snapshot: Snapshot) -> dict[str, Any]:
             part = "text" if kinds.is_text(kind) else part
             by_kind[part] = by_kind.get(part, 0) + entry.bytes
     by_kind |= _bundle_bytes(snapshot)
+    text = _text_in_bundles(snapshot)
+    if text:
+        by_kind["runs"] -= text
+        by_kind["text"] = by_kind.get("text", 0) + text
     by_kind["model"] = sum(entry.bytes for entry in kinds.ModelPart.ENCODER.others(manifest.model).values())
     encoder = kinds.ModelPart.ENCODER.files(manifest.model)
     if encoder:
@@ -114,6 +118,17 @@ def _bundle_bytes(snapshot: Snapshot) -> dict[str, int]:
     runs = sum(run.bundle.bytes for shard in manifest.shards for run in shard.runs)
     deltas = sum(delta.bundle.bytes for delta in manifest.live.deltas) if manifest.live else 0
     return {part: size for part, size in zip(BUNDLE_PARTS, (runs, deltas), strict=True) if size}
+
+
+def _text_in_bundles(snapshot: Snapshot) -> int:
+    """Return the bytes of the postings of texts in bundles, without padding."""
+    return sum(
+        array.bytes
+        for run in snapshot.shards
+        for kind, file in run.files.items()
+        if kinds.is_text(kind) and file.path == run.files[kinds.PARTITIONS].path
+        for array in file.entry.arrays
+    )
 
 
 def describe_documents(snapshot: Snapshot, by_part: dict[str, int]) -> dict[str, Any] | None:
