@@ -23,6 +23,7 @@ from vsearch.storage import (
     open_store,
     write_arrays,
 )
+from vsearch.storage.files import entries
 from vsearch.storage.files.naming import manifest_path, snapshot_number
 from vsearch.storage.snapshots.manifest import EncodingEntry, EncodingHeader
 
@@ -234,3 +235,16 @@ def test_array_entries_that_do_not_fit(change):
     body["shards"][0]["files"]["codes"] = plain(entry)
     with pytest.raises(CorruptIndexError):
         decode_manifest(PATH, sealed(body))
+
+
+def test_entries_of_bundles_are_not_remembered():
+    """Each commit has another one, so they would fill the memory of a process that follows an index."""
+    before = entries._check.cache_info().currsize
+    for number in range(5):
+        bundle = replace(ENTRY, path=f"segments/{number}-delta.arrow", arrays=(), columns=())
+        check_entry(bundle)
+        with pytest.raises(CorruptIndexError):
+            check_entry(replace(bundle, bytes=0))
+    assert entries._check.cache_info().currsize == before
+    check_entry(replace(ENTRY, path="segments/remembered-codes.arrow"))
+    assert entries._check.cache_info().currsize == before + 1

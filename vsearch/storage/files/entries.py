@@ -74,7 +74,6 @@ class FileEntry(msgspec.Struct, frozen=True):
     columns: tuple[ColumnEntry, ...] = ()
 
 
-@lru_cache(maxsize=CHECKED)
 def check_entry(entry: FileEntry) -> None:
     """Validate every offset, shape, type and length of ``entry`` against the length of the file.
 
@@ -83,6 +82,14 @@ def check_entry(entry: FileEntry) -> None:
     CorruptIndexError
         The entry is invalid; the error names the file and the reason.
     """
+    if entry.arrays:
+        _check(entry)
+    else:
+        _check.__wrapped__(entry)  # a bundle, of which each commit has another one
+
+
+@lru_cache(maxsize=CHECKED)
+def _check(entry: FileEntry) -> None:
     problem = path_problem(entry.path) or file_problem(entry)
     if problem is not None:
         raise CorruptIndexError(entry.path, f"its entry in the manifest is invalid: {problem}; restore the manifest")
