@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS = """
 _lazy _version errors
 _deprecation cores forking metrics
-cache checks training
+cache checks threads training
 datasets kernels.toolchain
 kernels.scan
 kernels.query

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 
 import vsearch
+from tests.apart import search_apart
 from vsearch.fanout.calls.invoker import Names
 from vsearch.fanout.calls.retries import RetryPolicy
 from vsearch.fanout.platforms.in_process import LocalInvoker
@@ -123,6 +124,12 @@ KINDS = {
     "cells": {"metric": "l2", "quantizer": "osq-lloyd", "bits": 4.0},
     "trained": {"metric": "cosine", "quantizer": vsearch.PQ(16, rotation=False)},
 }
+
+
+@pytest.fixture(autouse=True)
+def _apart(monkeypatch):
+    """Tests compare functions with an index that is searched shard by shard."""
+    search_apart(monkeypatch)
 
 
 @pytest.fixture(scope="session")

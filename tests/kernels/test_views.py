@@ -82,7 +82,14 @@ def test_an_unknown_field_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("made", "enumeration"),
-    [(views.MODEL, fields.ModelField), (views.SHARD, fields.ShardField), (views.CALL, fields.CallField)],
+    [
+        (views.MODEL, fields.ModelField),
+        (views.SHARD, fields.ShardField),
+        (views.CALL, fields.CallField),
+        (views.RUNS, fields.RunsField),
+        (views.RUN, fields.RunField),
+        (views.BATCH, fields.BatchField),
+    ],
 )
 def test_every_array_and_every_extent_is_a_field(made, enumeration) -> None:
     names = {field.name.lower() for field in enumeration}

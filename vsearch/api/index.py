@@ -23,12 +23,13 @@ from vsearch.api.plotting import PlottableIndex
 from vsearch.api.reading import ReadableIndex
 from vsearch.api.variants import VectorSearch
 from vsearch.api.words import TextSearchableIndex
-from vsearch.checks import check_columns, check_search
+from vsearch.checks import LARGEST_K, check_columns, check_search
 from vsearch.encoders.queries import check_hybrid
 from vsearch.errors import InputError
 from vsearch.search.engine.request import SearchRequest
 from vsearch.search.engine.stats import SearchStats
 from vsearch.search.recall import RecallReport, TuneReport
+from vsearch.search.single import search_single
 from vsearch.search.state.decoding import decode_vectors
 from vsearch.search.state.expiry import present, seen
 from vsearch.search.state.fetching import take_columns, take_ids
@@ -151,6 +152,16 @@ class Index(
             The search exceeded the timeout; no partial result is returned.
         """
         begun = time.perf_counter()
+        if (
+            (nprobe is None and min_score is None and timeout is None and text is None)
+            and (fusion is None and weights is None and depth is None and exact is False and vectors is False)
+            and hybrid is False
+            and (type(k) is int and 0 < k <= LARGEST_K and type(offset) is int and offset == 0)
+            and (type(columns) is tuple and not columns)
+        ):
+            found = search_single(self._current(), queries, k, where, begun)
+            if found is not None:
+                return Hits(*found)
         check_search(k=k, nprobe=nprobe, min_score=min_score, timeout=timeout, offset=offset)
         if hybrid:
             text = check_hybrid(queries, text)

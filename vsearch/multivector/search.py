@@ -27,10 +27,9 @@ from vsearch.search.engine.masks import IndexMask, live_mask
 from vsearch.search.engine.merge import ShardHits, merge, top
 from vsearch.search.engine.request import SearchRequest
 from vsearch.search.engine.stats import SearchStats
-from vsearch.search.engine.steps import merge_hits
 from vsearch.search.pages import collect_page
 from vsearch.search.state.snapshot import Snapshot
-from vsearch.search.vectors import search_shards
+from vsearch.search.vectors import search_rows, search_shards
 from vsearch.storage import DocumentsEntry
 from vsearch.storage.stores.retrying import carried
 
@@ -302,10 +301,11 @@ def _search_encodings(
     shared = len(snapshot.shards) > shards  # runs of one shard are searched together
     k = max(1, min(first * shards, snapshot.manifest.rows)) if shared else first
     inner = SearchRequest(k=k, settings=snapshot.settings, deadline=request.deadline)
-    found = search_shards(snapshot, encoded, inner, mask, stats)
     if not shared:
-        return found
-    return [_by_run(snapshot, *merge_hits(snapshot, hits, k)) for hits in found]
+        return search_shards(snapshot, encoded, inner, mask, stats)
+    found = search_rows(snapshot, encoded, inner, mask, stats)
+    numbered = np.where(found.rows >= 0, found.rows + snapshot.groups[0].first_row, -1)
+    return [_by_run(snapshot, scores, rows) for scores, rows in zip(found.scores, numbered, strict=True)]
 
 
 def _by_run(snapshot: Snapshot, scores: NDArray[np.float32], rows: NDArray[np.int64]) -> list[ShardHits]:

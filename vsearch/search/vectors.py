@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import msgspec
 import numpy as np
@@ -17,13 +18,15 @@ from vsearch.search.engine.masks import IndexMask, live_mask
 from vsearch.search.engine.merge import ShardHits, as_seen, drop_dissimilar
 from vsearch.search.engine.request import Answer, SearchRequest
 from vsearch.search.engine.stats import SearchStats
-from vsearch.search.engine.steps import begin, merge_hits, search_fused, search_queries
+from vsearch.search.engine.steps import begin_all, search_each_shard, search_fused, search_queries, stack_hits
 from vsearch.search.pages import collect_page
 from vsearch.search.state.model import Model
 from vsearch.search.state.snapshot import Snapshot
 from vsearch.storage.stores.retrying import carried
+from vsearch.threads import threads
 
-RERANK_BYTES = {None: 0, "int8": 1, "float16": 2, "float32": 4}  # per dimension
+T = TypeVar("T")
+
 QUERIES_PER_TASK = 16  # queries that a thread searches at a time
 THREADED_CELLS = (
     100_000  # rows from which threads pay for cells: below, Python is most of the work, and threads only contend
@@ -46,23 +49,15 @@ def search_vectors(
     prepared: bool = False,
 ) -> Answer:
     """Search for checked queries, float32 (m, d); `prepared` ones are already normalized, centered and rotated."""
-    model, count, k = snapshot.model, len(queries), request.k
+    model, count = snapshot.model, len(queries)
     mask = live_mask(snapshot) if mask is None else mask
     wide = (
         count == 1 and request.exact and worth_threads(snapshot, snapshot.manifest.rows if mask is None else mask.rows)
     )
     if count == 1 and request.deadline is None and not prepared and snapshot.fused and not wide:
         return _search_one(snapshot, queries[0], request, mask, stats)
-    results = search_shards(snapshot, queries, request, mask, stats, prepared=prepared, wide=wide)
-    with stats.level("merge"):
-        if len(snapshot.groups) == 1 and count:
-            scores = np.stack([hits.scores for (hits,) in results]) if count != 1 else results[0][0].scores[None, :]
-            rows = np.stack([hits.rows for (hits,) in results]) if count != 1 else results[0][0].rows[None, :]
-            return _answer(model, request, scores, rows, stats)
-        scores, rows = np.empty((count, k), np.float32), np.empty((count, k), np.int64)
-        for position, hits in enumerate(results):
-            scores[position], rows[position] = merge_hits(snapshot, hits, k)
-        return _answer(model, request, scores, rows, stats)
+    hits = search_rows(snapshot, queries, request, mask, stats, prepared=prepared, wide=wide)
+    return _answer(model, request, hits.scores, hits.rows, stats)
 
 
 def search_page(
@@ -93,8 +88,8 @@ def _search_one(
     """`search_vectors` for one query by a single native call, with minimal overhead."""
     begun = time.perf_counter()
     model, workspace = snapshot.model, snapshot.workspace()
-    begin(workspace, request, mask)
-    scores, rows = search_fused(snapshot, workspace, query, mask)
+    begin_all(snapshot, workspace, request, mask)
+    scores, rows = search_fused(snapshot, workspace, query)
     stats.add("scan", begun)
     stats.queries += 1
     stats.partitions = snapshot.manifest.partitions
@@ -111,7 +106,7 @@ def _answer(
     return Answer(as_seen(scores, model), rows, stats)
 
 
-def search_shards(
+def search_rows(
     snapshot: Snapshot,
     queries: NDArray[np.float32],
     request: SearchRequest,
@@ -120,8 +115,57 @@ def search_shards(
     *,
     prepared: bool = False,
     wide: bool = False,
+) -> ShardHits:
+    """Search all shards together for m queries, see `search_vectors`; if `wide`, for a single query on all cores.
+
+    Scores and rows are (m, k).
+    """
+    if wide:
+
+        def search(some: NDArray[np.float32]) -> ShardHits:
+            return stack_hits([search_exhaustively(snapshot, some[0], request, mask, prepared=prepared)], request.k)
+
+    else:
+
+        def search(some: NDArray[np.float32]) -> ShardHits:
+            return search_queries(snapshot, some, request, mask, prepared=prepared)
+
+    found = _search_ranges(search, snapshot, queries, request, stats)
+    counters = np.sum([np.zeros(COUNTERS, np.int64), *(hits.counters for hits in found)], axis=0)
+    _count(stats, snapshot.model, counters.tolist())
+    if len(found) == 1:
+        return found[0]
+    nothing = stack_hits([], request.k)
+    scores, rows = ([getattr(hits, name) for hits in [*found, nothing]] for name in ("scores", "rows"))
+    return ShardHits(np.concatenate(scores), np.concatenate(rows), counters)
+
+
+def search_shards(
+    snapshot: Snapshot,
+    queries: NDArray[np.float32],
+    request: SearchRequest,
+    mask: IndexMask | None,
+    stats: SearchStats,
 ) -> list[list[ShardHits]]:
-    """Search every shard for each query, see `search_vectors`; if `wide`, for a single query on all cores."""
+    """Find the best rows of every shard for each query; rows are numbered within the shard."""
+
+    def search(some: NDArray[np.float32]) -> list[list[ShardHits]]:
+        return search_each_shard(snapshot, some, request, mask, prepared=False)
+
+    found = [hits for part in _search_ranges(search, snapshot, queries, request, stats) for hits in part]
+    counters = [np.zeros(COUNTERS, np.int64), *(hits.counters for per_shard in found for hits in per_shard)]
+    _count(stats, snapshot.model, np.sum(counters, axis=0).tolist())
+    return found
+
+
+def _search_ranges(
+    search: Callable[[NDArray[np.float32]], T],
+    snapshot: Snapshot,
+    queries: NDArray[np.float32],
+    request: SearchRequest,
+    stats: SearchStats,
+) -> list[T]:
+    """Search for ranges of queries, on all cores if that is worth it, until the deadline; return what each returned."""
     model, count = snapshot.model, len(queries)
     stats.queries += count
     stats.partitions = snapshot.manifest.partitions
@@ -129,52 +173,43 @@ def search_shards(
     ready = snapshot.ready  # whether everything is fetched
     fetched = 0 if ready else snapshot.bytes_fetched()
 
-    def check_time(position: int) -> None:
-        if request.deadline is not None and time.monotonic() > request.deadline:
-            msg = f"the search timed out at query {position} of {count}; use a longer timeout or a smaller nprobe"
-            raise SearchTimeoutError(msg)
-
-    def search_range(positions: range) -> list[list[ShardHits]]:
-        if wide:
-            check_time(0)
-            return [search_exhaustively(snapshot, queries[0], request, mask, prepared=prepared)]
+    def search_range(positions: range) -> list[T]:
         # the deadline is checked between calls, so with one every query gets a separate call
         batch = 1 if request.deadline is not None else len(positions)
-        batch_results: list[list[ShardHits]] = []
-        for start in range(positions.start, positions.stop, batch):
-            check_time(start)
-            batch_results += search_queries(snapshot, queries[start : start + batch], request, mask, prepared=prepared)
-        return batch_results
+        found: list[T] = []
+        for start in range(positions.start, positions.stop, max(batch, 1)):
+            if request.deadline is not None and time.monotonic() > request.deadline:
+                msg = f"the search timed out at query {start} of {count}; use a longer timeout or a smaller nprobe"
+                raise SearchTimeoutError(msg)
+            found.append(search(queries[start : start + batch]))
+        return found
 
     with stats.level("scan"):
-        alone = count == 1 or (model.quantizer.scan == "cells" and snapshot.manifest.rows < THREADED_CELLS)
-        results = search_range(range(count)) if alone else _in_threads(search_range, count)
+        alone = count <= 1 or (model.quantizer.scan == "cells" and snapshot.manifest.rows < THREADED_CELLS)
+        step = max(count, 1) if alone else QUERIES_PER_TASK  # so ranges do not depend on the number of cores
+        ranges = [range(start, min(start + step, count)) for start in range(0, count, step)]
+        parts = _in_threads(carried(search_range), ranges, ready=ready)
     if not ready:
         stats.bytes_fetched += snapshot.bytes_fetched() - fetched
-    counters = [np.zeros(COUNTERS, np.int64), *(hits.counters for per_shard in results for hits in per_shard)]
-    _count(stats, model, np.sum(counters, axis=0).tolist())
-    return results
+    return [each for part in parts for each in part]
 
 
-def _in_threads(search: Callable[[range], list[list[ShardHits]]], count: int) -> list[list[ShardHits]]:
-    """Search on all cores, in ranges of queries that do not depend on the number of cores."""
-    ranges = [range(start, min(start + QUERIES_PER_TASK, count)) for start in range(0, count, QUERIES_PER_TASK)]
-    if len(ranges) == 1:
-        return search(ranges[0])
-    from concurrent.futures import ThreadPoolExecutor  # imported late: a single query does not need it
+def _in_threads(search: Callable[[range], list[T]], ranges: list[range], *, ready: bool) -> list[list[T]]:
+    """Search ranges of queries on all cores; in threads of its own if it may wait for a store."""
+    if ready or len(ranges) < 2:
+        return threads.map(search, ranges)
+    from concurrent.futures import ThreadPoolExecutor  # imported late: most searches do not need it
 
     with ThreadPoolExecutor(available_cores()) as pool:
-        return [hits for part in pool.map(carried(search), ranges) for hits in part]
+        return list(pool.map(search, ranges))
 
 
 def _count(stats: SearchStats, model: Model, counters: Sequence[int]) -> None:
     """Add the counters of the kernels to the statistics."""
-    stages = model.quantizer.stage_bytes
     scanned, refined, reranked = counters[SCANNED], counters[REFINED], counters[RERANKED]
     stats.partitions_visited += counters[VISITED]
     stats.rows_scanned += scanned
     stats.rows_refined += refined
     stats.rows_reranked += reranked
-    later = sum(stages) - stages[0]
-    rerank_bytes = RERANK_BYTES[model.rerank] * model.dimensions + 2
-    stats.bytes_read += scanned * (stages[0] + 2) + refined * later + reranked * rerank_bytes
+    scan_bytes, refine_bytes, rerank_bytes = model.row_bytes
+    stats.bytes_read += scanned * scan_bytes + refined * refine_bytes + reranked * rerank_bytes

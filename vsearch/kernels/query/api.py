@@ -13,7 +13,7 @@ if LIBRARY is None:
         scan_rest,
         search_batch,
         search_runs,
-        search_shard,
+        search_together,
     )
 else:
     finish = LIBRARY.function("query.query.finish")
@@ -23,7 +23,7 @@ else:
     scan_rest = LIBRARY.function("query.query.scan_rest")
     search_batch = LIBRARY.function("query.query.search_batch")
     search_runs = LIBRARY.function("query.query.search_runs")
-    search_shard = LIBRARY.function("query.query.search_shard")
+    search_together = LIBRARY.function("query.query.search_together")
 
 __all__ = [
     "finish",
@@ -33,5 +33,5 @@ __all__ = [
     "scan_rest",
     "search_batch",
     "search_runs",
-    "search_shard",
+    "search_together",
 ]

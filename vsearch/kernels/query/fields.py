@@ -1,7 +1,7 @@
 """The argument blocks of the fused kernels: positions of numbers and array addresses in blocks of int64.
 
-There is one block per index (`ModelField`) and per shard (`ShardField`), both packed once, and one per call
-(`CallField`). Each contains all extents of its own arrays, so it can be read without the others. An address refers to a
+There is one block per index (`ModelField`) and per run (`ShardField`), both packed once, one per call (`CallField`), and
+the list of the runs that calls search (`RunsField`), each with its mask (`RunField`). Each contains all extents of its own arrays, so it can be read without the others. An address refers to a
 C-contiguous array; 0 means that there is none. `vsearch.search.state.workspace` checks every shape before it packs an
 address; `views` declares the dtypes and shapes.
 """
@@ -85,7 +85,7 @@ class ModelField(IntEnum):
 
 @unique
 class ShardField(IntEnum):
-    """One shard. n: rows, b: blocks, p: its partitions, d: dimensions."""
+    """One run of a shard. n: rows, b: blocks, p: its partitions, d: dimensions."""
 
     FIRST_PARTITION = 0
     PARTITIONS = 1
@@ -112,14 +112,25 @@ class ShardField(IntEnum):
 
 
 @unique
-class RunField(IntEnum):
-    """One run of a search over several runs (`query.search_runs`)."""
+class RunsField(IntEnum):
+    """The runs that a query searches. p: the partitions that they have."""
 
-    SHARD = 0  # address of its block
+    COUNT = 0
+    RUNS = 1  # int64 (COUNT,): addresses of their blocks, ordered by partitions
+    OWNERS = 2  # int32 (p,): position of the first run that has a partition
+    FIRST_PARTITION = 3
+    PARTITIONS = 4
+
+
+@unique
+class RunField(IntEnum):
+    """One of these runs."""
+
+    SHARD = 0  # address of its shard block
     MASK = 1  # uint64 (MASK_WORDS,), or 0
-    MASK_WORDS = 2
-    FIRST_ROW = 3  # number of its first row
-    FIRST_VISIT = 4  # scratch: where the search resumes
+    MASK_WORDS = 2  # 0: no mask
+    FIRST_ROW = 3  # number of its first row in results
+    END = 4  # position after the last run that has the same partitions
 
 
 @unique
@@ -149,37 +160,49 @@ class CallField(IntEnum):
     NPROBE = 20  # 0: determined by the bounds
     EXACT = 21
     FILTERED = 22
-    MASK = 23  # uint64 (words,)
-    MASK_WORDS = 24  # 0: no mask
-    SCORES = 25  # float32 (k,)
-    ROWS = 26  # int64 (k,)
-    SIZE = 27  # number of entries of the heap
-    COUNTERS = 28  # int64 (COUNTERS,)
-    FLOATS = 29  # float32 (FloatField,)
-    PENDING = 30  # int64 (2, PENDING)
-    SCALED = 31  # float32 (d,), scratch
-    EFFECTIVE_RADII = 32  # float32 (p,)
-    SUMS = 33  # float32 (32,), scratch
-    SETTLED = 34  # 1: the nearest partitions are done, and k rows are found or no partition is left
-    NEAR = 35  # number of the shard's partitions visited so far in descending order of their bounds
-    REST = 36  # int32 (p,): partitions that remain after the nearest, ascending
-    REST_COUNT = 37
-    QUERY_CODES = 38  # int8 (CODES_LENGTH,), scratch
-    GROUP_SUMS = 39  # int32 (64,), scratch
-    ORDERED = 40  # from `plan_query`: number of entries of ORDER that are in place
-    COMPLETE = 41  # from `plan_query`: 1 if these are all
-    WAITING = 42  # number of rows in PENDING
-    PENDING_SCALES = 43  # float32 (PENDING,)
-    SLOTS = 44  # int64 (2 * HEAD,), scratch
-    QUERY_WORDS = 45  # int16 (WORDS_LENGTH,), scratch
-    BYTE_TABLES = 46  # float32 (BYTES, 256), used instead of TABLES, or 0
-    DIMENSIONS = 47
-    PARTITIONS = 48
-    NIBBLES = 49  # of a code
-    FIRST_NIBBLES = 50  # of its first stage
-    BYTES = 51  # of a code
-    CODES_LENGTH = 52  # d, rounded up to a multiple of 4
-    WORDS_LENGTH = 53  # d, rounded up to a multiple of 2
+    SCORES = 23  # float32 (k,)
+    ROWS = 24  # int64 (k,)
+    SIZE = 25  # number of entries of the heap
+    COUNTERS = 26  # int64 (COUNTERS,)
+    FLOATS = 27  # float32 (FloatField,)
+    PENDING = 28  # int64 (3, PENDING): row, partition, address of the run
+    SCALED = 29  # float32 (d,), scratch
+    EFFECTIVE_RADII = 30  # float32 (p,)
+    SUMS = 31  # float32 (32,), scratch
+    SETTLED = 32  # 1: the nearest partitions are done, and k rows are found or no partition is left
+    REST = 33  # int32 (p,): partitions that remain after the nearest, ascending
+    REST_COUNT = 34
+    QUERY_CODES = 35  # int8 (CODES_LENGTH,), scratch
+    GROUP_SUMS = 36  # int32 (64,), scratch
+    ORDERED = 37  # from `plan_query`: number of entries of ORDER that are in place
+    COMPLETE = 38  # from `plan_query`: 1 if these are all
+    WAITING = 39  # number of rows in PENDING
+    PENDING_SCALES = 40  # float32 (PENDING,)
+    SLOTS = 41  # int64 (2 * HEAD,), scratch
+    QUERY_WORDS = 42  # int16 (WORDS_LENGTH,), scratch
+    BYTE_TABLES = 43  # float32 (BYTES, 256), used instead of TABLES, or 0
+    DIMENSIONS = 44
+    PARTITIONS = 45
+    NIBBLES = 46  # of a code
+    FIRST_NIBBLES = 47  # of its first stage
+    BYTES = 48  # of a code
+    CODES_LENGTH = 49  # d, rounded up to a multiple of 4
+    WORDS_LENGTH = 50  # d, rounded up to a multiple of 2
+    UNCHECKED = 51  # 1: QUERY may hold any numbers; `search_runs` sets 0, or returns at once if a number is not usable
+
+
+@unique
+class BatchField(IntEnum):
+    """Several queries of one call. m: queries, d: dimensions, k: hits of each."""
+
+    COUNT = 0  # m
+    QUERIES = 1  # float32 (m, d)
+    PREPARED = 2  # 1: they are rotated already
+    SCORES = 3  # float32 (m, k)
+    ROWS = 4  # int64 (m, k)
+    COUNTERS = 5  # int64 (m, COUNTERS)
+    DIMENSIONS = 6
+    K = 7
 
 
 @unique
@@ -198,7 +221,3 @@ class FloatField(IntEnum):
     FAMILIAR = 9
     DEVIATION = 10  # from `plan_query`: see `route.relative_deviation`
     TAIL_RADII = 11  # from `plan_query`: the tail in radii, like RADIUS_FACTOR
-
-
-#: Lengths of the blocks.
-RUN_FIELDS, CALL_FIELDS = len(RunField), len(CallField)

@@ -1,4 +1,4 @@
-"""The multi-stage search of one shard for one query.
+"""The multi-stage search of partitions for one query, over all runs that have rows of them.
 
 Partitions are visited in the given order; those whose bound cannot reach the k-th best score so far are skipped. In
 each partition the codes are scanned block by block, rows whose upper bound cannot reach that score are dropped, and the
@@ -21,6 +21,7 @@ from vsearch.kernels.query.fields import PENDING, REFINED, RERANK_NONE, SCANNED,
 from vsearch.kernels.query.prefetching import AHEAD, fetch_blocks, fetch_centroid, fetch_factors, fetch_rerank
 from vsearch.kernels.query.rerank import LEAST, rerank_waiting
 from vsearch.kernels.query.route import exact_centroid_score
+from vsearch.kernels.query.views import run_at, shard_at
 from vsearch.kernels.scan.byte_codes import good_bytes, sum_bytes
 from vsearch.kernels.scan.dot_products import half_to_float
 from vsearch.kernels.scan.nibbles import good_lanes, sum_nibbles
@@ -64,16 +65,22 @@ def sum_code(first_codes, later_codes, at, lane, tables, byte_tables):
 
 
 @inlined
-def scan_partition(model, shard, call, partition, fetch, following, following_blocks, waiting, size):
-    """Scan one partition, then refine and rerank the survivors; return the number of pending rows and the heap size.
+def scan_partition(
+    model, address, shard, call, partition, fetch, next_codes, following, following_blocks, waiting, size
+):
+    """Scan a run's rows of a partition, then refine and rerank the survivors; return the numbers of pending rows and hits.
 
     Parameters
     ----------
+    address : int
+        Of the run's block; `shard` has its data.
     fetch : bool
-        Whether to prefetch codes, including the next partition's `following_blocks` blocks from `following` on.
+        Whether to prefetch codes, including the `following_blocks` blocks of `next_codes` from `following` on, which are
+        scanned next.
     waiting, size : int
         Number of rows already pending, and of entries of the heap.
     """
+    run = run_at(address)
     local = partition - shard.first_partition
     stages, kind, numbers = model.stages, model.rerank_kind, call.floats
     centroids, half_centroids = model.centroids, model.half_centroids
@@ -84,7 +91,7 @@ def scan_partition(model, shard, call, partition, fetch, following, following_bl
     near = shard.first_factors if stages == 2 else factors
     codes, halves, floats = shard.rerank_bytes, shard.rerank_halves, shard.rerank_floats
     tables, byte_tables, sums = call.tables, call.byte_tables, call.sums
-    rounded, expanded, mask = call.rounded, call.expanded, call.mask
+    rounded, expanded, mask, first = call.rounded, call.expanded, run.mask, run.first_row
     scores, rows_found, k = call.scores, call.rows, call.k
     pending, pending_scales, counters = call.pending, call.pending_scales, call.counters
     masked, by_bytes = mask.shape[0] > 0, byte_tables.shape[0] > 0
@@ -114,7 +121,7 @@ def scan_partition(model, shard, call, partition, fetch, following, following_bl
                 fetch_blocks(first_codes, at + ahead, at + ahead + 1)
             rest = block + 1 == blocks or following_blocks <= block
             until = following_blocks if rest else np.int64(block + 1)
-            fetch_blocks(first_codes, following + block, following + until)
+            fetch_blocks(next_codes, following + block, following + until)
         if present != np.uint64(0):
             if not exhaustive:
                 counters[SCANNED] += count
@@ -140,7 +147,7 @@ def scan_partition(model, shard, call, partition, fetch, following, following_bl
                     if kind == RERANK_NONE:
                         score = base + gain * factor * total - offset
                         if score >= threshold:
-                            size = push(scores, rows_found, size, score, row)
+                            size = push(scores, rows_found, size, score, first + row)
                             if size == k:
                                 threshold = scores[0]
                         continue
@@ -151,65 +158,89 @@ def scan_partition(model, shard, call, partition, fetch, following, following_bl
                 if not fetched:
                     fetched = True
                     fetch_centroid(centroids, half_centroids, partition)
-                pending[0, waiting], pending[1, waiting] = row, partition
+                pending[0, waiting], pending[1, waiting], pending[2, waiting] = row, partition, address
                 pending_scales[waiting] = rerank_scale
                 waiting += 1
         # A block adds at most 32 rows. Before there are k rows there is no threshold, so candidates are reranked at
         # once.
         enough = ENOUGH if block + 1 == blocks else PENDING - 31
         if waiting >= enough or size < k:
-            size = rerank_waiting(model, shard, call, waiting, size)
+            size = rerank_waiting(model, call, waiting, size)
             waiting = 0
             threshold = scores[0] if size == k else LEAST
     return waiting, size
 
 
 @part
-def search_partitions(model, shard, call, order, first, last, min_probes, descending, fetch):
-    """Search the visited partitions of a shard, into the heap of the call; return the visit before which it stopped.
+def search_partitions(model, runs, call, order, first, last, min_probes, descending, fetch):
+    """Search the visited partitions into the heap of the call; return the visit before which it stopped.
 
     Candidates stay pending while their rerank codes are prefetched, some until after this call: see `rerank_waiting`.
 
     Parameters
     ----------
-    model, shard, call
+    model, runs, call
         See `views`.
     order : int32 (n,)
         Partitions in visiting order; entries `first` to `last` are visited now.
     min_probes : int
         Number of leading entries of `order` that are visited regardless of their bounds.
     descending : bool
-        Whether the bounds approximately descend in `order`: then the first partition of the shard that cannot reach the
-        k-th best score ends the search; otherwise it is skipped.
+        Whether the bounds approximately descend in `order`: then the first partition that cannot reach the k-th best score
+        ends the search; otherwise it is skipped.
     fetch : bool
         Whether to prefetch codes, which is a waste if they are in the cache already.
     """
     upper_bounds, scores, k = call.upper_bounds, call.scores, call.k
-    row_counts, block_starts = shard.row_counts, shard.block_starts
-    first_partition, own = shard.first_partition, shard.partitions
-    near = shard.first_factors if model.stages == 2 else shard.factors
+    owners, addresses = runs.owners, runs.runs
+    first_partition, own = runs.first_partition, runs.partitions
     fetch = fetch and call.exact == 0
-    ahead = max(AHEAD // shard.first_width, 1)
     size, waiting, reached = call.size, call.waiting, last
     for visit in range(first, last):
         partition = np.int64(order[visit])
         if partition < first_partition or partition >= first_partition + own:
-            continue  # do not test its bound: bounds descend only approximately, so a foreign one must not end the search
-        if row_counts[partition - first_partition] == 0:
-            continue  # a run may have no rows of a partition
+            continue
         threshold = scores[0] if size == k else LEAST
         if visit >= min_probes and upper_bounds[partition] < threshold:
             if descending:
                 reached = visit
                 break
             continue
-        following = following_blocks = np.int64(0)
-        if fetch and visit + 1 < order.shape[0]:
-            next_local = np.int64(order[visit + 1]) - first_partition
-            if 0 <= next_local < own:
-                fetch_factors(shard, near, next_local)
-                following = block_starts[next_local]
-                following_blocks = np.int64(min((row_counts[next_local] + 31) // 32, ahead))
-        waiting, size = scan_partition(model, shard, call, partition, fetch, following, following_blocks, waiting, size)
+        position = np.int64(owners[partition - first_partition])
+        end = run_at(addresses[position]).end
+        while position < end:
+            address = addresses[position]
+            shard = shard_at(run_at(address).shard)
+            position += 1
+            if shard.row_counts[partition - shard.first_partition] == 0:
+                continue  # a run may have no rows of a partition
+            next_codes, following, following_blocks = shard.first_codes, np.int64(0), np.int64(0)
+            if fetch:
+                next_partition, next_position = partition, position
+                if position == end and visit + 1 < order.shape[0]:
+                    next_partition = np.int64(order[visit + 1])
+                    if first_partition <= next_partition < first_partition + own:
+                        next_position = np.int64(owners[next_partition - first_partition])
+                if next_position < end or next_partition != partition:
+                    following_shard = shard_at(run_at(addresses[min(next_position, runs.count - 1)]).shard)
+                    local = next_partition - following_shard.first_partition
+                    if 0 <= local < following_shard.partitions:
+                        fetch_factors(following_shard, local, model.stages)
+                        next_codes, following = following_shard.first_codes, following_shard.block_starts[local]
+                        ahead = max(AHEAD // following_shard.first_width, 1)
+                        following_blocks = np.int64(min((following_shard.row_counts[local] + 31) // 32, ahead))
+            waiting, size = scan_partition(
+                model,
+                address,
+                shard,
+                call,
+                partition,
+                fetch,
+                next_codes,
+                following,
+                following_blocks,
+                waiting,
+                size,
+            )
     call.size, call.waiting = size, waiting
     return reached

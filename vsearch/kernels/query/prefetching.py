@@ -24,8 +24,9 @@ def fetch_rerank(kind, rerank_bytes, rerank_halves, rerank_floats, row):
 
 
 @inlined
-def fetch_factors(shard, near, local):
+def fetch_factors(shard, local, stages):
     """Prefetch the factors at the start of a partition; the hardware prefetches the rest."""
+    near = shard.first_factors if stages == 2 else shard.factors
     offsets = shard.offsets
     row = shard.row_starts[local]
     rows = min(shard.row_counts[local], 32 * AHEAD // shard.first_width + 32)

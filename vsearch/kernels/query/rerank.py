@@ -9,6 +9,7 @@ import numpy as np
 
 from vsearch.kernels.query.fields import RERANK_HALF, RERANK_INT8, RERANKED
 from vsearch.kernels.query.route import exact_centroid_score
+from vsearch.kernels.query.views import run_at, shard_at
 from vsearch.kernels.scan.dot_products import (
     distance_to_float,
     distance_to_half,
@@ -46,20 +47,31 @@ def rerank_distance(kind, offset, weights, rerank_bytes, rerank_halves, rerank_f
 
 
 @inlined
-def rerank_waiting(model, shard, call, waiting, size):
+def rerank_waiting(model, call, waiting, size):
     """Rerank the first `waiting` pending rows of a call whose heap has `size` entries; return the new size."""
+    if waiting == 0:
+        return size
     scores, rows, k = call.scores, call.rows, call.k
     pending, pending_scales = call.pending, call.pending_scales
     query, rerank_query, weights = call.rotated, call.rerank_query, model.rerank_weights
     centroids, half_centroids = model.centroids, model.half_centroids
-    squared, differences = model.squared != 0, model.differences != 0
-    kind, offsets, scales = model.rerank_kind, shard.offsets, shard.rerank_scales
+    squared, differences, kind = model.squared != 0, model.differences != 0, model.rerank_kind
+    address = pending[2, 0]
+    run = run_at(address)
+    shard, first = shard_at(run.shard), run.first_row
+    offsets, scales = shard.offsets, shard.rerank_scales
     codes, halves, floats = shard.rerank_bytes, shard.rerank_halves, shard.rerank_floats
     threshold = scores[0] if size == k else LEAST
     call.counters[RERANKED] += waiting
     base, last = np.float32(0.0), np.int64(-1)
     for i in range(waiting):
         row, partition = pending[0, i], pending[1, i]
+        if pending[2, i] != address:
+            address = pending[2, i]
+            run = run_at(address)
+            shard, first = shard_at(run.shard), run.first_row
+            offsets, scales = shard.offsets, shard.rerank_scales
+            codes, halves, floats = shard.rerank_bytes, shard.rerank_halves, shard.rerank_floats
         scale = half_to_float(scales[row]) * pending_scales[i]
         if differences:
             if partition != last:
@@ -74,7 +86,7 @@ def rerank_waiting(model, shard, call, waiting, size):
             offset = offsets[row] if offsets.shape[0] > 0 else np.float32(0.0)
             score = base + scale * dot - offset
         if score >= threshold:
-            size = push(scores, rows, size, score, row)
+            size = push(scores, rows, size, score, first + row)
             if size == k:
                 threshold = scores[0]
     return size

@@ -11,18 +11,18 @@ from vsearch.kernels.toolchain.compiling import part
 
 
 @part
-def rerank_rest(model, shard, call):
+def rerank_rest(model, call):
     """Rerank the rows that are still pending."""
-    call.size = rerank_waiting(model, shard, call, call.waiting, call.size)
+    call.size = rerank_waiting(model, call, call.waiting, call.size)
     call.waiting = 0
 
 
 @part
-def find_rest(model, shard, call):
-    """List the shard's remaining partitions that must be visited or whose bounds reach the k-th best score, ascending."""
-    rerank_rest(model, shard, call)
+def find_rest(model, runs, call):
+    """List the remaining partitions that must be visited or whose bounds reach the k-th best score, ascending."""
+    rerank_rest(model, call)
     order, upper_bounds, marks, rest = call.order, call.upper_bounds, call.spare_keys, call.rest
-    low, held = shard.first_partition, shard.partitions
+    low, held = runs.first_partition, runs.partitions
     threshold = call.scores[0] if call.size == call.k else LEAST
     if call.complete == 0 and rest_reaches(model, call, threshold):
         complete_order(model, call)
@@ -45,7 +45,7 @@ def find_rest(model, shard, call):
 
 
 @part
-def visit_rest(model, shard, call, first, last, fetch):
+def visit_rest(model, runs, call, first, last, fetch):
     """Visit entries `first` to `last` of the partitions listed by `find_rest`."""
     rest = call.rest[: call.rest_count]
-    search_partitions(model, shard, call, rest, first, last, 0, descending=False, fetch=fetch)
+    search_partitions(model, runs, call, rest, first, last, 0, descending=False, fetch=fetch)

@@ -8,9 +8,12 @@ from vsearch.kernels.query.fields import (
     PENDING,
     RADIX,
     TOGETHER,
+    BatchField,
     CallField,
     FloatField,
     ModelField,
+    RunField,
+    RunsField,
     ShardField,
 )
 from vsearch.kernels.toolchain.views import ArrayField, view
@@ -41,7 +44,18 @@ MODEL = {
 }
 model_at = view("model", ModelField, MODEL)
 
-#: One shard.
+#: The runs that a query searches.
+RUNS = {
+    "runs": ArrayField("int64", ("count",)),
+    "owners": ArrayField("int32", ("partitions",)),
+}
+runs_at = view("runs", RunsField, RUNS)
+
+#: One of these runs.
+RUN = {"mask": ArrayField("uint64", ("mask_words",))}
+run_at = view("run", RunField, RUN)
+
+#: The data of one run.
 SHARD = {
     "row_starts": ArrayField("int64", ("partitions",)),
     "row_counts": ArrayField("int64", ("partitions",)),
@@ -87,11 +101,19 @@ CALL = {
     "spare_keys": ArrayField("uint32", ("partitions",)),
     "histogram": ArrayField("int32", (RADIX,)),
     "slots": ArrayField("int64", (2 * HEAD,)),
-    "mask": ArrayField("uint64", ("mask_words",)),
     "scores": ArrayField("float32", ("k",)),
     "rows": ArrayField("int64", ("k",)),
-    "pending": ArrayField("int64", (2, PENDING)),
+    "pending": ArrayField("int64", (3, PENDING)),
     "pending_scales": ArrayField("float32", (PENDING,)),
     "counters": ArrayField("int64", (COUNTERS,)),
 }
 call_at = view("call", CallField, CALL)
+
+#: Several queries on one workspace.
+BATCH = {
+    "queries": ArrayField("float32", ("count", "dimensions")),
+    "scores": ArrayField("float32", ("count", "k")),
+    "rows": ArrayField("int64", ("count", "k")),
+    "counters": ArrayField("int64", ("count", COUNTERS)),
+}
+batch_at = view("batch", BatchField, BATCH)

@@ -51,10 +51,10 @@ MOST_PARTS = 2
 EXPORTS = {
     "query.query.plan_query": ("int64 int64", "none"),
     "query.query.search_batch": ("int64 int64 int64 int64", "none"),
-    "query.query.search_runs": ("int64 int64 int64 int64", "none"),
+    "query.query.search_runs": ("int64 int64 int64", "none"),
+    "query.query.search_together": ("int64 int64 int64 int64", "none"),
     "query.query.scan_nearest": ("int64 int64 int64", "none"),
     "query.query.scan_rest": ("int64 int64 int64", "none"),
-    "query.query.search_shard": ("int64 int64 int64", "none"),
     "query.query.list_rest": ("int64 int64 int64", "none"),
     "query.query.finish": ("int64", "none"),
     "filters.bitmaps.pack_cells": ("uint8/1 uint64/1 uint64/1 uint64/1", "none"),

@@ -6,6 +6,7 @@ import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -91,6 +92,11 @@ class IndexMask:
         Removed rows leave `nprobe` exact, and otherwise count as a filter only if not removed evenly.
         """
         return not self.live or (nprobe is None and not self.even)
+
+    @cached_property
+    def words(self) -> tuple[NDArray[np.uint64], ...]:
+        """The rows of each run that pass, always as the same object, so that workspaces notice an unchanged mask."""
+        return tuple(mask.words for mask in self.shards)
 
     @property
     def bytes(self) -> int:

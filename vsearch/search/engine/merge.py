@@ -18,6 +18,8 @@ SHORT = 512
 class ShardHits(msgspec.Struct, frozen=True, eq=False):
     """The best rows of one shard for one query, best first; rows are numbered within the shard.
 
+    The same for all shards together, with rows numbered across the snapshot, and for m queries, with a first axis m.
+
     Attributes
     ----------
     scores : float32 (k,)

@@ -2,9 +2,9 @@
 
 `search_queries` runs them all in one process. Behind functions they are distributed: the planner calls `mask_cells` and
 `plan_query`; the owner of a shard masks its runs exactly (`masking.mask_shard`) and calls `scan_shard`; both paths combine
-the hits of shards by `merge`. A shard of a changed index has several runs, which share one heap. Planning and scanning handle
-one query at a time, so results do not depend on which queries are sent together. A query on a single, completely fetched
-shard is planned and scanned by a single native call.
+the hits of shards by `merge`. In one process all shards share one heap, and so do the runs that a shard of a changed index has.
+Planning and scanning handle one query at a time, so results do not depend on which queries are sent together. A query on runs that
+are completely fetched is planned and scanned by a single native call.
 """
 
 from __future__ import annotations
@@ -14,18 +14,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from vsearch.kernels.query.api import finish, search_batch, search_runs, search_shard
+from vsearch.kernels.query.api import finish, search_batch, search_runs, search_together
 from vsearch.kernels.query.api import plan_query as plan_natively
-from vsearch.kernels.query.fields import CallField, RunField
+from vsearch.kernels.query.fields import COUNTERS, CallField, ModelField
 from vsearch.search.engine.cells import CellTables, build_cell_tables, plan_cells, search_cells
 from vsearch.search.engine.masking import mask_shard, mask_shard_cells
 from vsearch.search.engine.masks import IndexMask, live_mask
 from vsearch.search.engine.merge import ShardHits, merge
 from vsearch.search.engine.routing import ProbePlan
-from vsearch.search.engine.scanning import Words, copy_hits, scan_in_waves, scan_runs_in_waves, take_query
+from vsearch.search.engine.scanning import copy_hits, scan_in_waves, take_query
 from vsearch.search.engine.score_floor import prune_visits
 from vsearch.search.state.arguments import address
 from vsearch.search.state.model import prepare_queries
+from vsearch.search.state.workspace import pack_batch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from vsearch.search.engine.request import SearchRequest
     from vsearch.search.state.shard_runs import ShardRuns
     from vsearch.search.state.snapshot import Snapshot
-    from vsearch.search.state.workspace import Workspace
+    from vsearch.search.state.workspace import Words, Workspace
 
 
 # -- mask
@@ -61,7 +62,7 @@ def mask_cells(snapshot: Snapshot, bound: Bound | None) -> IndexMask | None:
 
 
 def begin(workspace: Workspace, request: SearchRequest, mask: IndexMask | None) -> None:
-    """Set the request and mask of a workspace; almost free if they are unchanged."""
+    """Set the request of a workspace, and the counts of a mask; almost free if they are unchanged."""
     workspace.begin(
         k=request.k,
         nprobe=request.nprobe,
@@ -160,11 +161,8 @@ def scan_shard(
 def _scan(snapshot: Snapshot, shard: ShardRuns, workspace: Workspace, words: Sequence[Words]) -> ShardHits:
     """Scan a shard's part of the visits planned in a workspace."""
     workspace.empty()
-    if len(shard.runs) == 1:
-        workspace.use_mask(words[0])
-        scan_in_waves(snapshot, shard.runs[0], workspace)
-    else:
-        scan_runs_in_waves(snapshot, shard, workspace, words)
+    workspace.use_runs(shard.table, {run.number: mask for run, mask in zip(shard.runs, words, strict=True)})
+    scan_in_waves(snapshot, shard.table, workspace)
     finish(workspace.fields.address)
     return copy_hits(workspace)
 
@@ -196,6 +194,12 @@ def join_runs(shard: ShardRuns, found: Sequence[ShardHits], k: int) -> ShardHits
 # -- plan and scan, in one process
 
 
+def begin_all(snapshot: Snapshot, workspace: Workspace, request: SearchRequest, mask: IndexMask | None) -> None:
+    """Set the request and mask of a workspace, and let it search all runs; almost free if they are unchanged."""
+    begin(workspace, request, mask)
+    workspace.use_runs(snapshot.table, None if mask is None else mask.words)
+
+
 def search_queries(
     snapshot: Snapshot,
     queries: NDArray[np.float32],
@@ -203,68 +207,93 @@ def search_queries(
     mask: IndexMask | None,
     *,
     prepared: bool,
-) -> list[list[ShardHits]]:
-    """Search every shard for each query, on the calling thread. Queries share one pass over the codes if possible.
+) -> ShardHits:
+    """Search all shards for m queries, on the calling thread.
 
     Parameters
     ----------
     queries : float32 (m, d)
     prepared : bool
         Whether the queries are already normalized, centered and rotated.
+
+    Returns
+    -------
+    ShardHits
+        Scores and rows (m, k); rows are numbered across the snapshot, from its first one. The counters are summed over the queries.
     """
     if snapshot.model.quantizer.scan == "cells":
-        return [_search_cells(snapshot, query, request, mask, prepared=prepared) for query in queries]
-    workspaces, shards = snapshot.workspaces(len(queries)), snapshot.groups
-    for workspace in workspaces:
-        begin(workspace, request, mask)
-    if len(queries) == 1 or len(shards) > 1 or len(shards[0].runs) > 1 or not snapshot.ready:
-        pairs = zip(workspaces, queries, strict=True)
-        return [_search_shards(snapshot, workspace, query, mask, prepared=prepared) for workspace, query in pairs]
-    run = shards[0].runs[0]
-    words = _words(mask, run.number)
-    for workspace, query in zip(workspaces, queries, strict=True):
+        found = [_search_cells(snapshot, query, request, mask, prepared=prepared) for query in queries]
+        return stack_hits([merge_hits(snapshot, hits, request.k) for hits in found], request.k)
+    if request.exact and len(queries) > 1 and snapshot.ready:
+        return _search_together(snapshot, queries, request, mask, prepared=prepared)
+    workspace = snapshot.workspace()
+    begin_all(snapshot, workspace, request, mask)
+    if len(queries) > 1 and snapshot.ready and not snapshot.native.values[ModelField.TABLES_GIVEN]:
+        return _search_batch(snapshot, workspace, queries, prepared=prepared)
+    hits = []
+    for query in queries:
         take_query(snapshot, workspace, query, prepared=prepared)
-        workspace.use_mask(words)
+        if snapshot.ready:
+            search_runs(snapshot.native.address, workspace.runs.address, workspace.fields.address)
+        else:
+            plan_natively(snapshot.native.address, workspace.fields.address)
+            workspace.empty()
+            scan_in_waves(snapshot, snapshot.table, workspace)
+            finish(workspace.fields.address)
+        hits.append(copy_hits(workspace))
+    return stack_hits(hits, request.k)
+
+
+def _search_batch(
+    snapshot: Snapshot, workspace: Workspace, queries: NDArray[np.float32], *, prepared: bool
+) -> ShardHits:
+    """Search for m queries in one native call."""
+    k = int(workspace.values[CallField.K])
+    batch = pack_batch(queries, snapshot.model.dimensions, k, prepared=prepared)
+    workspace.await_query(prepared=prepared)
+    search_batch(snapshot.native.address, workspace.runs.address, workspace.fields.address, batch.fields.address)
+    return ShardHits(batch.scores, batch.rows, batch.counters.sum(axis=0))
+
+
+def _search_together(
+    snapshot: Snapshot, queries: NDArray[np.float32], request: SearchRequest, mask: IndexMask | None, *, prepared: bool
+) -> ShardHits:
+    """Search for m queries that visit all partitions, in one pass over them."""
+    workspaces = snapshot.workspaces(len(queries))
+    for workspace, query in zip(workspaces, queries, strict=True):
+        begin_all(snapshot, workspace, request, mask)
+        take_query(snapshot, workspace, query, prepared=prepared)
     calls = np.array([workspace.fields.address for workspace in workspaces], np.int64)
-    search_batch(snapshot.native.address, run.native.address, address(calls), len(calls))
-    return [[copy_hits(workspace)] for workspace in workspaces]
+    search_together(snapshot.native.address, workspaces[0].runs.address, address(calls), len(calls))
+    return stack_hits([copy_hits(workspace) for workspace in workspaces], request.k)
 
 
-def _search_only(snapshot: Snapshot, workspace: Workspace, mask: IndexMask | None) -> None:
-    """Search the only shard, which is completely fetched, in one native call."""
-    runs = snapshot.groups[0].runs
-    if len(runs) == 1:
-        workspace.use_mask(_words(mask, runs[0].number))
-        search_shard(snapshot.native.address, runs[0].native.address, workspace.fields.address)
-        return
-    blocks = np.zeros((len(runs), len(RunField)), np.int64)
-    for place, run in enumerate(runs):
-        words = _words(mask, run.number)
-        first = run.first_row - snapshot.groups[0].first_row
-        blocks[place, RunField.SHARD], blocks[place, RunField.FIRST_ROW] = run.native.address, first
-        if words is not None:
-            blocks[place, RunField.MASK], blocks[place, RunField.MASK_WORDS] = address(words), len(words)
-    search_runs(snapshot.native.address, address(blocks), len(blocks), workspace.fields.address)
+def search_each_shard(
+    snapshot: Snapshot,
+    queries: NDArray[np.float32],
+    request: SearchRequest,
+    mask: IndexMask | None,
+    *,
+    prepared: bool,
+) -> list[list[ShardHits]]:
+    """Find the best rows of every shard for each query, as functions do, each with a heap of its own."""
+    if snapshot.model.quantizer.scan == "cells":
+        return [_search_cells(snapshot, query, request, mask, prepared=prepared) for query in queries]
+    workspace, found = snapshot.workspace(), []
+    for query in queries:
+        begin(workspace, request, mask)
+        _plan(snapshot, workspace, query, mask, prepared=prepared)
+        found.append([_scan(snapshot, shard, workspace, _words_of(mask, shard)) for shard in snapshot.groups])
+    return found
 
 
 def search_fused(
-    snapshot: Snapshot, workspace: Workspace, query: NDArray[np.float32], mask: IndexMask | None
+    snapshot: Snapshot, workspace: Workspace, query: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Search a `fused` snapshot for an unprepared query in a begun workspace; return scores and rows (1, k)."""
     workspace.use_query(query, prepared=False)
-    _search_only(snapshot, workspace, mask)
+    search_runs(snapshot.native.address, workspace.runs.address, workspace.fields.address)
     return workspace.scores[None].copy(), workspace.rows[None].copy()
-
-
-def _search_shards(
-    snapshot: Snapshot, workspace: Workspace, query: NDArray[np.float32], mask: IndexMask | None, *, prepared: bool
-) -> list[ShardHits]:
-    if len(snapshot.groups) == 1 and snapshot.ready:
-        take_query(snapshot, workspace, query, prepared=prepared)
-        _search_only(snapshot, workspace, mask)
-        return [copy_hits(workspace)]
-    _plan(snapshot, workspace, query, mask, prepared=prepared)
-    return [_scan(snapshot, shard, workspace, _words_of(mask, shard)) for shard in snapshot.groups]
 
 
 def _search_cells(
@@ -279,21 +308,30 @@ def _search_cells(
     ]
 
 
-def _words(mask: IndexMask | None, run: int) -> Words:
-    return None if mask is None else mask.shards[run].words
-
-
 def _words_of(mask: IndexMask | None, shard: ShardRuns) -> list[Words]:
-    return [_words(mask, run.number) for run in shard.runs]
+    return [None if mask is None else mask.shards[run.number].words for run in shard.runs]
 
 
 # -- merge
 
 
-def merge_hits(snapshot: Snapshot, hits: list[ShardHits], k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Merge a query's hits of each shard into the k best rows, numbered across the snapshot: see `merge.merge`."""
+def stack_hits(hits: Sequence[ShardHits], k: int) -> ShardHits:
+    """Put the hits of m queries together: scores and rows (m, k), and the sums of their counters."""
+    scores, rows = np.empty((len(hits), k), np.float32), np.empty((len(hits), k), np.int64)
+    counters = np.zeros(COUNTERS, np.int64)
+    for place, each in enumerate(hits):
+        scores[place], rows[place] = each.scores, each.rows
+        counters += each.counters
+    return ShardHits(scores, rows, counters)
+
+
+def merge_hits(snapshot: Snapshot, hits: list[ShardHits], k: int) -> ShardHits:
+    """Merge a query's hits of each shard into the k best, numbered across the snapshot: see `merge.merge`."""
+    if len(hits) == 1:
+        return hits[0]
     rows = [
         np.where(shard_hits.rows >= 0, shard_hits.rows + shard.first_row, -1)
         for shard_hits, shard in zip(hits, snapshot.groups, strict=True)
     ]
-    return merge([shard_hits.scores for shard_hits in hits], rows, k)
+    scores, best = merge([shard_hits.scores for shard_hits in hits], rows, k)
+    return ShardHits(scores, best, np.sum([shard_hits.counters for shard_hits in hits], axis=0))

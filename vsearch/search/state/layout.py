@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.errors import CorruptIndexError
+from vsearch.search.state.run_table import RunTable
 from vsearch.search.state.shard import PartitionTable, Shard, view_arrays
-from vsearch.search.state.shard_runs import ShardRuns, group_runs
+from vsearch.search.state.shard_runs import ShardRuns, group_runs, list_runs
 from vsearch.search.state.stored_ids import check_ids
 from vsearch.search.state.workspace import pack_model, pack_shard
 from vsearch.storage.snapshots.kinds import ATTRIBUTES, IDS, PARTITIONS
@@ -39,6 +40,7 @@ class Layout:
 
     shards: tuple[Shard, ...]
     groups: tuple[ShardRuns, ...]
+    table: RunTable
     radii: NDArray[np.float32]
     partition_rows: NDArray[np.int64]
     native: KernelArguments
@@ -74,7 +76,8 @@ def lay_out(
             shards.append(tail)
     radii, rows_of = _add_up(shards, manifest.partitions)
     native = pack_model(model, radii, manifest.rows)
-    return Layout(tuple(shards), group_runs(manifest, shards), radii, rows_of, native)
+    groups = group_runs(manifest, shards)
+    return Layout(tuple(shards), groups, list_runs(groups), radii, rows_of, native)
 
 
 def open_run(

@@ -23,6 +23,9 @@ from vsearch.storage import SettingsEntry
 APART = 30.0
 """Like `rerank_codes.FAR`, for at least half of the partitions."""
 
+RERANK_BYTES = {None: 0, "int8": 1, "float16": 2, "float32": 4}
+"""Bytes per dimension of the rerank codes."""
+
 DEFAULT_TAIL = 3.5
 """Standard deviations, which one in 4,300 Gaussian values exceeds; for indexes tuned by versions without this setting."""
 
@@ -158,6 +161,12 @@ class Model:
     @property
     def dimensions(self) -> int:
         return len(self.mean)
+
+    @cached_property
+    def row_bytes(self) -> tuple[int, int, int]:
+        """Bytes that a search reads of a row that it scans, refines and reranks."""
+        first, *later = self.quantizer.stage_bytes
+        return first + 2, sum(later), RERANK_BYTES[self.rerank] * self.dimensions + 2
 
     @cached_property
     def variances(self) -> NDArray[np.float32]:

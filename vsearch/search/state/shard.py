@@ -13,10 +13,11 @@ from vsearch.errors import CorruptIndexError
 from vsearch.forking import renew_in_children
 from vsearch.kernels.scan.blocks import BLOCK
 from vsearch.search.state.model import Model
+from vsearch.storage import ensure_together
 from vsearch.storage.snapshots.kinds import CODES, RERANK, ROWS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from vsearch.predicates import EncodedColumn
     from vsearch.search.state.arguments import KernelArguments
@@ -174,36 +175,45 @@ class Shard:
             return Addresses(self.segment.segments[inside], self.segment.rows[inside])
         return Addresses(np.full(len(inside), self.segment, np.uint32), inside)
 
-    def ensure(self, partitions: NDArray[np.int32]) -> None:
-        """Read and verify the scanned data of partitions; cheap if they are read already."""
+    def missing(self, partitions: NDArray[np.int32]) -> NDArray[np.int64]:
+        """Return those of the partitions, numbered within the run, whose scanned data are not read yet, ascending."""
         state = self.read
         if state.all_ready:
-            return
+            return np.empty(0, np.int64)
         needed = np.zeros(len(state.ready), np.bool_)
         needed[partitions] = True
-        missing = np.flatnonzero(needed & ~state.ready)
-        if len(missing) == 0:
-            return
+        return np.flatnonzero(needed & ~state.ready)
+
+    def ensure(self, partitions: NDArray[np.int32]) -> None:
+        """Read and verify the scanned data of partitions; cheap if they are read already."""
+        ensure_runs([(self, self.missing(partitions))])
+
+    def parts(self, missing: NDArray[np.int64]) -> list[tuple[SegmentFile, str, NDArray[np.int64], NDArray[np.int64]]]:
+        """Return what to read for partitions: (file, array, starts, stops)."""
         table = self.table
         starts, stops = table.row_starts[missing], table.row_starts[missing] + table.rows[missing]
         first = table.block_starts[missing]
         last = first + (table.rows[missing] + BLOCK - 1) // BLOCK
-        for kind, names, low, high in self.arrays.ranges(first, last, starts, stops):
-            for name in names:
-                self.files[kind].ensure(name, low, high)
-        with state.lock:
-            state.ready[missing] = True
-            state.all_ready = bool(state.ready.all())
+        ranges = self.arrays.ranges(first, last, starts, stops)
+        return [(self.files[kind], name, low, high) for kind, names, low, high in ranges for name in names]
 
-    def ensure_own(self, partitions: NDArray[np.int32]) -> None:
-        """Call `ensure` for the partitions, numbered as in the index, that belong to this run."""
-        if not self.read.all_ready:
-            local = partitions - self.first_partition
-            self.ensure(local[(local >= 0) & (local < self.partitions)])
+    def note(self, read: NDArray[np.int64]) -> None:
+        """Remember that partitions are read and verified."""
+        with self.read.lock:
+            self.read.ready[read] = True
+            self.read.all_ready = bool(self.read.ready.all())
 
     def bytes_fetched(self) -> int:
         """Return the bytes read from the store so far."""
         return sum(file.bytes_read for file in self.files.values())
+
+
+def ensure_runs(wanted: Sequence[tuple[Shard, NDArray[np.int64]]]) -> None:
+    """Read and verify missing partitions of several runs, all of them in one round of requests."""
+    wanted = [(run, missing) for run, missing in wanted if len(missing)]
+    ensure_together([part for run, missing in wanted for part in run.parts(missing)])
+    for run, missing in wanted:
+        run.note(missing)
 
 
 @dataclass(frozen=True, eq=False)

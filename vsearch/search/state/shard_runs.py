@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vsearch.errors import CorruptIndexError
+from vsearch.search.state.run_table import RunTable
 from vsearch.search.state.shard import PartitionTable, RunState, Shard
 from vsearch.search.state.workspace import pack_shard
 
@@ -39,6 +42,11 @@ class ShardRuns:
         """First row number of its hits."""
         return self.runs[0].first_row
 
+    @cached_property
+    def table(self) -> RunTable:
+        """Its runs as kernels take them, with rows numbered from its first one."""
+        return list_runs([self])
+
     def holds(self, rows: NDArray[np.int64]) -> bool:
         """Whether all rows, numbered as in the snapshot, belong to the shard."""
         inside = np.zeros(len(rows), np.bool_)
@@ -49,6 +57,37 @@ class ShardRuns:
                 high = run.first_row + int(table.row_starts[-1] + table.rows[-1])
                 inside |= (rows >= low) & (rows < high)
         return bool(inside.all())
+
+
+def list_runs(shards: Sequence[ShardRuns]) -> RunTable:
+    """Return the runs of adjacent shards, whose rows are numbered from the first one of the first shard.
+
+    Raises
+    ------
+    CorruptIndexError
+        The partitions of a run are not those of its shard, or those of the shards do not follow each other.
+    """
+    runs = tuple(run for shard in shards for run in shard.runs)
+    counts = [len(shard.runs) for shard in shards]
+    starts = np.cumsum(counts) - counts
+    first_row, low = shards[0].first_row, shards[0].first_partition
+    for before, shard in zip((None, *shards), shards, strict=False):
+        own = shard.first_partition, shard.partitions
+        if any((run.first_partition, run.partitions) != own for run in shard.runs):
+            reason = f"the runs of shard {shard.number} must have its {own[1]} partitions from {own[0]} on"
+            raise CorruptIndexError("manifest", reason)
+        if before is not None and before.first_partition + before.partitions != own[0]:
+            reason = (
+                f"the partitions of shard {shard.number} must follow those of the shard before, not begin at {own[0]}"
+            )
+            raise CorruptIndexError("manifest", reason)
+    return RunTable(
+        runs=runs,
+        first_rows=tuple(run.first_row - first_row for run in runs),
+        ends=tuple(int(start + count) for start, count in zip(starts, counts, strict=True) for _ in range(count)),
+        owners=np.repeat(starts, [shard.partitions for shard in shards]).astype(np.int32),
+        first_partition=low,
+    )
 
 
 def group_runs(manifest: Manifest, runs: Sequence[Shard]) -> tuple[ShardRuns, ...]:

@@ -20,8 +20,9 @@ from vsearch.search.state.layout import LAID_OUT, TailPlace, lay_out
 from vsearch.search.state.model import Model, SearchSettings
 from vsearch.search.state.model_reading import read_model, reread_model, training_of
 from vsearch.search.state.run_opening import KnownRuns, RunOpener
+from vsearch.search.state.run_table import RunTable
 from vsearch.search.state.shard import Addresses, Shard
-from vsearch.search.state.shard_runs import ShardRuns, group_runs
+from vsearch.search.state.shard_runs import ShardRuns, group_runs, list_runs
 from vsearch.search.state.workspace import Workspace
 from vsearch.storage import Manifest, Store
 from vsearch.storage.snapshots.kinds import IDS
@@ -52,6 +53,8 @@ class Snapshot:
         The runs, then the tail. It is assembled on first access to this or the following attributes; writers use none of them.
     groups : tuple of ShardRuns
         The same runs by shard.
+    table : RunTable
+        The same runs as kernels take them.
     radii, partition_rows : float32 (partitions,), int64 (partitions,)
         Totals over all runs, in the order of the centroids. Removed rows count until they are merged.
     moment : int or None
@@ -77,6 +80,7 @@ class Snapshot:
     expired: int = 0
     shards: tuple[Shard, ...] = field(init=False)
     groups: tuple[ShardRuns, ...] = field(init=False)
+    table: RunTable = field(init=False)
     radii: NDArray[np.float32] = field(init=False)
     partition_rows: NDArray[np.int64] = field(init=False)
     native: KernelArguments = field(init=False)
@@ -116,6 +120,7 @@ class Snapshot:
         vars(changed).update((name, attributes[name]) for name in LAID_OUT if name in attributes)
         if shards is not None:
             changed.shards, changed.groups = shards, group_runs(self.manifest, shards)
+            changed.table = list_runs(changed.groups)
         return changed
 
     @property
@@ -171,8 +176,8 @@ class Snapshot:
 
     @property
     def fused(self) -> bool:
-        """Whether one native call runs a whole query: for one shard, read completely, with tables computed by kernels."""
-        if not self._fused and len(self.groups) == 1 and self.ready:
+        """Whether one native call runs a whole query: for runs that are read completely, with tables computed by kernels."""
+        if not self._fused and self.ready:
             tables_given = self.native.values[ModelField.TABLES_GIVEN] != 0
             self._fused = not tables_given and self.model.quantizer.scan != "cells"
         return self._fused

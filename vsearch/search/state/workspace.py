@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,16 +18,23 @@ from vsearch.kernels.query.fields import (
     RERANK_INT8,
     RERANK_NONE,
     TOGETHER,
+    BatchField,
     CallField,
     FloatField,
     ModelField,
+    RunField,
+    RunsField,
     ShardField,
     expanded_bytes,
 )
 from vsearch.quantizers.protocol import SignPlanes
 from vsearch.search.state.arguments import KernelArguments, address
 from vsearch.search.state.model import Model, SearchSettings, nearness_unit
+from vsearch.search.state.run_table import RunTable
 from vsearch.search.state.shard import PartitionTable, ShardArrays
+
+Words = NDArray[np.uint64] | None
+"""Bit mask of the rows of a run that pass, uint64 (words,); None if all do."""
 
 RERANK_KINDS = {None: RERANK_NONE, "int8": RERANK_INT8, "float16": RERANK_HALF, "float32": RERANK_FLOAT}
 
@@ -131,6 +141,41 @@ def pack_shard(first_partition: int, rows: int, table: PartitionTable, arrays: S
     return fields
 
 
+class Batch(NamedTuple):
+    """Several queries of one native call: its block, and its outputs scores and rows (m, k), counters (m, COUNTERS)."""
+
+    fields: KernelArguments
+    scores: NDArray[np.float32]
+    rows: NDArray[np.int64]
+    counters: NDArray[np.int64]
+
+
+def pack_batch(queries: NDArray[np.float32], d: int, k: int, *, prepared: bool) -> Batch:
+    """Pack m queries float32 (m, d), and make room for k hits of each."""
+    count = len(queries)
+    if queries.shape != (count, d):
+        msg = f"queries must have the shape ({count}, {d}), got {queries.shape}"
+        raise ValueError(msg)
+    shape = count, k
+    batch = Batch(
+        KernelArguments(len(BatchField)),
+        np.empty(shape, np.float32),
+        np.empty(shape, np.int64),
+        np.empty((count, COUNTERS), np.int64),
+    )
+    for field, array, dtype in (
+        (BatchField.QUERIES, np.ascontiguousarray(queries), np.float32),
+        (BatchField.SCORES, batch.scores, np.float32),
+        (BatchField.ROWS, batch.rows, np.int64),
+        (BatchField.COUNTERS, batch.counters, np.int64),
+    ):
+        batch.fields.point(field, array, dtype)
+    values = batch.fields.values
+    values[BatchField.COUNT], values[BatchField.PREPARED] = count, prepared
+    values[BatchField.DIMENSIONS], values[BatchField.K] = d, k
+    return batch
+
+
 class Workspace:
     """Scratch arrays, outputs and the argument block with which one thread runs queries on a model."""
 
@@ -139,8 +184,10 @@ class Workspace:
         first, whole = model.quantizer.stage_bytes[0], sum(model.quantizer.stage_bytes)
         self.fields = KernelArguments(len(CallField))
         self.values = self.fields.values
+        self.number_view = self.values.data  # the same fields, read and written as Python integers
         self.query = np.empty(d, np.float32)
-        self._query_address = address(self.query)
+        self.query_address, self.query_shapes = address(self.query), ((d,), (1, d))
+        self.state: object = None  # what `single.search_single` set up, until anything changes it
         self.rotated = np.empty(d, np.float32)
         by_bytes = model.quantizer.scan == "bytes"
         self.tables = np.zeros((whole, 256) if by_bytes else (2 * whole, 16), np.float32)
@@ -152,11 +199,14 @@ class Workspace:
         self._unit = nearness_unit(model, radii)
         expanded = np.zeros(expanded_bytes(first), np.uint8)
         codes_length, words_length = -(-d // 4) * 4, d + d % 2
-        self._k = 0
         self._options: tuple[object, ...] | None = None
         self._settings: SearchSettings | None = None
         self._match_counts: NDArray[np.int64] | None = None
-        self.scores, self.rows = np.empty(0, np.float32), np.empty(0, np.int64)
+        self.runs = KernelArguments(len(RunsField))
+        self._table: RunTable | None = None
+        self._words: Mapping[int, Words] | Sequence[Words] | None = None
+        self._run_blocks: list[KernelArguments] = []
+        self._use_heap(0)
         for field, array in (
             (CallField.QUERY, self.query),
             (CallField.ROTATED, self.rotated),
@@ -175,7 +225,7 @@ class Workspace:
             (CallField.HISTOGRAM, np.empty(RADIX, np.int32)),
             (CallField.SLOTS, np.empty(2 * HEAD, np.int64)),
             (CallField.MATCH_COUNTS, partition_rows),
-            (CallField.PENDING, np.empty((2, PENDING), np.int64)),
+            (CallField.PENDING, np.empty((3, PENDING), np.int64)),
             (CallField.PENDING_SCALES, np.empty(PENDING, np.float32)),
             (CallField.REST, self.rest),
             (CallField.QUERY_CODES, np.zeros(codes_length, np.int8)),
@@ -216,13 +266,9 @@ class Workspace:
         options = (k, nprobe, exact)
         if options == self._options and settings is self._settings and match_counts is self._match_counts:
             return
-        self._options, self._settings, self._match_counts = options, settings, match_counts
+        self._options, self._settings, self._match_counts, self.state = options, settings, match_counts, None
         if k != self._k:
-            self._k = k
-            self.scores, self.rows = np.empty(k, np.float32), np.empty(k, np.int64)
-            self.fields.point(CallField.SCORES, self.scores, np.float32)
-            self.fields.point(CallField.ROWS, self.rows, np.int64)
-            self.values[CallField.K] = k
+            self._use_heap(k)
         values = self.values
         values[CallField.NPROBE] = nprobe or 0
         values[CallField.EXACT] = exact
@@ -240,24 +286,54 @@ class Workspace:
         familiar = settings.familiar
         self.numbers[FloatField.FAMILIAR] = LARGEST_FLOAT if familiar is None else familiar * self._unit
 
+    def _use_heap(self, k: int) -> None:
+        """Make room for k hits; `score_row` and `id_row` are views of theirs (1, k)."""
+        self._k, self.scores, self.rows = k, np.empty(k, np.float32), np.empty(k, np.int64)
+        self.score_row, self.id_row = self.scores[None], self.rows[None]
+        self.fields.point(CallField.SCORES, self.scores, np.float32)
+        self.fields.point(CallField.ROWS, self.rows, np.int64)
+        self.values[CallField.K] = k
+
     def use_query(self, query: NDArray[np.float32], *, prepared: bool) -> None:
-        """Set the query, either as passed by the caller or already normalized, centered and rotated."""
+        """Set a checked query, either as passed by the caller or already normalized, centered and rotated."""
+        self.await_query(prepared=prepared)
         if prepared:
             self.rotated[:] = query
-            self.values[CallField.QUERY] = 0
         else:
             self.query[:] = query
-            self.values[CallField.QUERY] = self._query_address
+
+    def await_query(self, *, prepared: bool) -> None:
+        """Say of what kind the query is that will be set, by `use_query` or by a kernel."""
+        self.values[CallField.UNCHECKED] = 0
+        self.values[CallField.QUERY] = 0 if prepared else self.query_address
 
     def empty(self) -> None:
         """Reset the heap and the counters for another shard, as kernels that run a whole query do."""
         self.values[CallField.SIZE] = self.values[CallField.WAITING] = 0
         self.counters[:] = 0
 
-    def use_mask(self, mask: NDArray[np.uint64] | None) -> None:
-        """Set the mask of a run, uint64 (words,), or none."""
-        if mask is None:
-            self.values[CallField.MASK_WORDS] = 0
-        else:
-            self.fields.point(CallField.MASK, mask, np.uint64)
-            self.values[CallField.MASK_WORDS] = len(mask)
+    def use_runs(self, table: RunTable, words: Mapping[int, Words] | Sequence[Words] | None) -> None:
+        """Set the runs to search and their masks, by the number of the run, or None; almost free if they are unchanged."""
+        if table is not self._table:
+            self._table, self._words, self.state = table, None, None
+            self._run_blocks = [KernelArguments(len(RunField)) for _ in table.runs]
+            for block, run, first_row, end in zip(
+                self._run_blocks, table.runs, table.first_rows, table.ends, strict=True
+            ):
+                block.values[RunField.SHARD] = run.native.address
+                block.values[RunField.FIRST_ROW], block.values[RunField.END] = first_row, end
+            addresses = np.array([block.address for block in self._run_blocks], np.int64)
+            self.runs.point(RunsField.RUNS, addresses, np.int64)
+            self.runs.point(RunsField.OWNERS, table.owners, np.int32)
+            self.runs.values[RunsField.COUNT] = len(table.runs)
+            self.runs.values[RunsField.FIRST_PARTITION] = table.first_partition
+            self.runs.values[RunsField.PARTITIONS] = len(table.owners)
+        if words is not self._words:
+            self._words, self.state = words, None
+            for block, run in zip(self._run_blocks, table.runs, strict=True):
+                mask = None if words is None else words[run.number]
+                if mask is None:
+                    block.values[RunField.MASK_WORDS] = 0
+                else:
+                    block.point(RunField.MASK, mask, np.uint64)
+                    block.values[RunField.MASK_WORDS] = len(mask)

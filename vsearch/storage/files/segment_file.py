@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     Part = tuple[str, ArrayLike | None, ArrayLike | None]
 
 
+FILES_AT_ONCE = 32  # each of which may have several requests at once
+
+
 class SegmentFile:
     """One immutable file of a snapshot, opened at first use.
 
@@ -253,7 +256,7 @@ def ensure_together(
         return
     from concurrent.futures import ThreadPoolExecutor
 
-    with ThreadPoolExecutor(len(groups)) as pool:
+    with ThreadPoolExecutor(min(len(groups), FILES_AT_ONCE)) as pool:
         for done in [pool.submit(carried(ensure_parts), group) for group in groups]:
             done.result()
 

@@ -1,0 +1,111 @@
+"""A search for one vector, with a filter or without one, as most are: as little Python around the kernel as possible."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vsearch.kernels.query.api import search_runs
+from vsearch.kernels.query.fields import REFINED, RERANKED, SCANNED, VISITED, CallField
+from vsearch.search.engine.masks import live_mask
+from vsearch.search.engine.merge import as_seen
+from vsearch.search.engine.request import SearchRequest
+from vsearch.search.engine.stats import SearchStats
+from vsearch.search.engine.steps import begin_all
+from vsearch.search.state.fetching import take_ids
+from vsearch.search.where import mask_of
+
+if TYPE_CHECKING:
+    from vsearch.predicates import Where
+    from vsearch.search.state.snapshot import Snapshot
+
+FLOAT, INTEGER = np.dtype(np.float32), np.dtype(np.int64)
+# read once, since looking up a member of an enumeration costs as much as the assignment
+QUERY, UNCHECKED, SIZE = int(CallField.QUERY), int(CallField.UNCHECKED), int(CallField.SIZE)
+
+
+def search_single(
+    snapshot: Snapshot, query: object, k: int, where: Where, begun: float
+) -> tuple[NDArray[Any], NDArray[np.float32], SearchStats] | None:
+    """Search for one vector as passed by a user; return its ids (1, k), scores (1, k) and statistics.
+
+    Returns None for anything unusual: other types and shapes, numbers that are not finite or very large, and indexes that one
+    native call cannot search. The caller then uses `vectors.search_vectors`, which accepts it or says what is wrong.
+
+    Parameters
+    ----------
+    k : int
+        Already checked.
+    where
+        A predicate in any form, or None.
+    begun : float
+        `time.perf_counter` at the start of the call, for the statistics.
+    """
+    if type(query) is not np.ndarray or query.dtype is not FLOAT or not snapshot.fused:
+        return None
+    workspace, model, settings = snapshot.workspace(), snapshot.model, snapshot.settings
+    if query.shape not in workspace.query_shapes:
+        return None
+    masked = None
+    if where is None:
+        mask = live_mask(snapshot)
+    else:
+        masked = SearchStats()
+        found = mask_of(snapshot, where, masked)
+        mask = live_mask(snapshot) if found is None else found
+    state = k, settings, mask
+    if workspace.state != state:
+        begin_all(snapshot, workspace, SearchRequest(k, settings), mask)
+        workspace.state = state
+    values = workspace.number_view
+    workspace.query[:] = query
+    values[QUERY], values[UNCHECKED] = workspace.query_address, 1
+    prepared = time.perf_counter()
+    search_runs(snapshot.native.address, workspace.runs.address, workspace.fields.address)
+    if values[UNCHECKED]:
+        values[UNCHECKED] = 0
+        return None
+    searched = time.perf_counter()
+    scores = as_seen(workspace.score_row.copy(), model)
+    plain = snapshot.plain_ids()
+    if plain is not None and len(plain[1]) == 1 and values[SIZE] == k:
+        ids: NDArray[Any] = plain[1][0].take(workspace.id_row)
+        if ids.dtype is not INTEGER:
+            ids = ids.astype(np.int64)
+    else:
+        ids = take_ids(snapshot, workspace.id_row)
+    counters = workspace.counters.tolist()
+    scanned, refined, reranked = counters[SCANNED], counters[REFINED], counters[RERANKED]
+    scan_bytes, refine_bytes, rerank_bytes = model.row_bytes
+    stats = SearchStats(
+        1,
+        snapshot.manifest.partitions,
+        counters[VISITED],
+        snapshot.live_count,
+        0,
+        scanned,
+        refined,
+        reranked,
+        scanned * scan_bytes + refined * refine_bytes + reranked * rerank_bytes,
+        0,
+        {
+            "prepare": (prepared - begun) * 1e3,
+            "mask": 0.0,
+            "scan": (searched - prepared) * 1e3,
+            "merge": 0.0,
+            "fetch": (time.perf_counter() - searched) * 1e3,
+        },
+        model.rerank is None,
+    )
+    if masked is not None:
+        milliseconds = masked.milliseconds["mask"]
+        stats.rows_masked, stats.rows_rechecked = masked.rows_masked, masked.rows_rechecked
+        stats.bytes_read += masked.bytes_read
+        stats.milliseconds["mask"], stats.milliseconds["prepare"] = (
+            milliseconds,
+            stats.milliseconds["prepare"] - milliseconds,
+        )
+    return ids, scores, stats
