@@ -63,7 +63,7 @@ def compare(indexes: dict[int, Any], data: Data, repetitions: int) -> list[list[
     for shards, index in indexes.items():
         names += [(shards, 1)] * len(parts)
         tasks += [partial(time_singles, index, part) for part in parts]
-        for size in BATCHES:
+        for size in (size for size in BATCHES if size <= len(queries)):
             whole = queries[: len(queries) // size * size]
             names.append((shards, size))
             tasks.append(partial(time_batches, index, whole, size))
