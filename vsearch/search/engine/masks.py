@@ -6,13 +6,12 @@ import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vsearch.forking import renew_in_children
+from vsearch.forking import cached_property, renew_in_children
 from vsearch.search.engine.masking import ShardMask, mask_live, mask_rows
 
 if TYPE_CHECKING:

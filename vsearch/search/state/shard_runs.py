@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.errors import CorruptIndexError
+from vsearch.forking import cached_property
 from vsearch.search.state.run_table import RunTable
 from vsearch.search.state.shard import PartitionTable, RunState, Shard
 from vsearch.search.state.workspace import pack_shard
