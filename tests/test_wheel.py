@@ -161,3 +161,25 @@ def test_an_install_succeeds_where_kernels_do_not_compile_and_a_release_does_not
     with zipfile.ZipFile(path) as found:
         assert not [name for name in found.namelist() if "compiled" in name]
     assert run_build(sources, VSEARCH_BUILD_TARGETS="all").returncode != 0
+
+
+LINKING = """
+import subprocess, sys
+from pathlib import Path
+folder = Path(sys.argv[sys.argv.index("--out") + 1])
+folder.mkdir(exist_ok=True)
+(folder / "one.c").write_text("int one(void) { return 1; }")
+command = [sys.executable, "-m", "ziglang", "cc", "-shared", "-nostdlib", "-o", str(folder / "asked.so"), str(folder / "one.c")]
+subprocess.run(command, check=True)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("home", ["", "/nowhere"])
+def test_kernels_are_linked_without_a_home(sources: Path, home: str) -> None:
+    """As in containers and services; the linker refuses to run without a place for its cache."""
+    pytest.importorskip("ziglang")
+    (sources / "vsearch" / "kernels" / "toolchain" / "ahead_of_time.py").write_text(LINKING)
+    places = {"HOME": home, "XDG_CACHE_HOME": "", "ZIG_GLOBAL_CACHE_DIR": ""}
+    with build_wheel(sources, VSEARCH_BUILD_TARGETS="x86-64-v3", **places) as found:
+        assert "vsearch/kernels/compiled/asked.so" in found.namelist()

@@ -13,6 +13,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,14 @@ known = [name for group in TARGETS.values() for name in group]
 there = [name for name in known if functions_in(folder) and (folder / f"{name}.so").exists()]
 print(json.dumps([there, targets_here()[:1], known]))
 """
+
+
+def cache_places(scratch: str) -> dict[str, str]:
+    """Return variables with a place for the linker's cache if there is no home: without one it refuses to run."""
+    home, chosen = os.environ.get("HOME", ""), os.environ.get("ZIG_GLOBAL_CACHE_DIR")
+    if chosen or (home and os.access(home, os.W_OK)):
+        return {}
+    return {"ZIG_GLOBAL_CACHE_DIR": str(Path(scratch) / "zig")}
 
 
 class KernelsHook(BuildHookInterface[Any]):
@@ -76,7 +85,8 @@ class KernelsHook(BuildHookInterface[Any]):
         if missing:
             command = [sys.executable, "-m", "vsearch.kernels.toolchain.ahead_of_time", "--out", str(folder)]
             command += [part for target in missing for part in ("--target", target)]
-            subprocess.run(command, cwd=self.root, env=environment, check=True)
+            with tempfile.TemporaryDirectory() as scratch:
+                subprocess.run(command, cwd=self.root, env=environment | cache_places(scratch), check=True)
 
     def _asked(self) -> str:
         return os.environ.get("VSEARCH_BUILD_TARGETS", "").replace(" ", "")
