@@ -115,4 +115,5 @@ def check_search(
     if timeout is not None and not (is_number(timeout) and timeout > 0):
         msg = f"timeout must be a number of seconds above 0, got {timeout!r}"
         raise InputError(msg)
-    check_columns(columns, known)
+    if not isinstance(columns, tuple) or columns:
+        check_columns(columns, known)

@@ -115,7 +115,7 @@ class OpenedIndex:
 
     def _current(self) -> Snapshot:
         """Return the snapshot to search, without expired rows."""
-        return seen(self._newest())
+        return seen(self._snapshot if self._interval is None else self._newest())
 
     def _newest(self) -> Snapshot:
         """Return the newest known snapshot; when a refresh is due, the first thread that calls this does it."""

@@ -6,7 +6,7 @@ import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -120,13 +120,13 @@ def _correlated(passing: NDArray[np.int64], rows: NDArray[np.int64]) -> bool:
 def live_mask(snapshot: Snapshot) -> IndexMask | None:
     """Return the mask of the rows of a snapshot that are not removed, computed once; None if no row is removed."""
     try:
-        return cast("IndexMask | None", snapshot.derived[__name__])
+        mask: IndexMask | None = snapshot.derived[__name__]
     except KeyError:
         mask = None
         if any(len(run.gone) for run in snapshot.shards):
             mask = IndexMask.of([mask_live(run) for run in snapshot.shards], snapshot, live=True)
         snapshot.derived[__name__] = mask
-        return mask
+    return mask
 
 
 def restrict(mask: IndexMask, snapshot: Snapshot) -> IndexMask:

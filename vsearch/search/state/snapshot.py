@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -165,9 +165,10 @@ class Snapshot:
     def workspace(self) -> Workspace:
         """Return the first workspace of the calling thread."""
         try:
-            return cast("Workspace", self._threads.workspaces[0])
+            workspace: Workspace = self._threads.workspaces[0]
         except AttributeError:
-            return self.workspaces(1)[0]
+            workspace = self.workspaces(1)[0]
+        return workspace
 
     @property
     def ready(self) -> bool:
