@@ -233,9 +233,8 @@ def check_queries(queries: Any, dimensions: int, metric: Metric | None = None) -
         and queries.shape in ((dimensions,), (1, dimensions))
     ):
         one = queries.ravel()
-        with np.errstate(over="ignore"):
-            square = one.dot(one)
-        if square <= LARGEST_ELEMENT**2:  # so no element is larger
+        wide = one.astype(np.float64)  # whose squares do not overflow, so `errstate` is not needed
+        if wide.dot(wide) <= LARGEST_ELEMENT**2:  # so no element is larger
             return one[None, :]
     try:
         array = np.asarray(queries)
