@@ -31,7 +31,8 @@ LIFETIME = timedelta(seconds=20)
 """Time for which a request counts, by the store's clock, since its writer may have died or may not remove objects."""
 
 YIELD = 0.2
-"""Maximum wait in seconds after another writer was first; divided by the number of times that happened."""
+"""Maximum wait in seconds after another writer was first, or the time of an attempt, if that is longer; divided by the number of times
+that happened."""
 
 ATTEMPTS = 2.0
 """Pause of the others, in attempts of the writer that asks, ..."""
@@ -91,9 +92,11 @@ class Turn:
         """
         self._losses += 1
         now = time.monotonic()
+        attempt = now - self._since
         if self._losses >= STARVED and now - self._asked > LIFETIME.total_seconds() / 2:
-            self._ask(ATTEMPTS * (now - self._since))
-        time.sleep(random.random() * YIELD / self._losses)  # noqa: S311 (no secret)
+            self._ask(ATTEMPTS * attempt)
+        longest = max(YIELD, min(attempt, LONGEST))
+        time.sleep(random.random() * longest / self._losses)  # noqa: S311 (no secret)
         self._since = time.monotonic()
 
     def _ask(self, pause: float) -> None:
