@@ -33,7 +33,7 @@ from vsearch.fanout.wire.where import bind_where
 from vsearch.search.engine.masks import IndexMask
 from vsearch.search.engine.merge import as_seen
 from vsearch.search.engine.request import SearchRequest
-from vsearch.search.engine.routing import ProbePlan
+from vsearch.search.engine.routing import NO_VISITS, ProbePlan
 from vsearch.search.engine.steps import mask_cells, plan_query
 from vsearch.search.pages import page_runs
 from vsearch.search.state.model import check_magnitudes
@@ -47,8 +47,6 @@ LARGEST_BATCH = 256
 
 CALLS = 64
 """Maximum number of concurrent calls of an allocator."""
-
-NO_VISITS = ProbePlan(np.empty(0, np.int32), np.empty(0, np.float32), np.empty(0, np.float32), 0)
 
 CallProcessor = Callable[[int, ProcessRequest], Answer]
 CallAllocator = Callable[[AllocateRequest], Answer]
@@ -157,20 +155,18 @@ def plan_batch(
     parts = None if leg is None else leg.plan(snapshot, deadline)
     prepared = np.stack([query for query, _ in planned]).astype("<f4")
     shard_options = options if leg is None else leg.shard_options(options)
+    searching = np.array([[plan.order.size > 0 for plan in plans] for _, plans in planned])
+    if parts is not None:
+        searching |= np.array([parts.searches(shard) for shard in snapshot.groups]).T
     tasks = []
-    for number, shard in enumerate(snapshot.groups):
-        plans = [shard_plans[number] for _, shard_plans in planned]
-        searching = np.array([len(plan.order) > 0 for plan in plans])
+    for number in np.flatnonzero(searching.any(axis=0)).tolist():
+        positions = np.flatnonzero(searching[:, number])
+        visiting = [planned[position][1][number] for position in positions]
+        asked = msgspec.structs.replace(request, options=shard_options)
+        task = _request(snapshot, number, prepared[positions], visiting, asked, deadline.remaining())
         if parts is not None:
-            searching |= parts.searches(shard)
-        positions = np.flatnonzero(searching)
-        if len(positions):
-            visiting = [plans[position] for position in positions]
-            asked = msgspec.structs.replace(request, options=shard_options)
-            task = _request(snapshot, number, prepared[positions], visiting, asked, deadline.remaining())
-            if parts is not None:
-                task = msgspec.structs.replace(task, **parts.take(positions))
-            tasks.append(ShardTask(task, positions))
+            task = msgspec.structs.replace(task, **parts.take(positions))
+        tasks.append(ShardTask(task, positions))
     return tasks
 
 

@@ -72,6 +72,10 @@ class ProbePlan:
     minimum: int
 
 
+NO_VISITS = ProbePlan(np.empty(0, np.int32), np.empty(0, np.float32), np.empty(0, np.float32), 0)
+"""The plan of a shard that a query does not visit."""
+
+
 def plan_visits(
     centroid_scores: NDArray[np.float32],
     upper_bounds: NDArray[np.float32],

@@ -21,7 +21,7 @@ from vsearch.search.engine.cells import CellTables, build_cell_tables, plan_cell
 from vsearch.search.engine.masking import mask_shard, mask_shard_cells
 from vsearch.search.engine.masks import IndexMask, live_mask
 from vsearch.search.engine.merge import ShardHits, merge
-from vsearch.search.engine.routing import ProbePlan
+from vsearch.search.engine.routing import NO_VISITS, ProbePlan
 from vsearch.search.engine.scanning import copy_hits, scan_in_waves, take_query
 from vsearch.search.engine.score_floor import prune_visits
 from vsearch.search.state.arguments import address
@@ -102,12 +102,15 @@ def plan_query(
     count, min_probes = int(workspace.values[CallField.VISITS]), int(workspace.values[CallField.MIN_PROBES])
     order = workspace.order[:count]
     centroid_scores, upper_bounds = workspace.centroid_scores[order], workspace.upper_bounds[order]
-    visits = []
-    for shard in snapshot.groups:
-        places = np.flatnonzero((order >= shard.first_partition) & (order < shard.first_partition + shard.partitions))
+    firsts = np.array([shard.first_partition for shard in snapshot.groups])
+    shards = np.searchsorted(firsts, order, side="right") - 1
+    by_shard = np.argsort(shards, kind="stable")  # within a shard in the order of the visits
+    visits = [NO_VISITS] * len(firsts)
+    for places in np.split(by_shard, np.flatnonzero(np.diff(shards[by_shard])) + 1) if count else ():
+        number = int(shards[places[0]])
         minimum = int(np.searchsorted(places, min_probes))
-        partitions = order[places] - np.int32(shard.first_partition)
-        visits.append(ProbePlan(partitions, centroid_scores[places], upper_bounds[places], minimum))
+        partitions = order[places] - np.int32(firsts[number])
+        visits[number] = ProbePlan(partitions, centroid_scores[places], upper_bounds[places], minimum)
     return workspace.rotated.copy(), visits
 
 
