@@ -70,7 +70,16 @@ def assert_fit(package, machine, python):
                 assert struct.unpack("<H", start[18:20])[0] == machine, name
                 assert archive.getinfo(name).external_attr >> 16 & 0o555 == 0o555
     tops = {name.split("/")[0] for name in names if ".dist-info/" not in name and ".libs/" not in name}
-    assert tops == {"functions", "vsearch", "numpy", "obstore", "msgspec", "google_crc32c", "sqlglot"}
+    assert tops == {
+        "functions",
+        "vsearch",
+        "numpy",
+        "obstore",
+        "msgspec",
+        "google_crc32c",
+        "snowballstemmer",
+        "sqlglot",
+    }
     sources = {name for name in names if name.endswith(".py")}
     assert f"functions/__pycache__/processor.{tag}.pyc" in names
     compiled = {re.sub(r"__pycache__/([^/]+)\.cpython-\d+\.pyc$", r"\1.py", name) for name in names if ".pyc" in name}
