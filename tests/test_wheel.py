@@ -76,7 +76,22 @@ def test_what_users_need_is_in(wheel: zipfile.ZipFile) -> None:
 
 
 def test_nothing_else_is_in(wheel: zipfile.ZipFile) -> None:
-    allowed = {".arrow", ".py", ".typed", ".parquet", ".toml", ".md", ".yaml", ".yml", ".json", ".tf", ".so"}
+    allowed = {
+        ".arrow",
+        ".py",
+        ".typed",
+        ".parquet",
+        ".toml",
+        ".md",
+        ".yaml",
+        ".yml",
+        ".json",
+        ".tf",
+        ".so",
+        ".html",
+        ".css",
+        ".js",
+    }
     for name in wheel.namelist():
         if ".dist-info/" in name or name.endswith("/LICENSE"):
             continue

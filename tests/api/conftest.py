@@ -1,3 +1,3 @@
-from tests.functions.conftest import changes_package, kernels, keys, package
+from tests.functions.conftest import build_package_once, changes_package, kernels, keys, package
 
-__all__ = ["changes_package", "kernels", "keys", "package"]
+__all__ = ["build_package_once", "changes_package", "kernels", "keys", "package"]

@@ -61,7 +61,9 @@ def arrays(tmp_path_factory):
 def reference(parquet, tmp_path_factory):
     """The index of the Parquet files that one process builds."""
     folder = tmp_path_factory.mktemp("reference") / "index"
-    vsearch.build(parquet, folder, vectors="v", id="key", **OPTIONS)
+    with pytest.MonkeyPatch.context() as patch:  # as in processes of workers, which do not know the tests' own number
+        patch.setattr("vsearch.search.defaults.TUNING_QUERIES", 512)
+        vsearch.build(parquet, folder, vectors="v", id="key", **OPTIONS)
     return folder
 
 
@@ -77,7 +79,7 @@ def small_chunks(monkeypatch):
 
 
 @pytest.fixture(autouse=True)
-def fresh():
+def fresh(full_tuning):
     """Contexts that the process keeps are those of a process that has just started."""
     _contexts.cache_clear()
 

@@ -220,7 +220,7 @@ def test_a_source_that_changes_while_it_is_read_is_refused(tmp_path, stage, name
             pq.write_table(table(-rows, 0, 300), source / "part-0.parquet")  # as long as before
 
     store = open_store(tmp_path / "index")
-    with pytest.raises(vsearch.InputError, match=r"part-0.parquet: was changed"):
+    with pytest.raises(vsearch.InputError, match=r"part-0.parquet: changed or was removed"):
         build(store, job_of(source / name if name else source), progress=change)
     assert store.list("") == []
 

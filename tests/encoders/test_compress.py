@@ -277,8 +277,8 @@ def test_every_damaged_byte_is_noticed(encoder: CompressedEncoder) -> None:
 
 def test_a_later_format_is_refused(encoder: CompressedEncoder) -> None:
     files = to_files(encoder.model, encoder.report)
-    later = files[ENTRY].tobytes().replace(b'"format": 1', b'"format": 3')
-    with pytest.raises(FormatVersionError, match="reads 1 to 2"):
+    later = files[ENTRY].tobytes().replace(b'"format": 1', b'"format": 4')
+    with pytest.raises(FormatVersionError, match="reads 1 to 3"):
         from_files(files | {ENTRY: np.frombuffer(later, np.uint8)}, "encoder")
 
 
