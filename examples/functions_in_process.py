@@ -41,12 +41,12 @@ def main() -> None:
         direct = vsearch.build(sample.vectors, url, attributes=sample.attributes, shards=SHARDS)
         remote = functions_of(url, "glosses")
         for state in ("cold", "warm"):
-            hits = remote.search(sample.queries[:20], k=5, where=WHERE, mode="tree", columns=["text"])
+            hits = remote.search(sample.queries[:20], k=5, where=WHERE, mode="tree", columns=["text"], exact=True)
             print(f"{state}: {hits.bill}")
         for role in ("coordinator", "allocator", "processor"):
             used = getattr(hits.bill.usages, role)
             print(f"  {role}: {used.invocations} invocations, {used.seconds * 1000:.0f} ms, {used.requests} requests")
-        assert hits.ids.tolist() == direct.search(sample.queries[:20], k=5, where=WHERE).ids.tolist()
+        assert hits.ids.tolist() == direct.search(sample.queries[:20], k=5, where=WHERE, exact=True).ids.tolist()
         print(f"\n{sample.query_texts[0]!r} WHERE {WHERE}")
         for row in hits.to_arrow().to_pylist()[:5]:
             print(f"  {row['score']:.3f}  {row['text']}")

@@ -38,11 +38,13 @@ ARGUMENTS = {
     "KnownIdsError": [("the index has rows with these ids", [1, 5])],
     "BadRowsError": [({3: "has no vector", 1: "has no id"},)],
     "CallError": [(ErrorKind.CRASH, "it ended"), (ErrorKind.DEADLINE, "it was late")],
+    "UnsentError": [(ErrorKind.TOO_LARGE, "it is too large")],
     "ReportedError": [(ErrorKind.STORE, "it failed", Usages.of("processor", Usage(invocations=1, seconds=0.5)))],
 }
 OPTIONS = {
     "ChangesNotFoundError": {"oldest": 3},
     "CallError": {"attempts": 3, "seconds": 1.5, "final": True},
+    "UnsentError": {"attempts": 2},
     "ReportedError": {"final": True},
 }
 

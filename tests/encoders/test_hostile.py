@@ -78,7 +78,7 @@ def test_texts(encoder: TextEncoder, name: str) -> None:
 @pytest.mark.parametrize("name", TEXTS)
 def test_texts_for_models_that_read_much(encoder: TextEncoder, name: str) -> None:
     with bounded(MEGABYTES):
-        assert len(encoder.model.tokenizer.encode(TEXTS[name], 8192)) <= 8192
+        assert len(encoder.model.tokenizer.encode(TEXTS[name][:300_000], 8192)) <= 8192
 
 
 @pytest.mark.parametrize("distance", [0, 64])
