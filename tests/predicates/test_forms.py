@@ -108,3 +108,45 @@ def test_case_is_that_of_duckdb_for_every_code_point() -> None:
     text = "".join(map(chr, points))
     assert folded(text, "lower") == lower
     assert folded(text, "upper") == upper
+
+
+@pytest.mark.parametrize(
+    "constant",
+    [
+        "1 = 1",
+        "1=0",
+        "(1) <> (1)",
+        "TRUE",
+        "FALSE",
+        "TRUE > FALSE",
+        "'a' < 'B'",
+        "'é' >= 'z'",
+        "1 = 1.0",
+        "0.1 = 0.10",
+        "9007199254740993 = 9007199254740992.0",
+        "18446744073709551616 > 18446744073709551615",
+        "-1 < 0",
+        "0.1::FLOAT = 0.1::DOUBLE",
+        "-0e0 = 0e0",
+        "'NaN'::DOUBLE = 'NaN'::DOUBLE",
+        "'NaN'::DOUBLE > 'inf'::DOUBLE",
+        "DATE '2020-01-01' < DATE '2020-01-02'",
+        "TIMESTAMP '2020-01-01 00:00:01' <= TIMESTAMP '2020-01-01'",
+        "NULL = 1",
+        "NULL <> NULL",
+        "NULL IS DISTINCT FROM 1",
+        "NULL IS NOT DISTINCT FROM NULL",
+        "1 IS NOT DISTINCT FROM 1",
+    ],
+)
+def test_comparisons_of_constants(table, constant):
+    """Query builders write them for conditions that are always true or false."""
+    for where in (
+        constant,
+        f"NOT {constant}",
+        f"{constant} AND n > 3",
+        f"n > 3 OR {constant}",
+        f"NOT ({constant} AND n > 3)",
+        f"({constant}) IS UNKNOWN OR n IN (1, 3)",
+    ):
+        assert table.rows(decode(encode(parse(where)))) == table.duckdb_rows(where), where

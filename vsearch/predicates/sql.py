@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from vsearch.errors import PredicateError
+from vsearch.predicates.constants import compare_constants
 from vsearch.predicates.expressions import (
     And,
     Comparison,
@@ -178,9 +179,7 @@ def _comparison(node: exp.Expr, operator: Operator) -> Expression:
         return target.wrap(Comparison(target.column, oriented, literal(side), target.fold))
     if is_column(left):
         raise PredicateError(f"{sql_text(node)}: a column must be compared with a value, not with another column")
-    literal(left)
-    literal(right)
-    raise PredicateError(f"{sql_text(node)}: a comparison needs a column and a value")
+    return compare_constants(literal(left), operator, literal(right))
 
 
 def _is_empty_list(node: exp.Expr) -> bool:
