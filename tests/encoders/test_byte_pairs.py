@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 
 import vsearch
 from tests.encoders.byte_pairs import MERGES, NAMES, describe_byte_pairs
+from tests.encoders.unigrams import describe_unigram
 from vsearch.encoders.bpe import byte_characters
 from vsearch.encoders.bpe_files import read_byte_pairs
+from vsearch.encoders.unigram_files import read_unigram
 from vsearch.errors import InputError
 
 UNBOUNDED = 10**9
@@ -104,11 +106,32 @@ def test_hostile_texts(text: str, limit: int) -> None:
         ({"model": DESCRIBED["model"] | {"merges": [["a", "~"]]}}, "must be tokens"),
         ({"model": DESCRIBED["model"] | {"merges": ["abc"]}}, "pairs"),
         ({"model": DESCRIBED["model"] | {"merges": [["a", "nothing"]]}}, "pairs of tokens of the vocabulary"),
+        ({"model": DESCRIBED["model"] | {"merges": 5}}, "list of pairs"),
+        ({"model": DESCRIBED["model"] | {"merges": True}}, "list of pairs"),
+        ({"model": DESCRIBED["model"] | {"merges": {"a b": 0}}}, "list of pairs"),
+        (
+            {
+                "model": DESCRIBED["model"]
+                | {"vocab": DESCRIBED["model"]["vocab"] | {"a": 2**40}, "merges": [["a", "b"]]}
+            },
+            "ids are from 0",
+        ),
     ],
 )
 def test_what_is_not_supported_is_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         read_byte_pairs("tokenizer.json", DESCRIBED | changes, len(NAMES))
+
+
+@pytest.mark.parametrize("read", [read_byte_pairs, read_unigram])
+def test_normalizers_as_deep_as_json(read: Any) -> None:
+    """Whoever calls itself for each level runs out of the stack."""
+    nested: Any = {"type": "Strange"}
+    for _ in range(5000):
+        nested = {"type": "Sequence", "normalizers": [nested]}
+    described = DESCRIBED if read is read_byte_pairs else describe_unigram()
+    with pytest.raises(InputError, match="'Strange'"):
+        read("tokenizer.json", described | {"normalizer": nested}, 10_000)
 
 
 @pytest.mark.skipif(find_spec("tokenizers") is None, reason="needs tokenizers")

@@ -110,6 +110,12 @@ def test_older_and_newer_configurations(
         ({"global_attn_every_n_layers": 0}, "global_attn_every_n_layers"),
         ({"global_rope_theta": "x"}, "base of rotary"),
         ({"global_rope_theta": -1.0}, "base of rotary"),
+        ({"global_rope_theta": 10**400}, "base of rotary"),
+        ({"rope_parameters": {"full_attention": {"rope_theta": 10**400}}}, "base of rotary"),
+        (
+            {"rope_parameters": {"rope_type": "yarn", "rope_theta": 5.0}},
+            "full_attention and sliding_attention, got 'rope_type'",
+        ),
         ({"rope_parameters": []}, None),
         ({"rope_parameters": [1]}, "rope_parameters"),
         ({"rope_parameters": {"full_attention": {"rope_type": "yarn"}}}, "rope_type"),
@@ -159,7 +165,7 @@ def test_models_are_compressed_and_saved(folder: Path, encoder: CompressedEncode
 def test_layers_keep_their_kind_of_attention(folder: Path) -> None:
     made = compress(folder, sentences(20, 9), layers=(1, 3))
     assert made.model.architecture.rotary == ((10000.0, 5), (160000.0, 0))
-    np.testing.assert_allclose(made.encode(TEXTS), forward(made, TEXTS), atol=1e-2)
+    assert (made.encode(TEXTS) * forward(made, TEXTS)).sum(axis=1).min() > 0.999
     chosen = compress(folder, sentences(20, 9), layers=3, bits="auto", quality=0.2)
     assert len(chosen.model.layers) == 3
 

@@ -203,6 +203,8 @@ def test_vectors_are_those_of_transformers(folder: Path) -> None:
         ({"added_tokens": 7}, "must be in the vocabulary"),
         ({"model": {"type": "Unigram", "vocab": [["a", 1]]}}, "must contain '<s>'"),
         ({"model": {"type": "Unigram", "vocab": [["a", "1"]]}}, "must be numbers"),
+        ({"model": {"type": "Unigram", "vocab": [["a", 10**400]]}}, "must be numbers"),
+        ({"normalizer": {"type": "Sequence", "normalizers": 7}}, "must be Precompiled, got None"),
         ({"model": {"type": "Unigram", "vocab": [["a"]]}}, "must be pairs"),
         ({"model": {"type": "Unigram", "vocab": []}}, "from 1 to"),
         ({"model": DESCRIBED["model"] | {"unk_id": 999}}, "the unknown token must be"),

@@ -13,6 +13,7 @@ import pytest
 import vsearch
 from tests.indexes import clustered
 from vsearch.integrations.imports.importing import READERS, import_index, open_source
+from vsearch.integrations.imports.source import Columns
 
 ROWS, WIDTH = 40, 8
 VECTORS = clustered(ROWS, WIDTH)
@@ -89,6 +90,8 @@ def test_a_copy_without_types(tmp_path):
         ("COPY t (v) FROM stdin;\n[1,a]\n\\.\n", "not a vector"),
         ("COPY t (v) FROM stdin;\n\\.\n", "column of vectors"),
         ("CREATE TABLE t (\n    v vector(1),\n    n integer\n);\nCOPY t (v, n) FROM stdin;\n[1]\tx\n\\.\n", "type of its column"),
+        ("CREATE TABLE t (\n    v vector(1),\n    n bigint\n);\nCOPY t (v, n) FROM stdin;\n[1]\t9223372036854775808\n\\.\n", "'n'.*int64"),
+        ("CREATE TABLE t (\n    v vector(1),\n    id bigint\n);\nCOPY t (v, id) FROM stdin;\n[1]\t9223372036854775808\n\\.\n", "'id'.*int64"),
         ("COPY t (v) FROM stdin;\n[" + "1," * 70_000 + "1]\n\\.\n", "at most 65536"),
         ("COPY t (" + "a, " * 3000 + "b) FROM stdin;\n\\.\n", "at most 2000"),
     ],
@@ -97,6 +100,16 @@ def test_damaged_dumps_are_refused(tmp_path, text, message):
     (tmp_path / "d").write_text(text)
     with pytest.raises(vsearch.InputError, match=message):
         table_of("pgvector", tmp_path / "d")
+
+
+def test_names_and_types_with_commas(tmp_path):
+    """The search for the end of a type takes time that grows with the length of the line, not with its square."""
+    head = 'CREATE TABLE t (\n    "a, ""b""" integer DEFAULT 5 NOT NULL,\n    c numeric(10,2) DEFAULT 1.5,\n    d text DEFAULT \'x.vector,\',\n'
+    odd = "    e " + "(x)" * 1_000_000 + ",f\n" + "    f " + "(" * 1_000_000 + "\n"
+    rows = 'COPY t (v, "a, ""b""", c, d) FROM stdin;\n[1,2]\t7\t2.5\tx\n\\.\n'
+    (tmp_path / "d").write_text(f"{head}{odd}    v halfvec(2)\n);\n{rows}")
+    table = table_of("pgvector", tmp_path / "d")
+    assert table.drop(["id"]).to_pylist() == [{"vector": [1.0, 2.0], 'a, "b"': 7, "c": 2.5, "d": "x"}]
 
 
 def test_a_line_without_end(tmp_path, monkeypatch):
@@ -139,10 +152,14 @@ def test_embeddings_in_parquet(tmp_path):
         ({"a": [[1.0]]}, {"vector": "b"}, "no column of vectors 'b'"),
         ({"a": [[1.0]]}, {"id": "b"}, "no column 'b'"),
         ({"a": [[1.0]]}, {"table": "b"}, "has no table"),
+        ([("a", [[1.0]]), ("a", [[1.0]])], {"vector": "a"}, "several columns are called 'a'"),
+        ([("a", [[1.0]]), ("b", [1]), ("b", [1])], {}, "several columns are called 'b'"),
     ],
 )
 def test_tables_that_cannot_be_read(tmp_path, columns, options, message):
-    pq.write_table(pa.table(columns), tmp_path / "a.parquet")
+    named = list(columns.items()) if isinstance(columns, dict) else columns
+    table = pa.Table.from_arrays([pa.array(values) for _, values in named], [name for name, _ in named])
+    pq.write_table(table, tmp_path / "a.parquet")
     with pytest.raises(vsearch.InputError, match=message):
         table_of("parquet", tmp_path / "a.parquet", **options)
     (tmp_path / "b.parquet").write_bytes(b"PAR1" + b"\xff" * 50)
@@ -157,6 +174,47 @@ def test_sources_that_are_not_there(tmp_path, kind):
     assert list(tmp_path.iterdir()) == []  # other libraries would begin an empty database
     with pytest.raises(vsearch.InputError, match="sources are"):
         open_source("floppy", "a")
+
+
+def columns_of(values):
+    columns = Columns()
+    for value in values:
+        columns.see({"a": value})
+    (field,), (array,) = columns.fields(), columns.arrays([{"a": value} for value in values])
+    return str(field.type), array.to_pylist()
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        ([1, 0.5], "double"),
+        ([2**60 + 1, 3], "int64"),
+        ([[1], [0.5], [], None], "list<item: double>"),
+        ([[2**60 + 1], [3]], "list<item: int64>"),
+        ([[], None], "list<item: string>"),
+        ([["a"], []], "list<item: string>"),
+    ],
+)
+def test_types_of_attributes(values, kind):
+    assert columns_of(values) == (kind, values)
+
+
+@pytest.mark.parametrize(
+    "values", [[2**60 + 1, 0.5], [[2**60 + 1], [0.5]], [[2**60 + 1, 0.5]], [2**70, 1], [True, 1], [["a"], "a"], [[[1]]]]
+)
+def test_attributes_of_several_types_lose_nothing(values):
+    with pytest.warns(vsearch.VsearchWarning, match="become text as JSON: a"):
+        kind, made = columns_of(values)
+    assert (kind, [json.loads(text) for text in made]) == ("string", values)
+
+
+@pytest.mark.filterwarnings("ignore::vsearch.VsearchWarning")
+def test_texts_that_are_not_unicode():
+    for value in ("\ud800", {"a": "\ud800"}, ["\ud800"]):
+        with pytest.raises(vsearch.InputError, match="column 'a'"):
+            columns_of([value])
+    with pytest.raises(vsearch.InputError, match="name of an attribute"):
+        Columns().see({"\ud800": 1})
 
 
 METADATA = [

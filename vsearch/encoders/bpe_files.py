@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vsearch.encoders.architecture import MOST_TOKENS
 from vsearch.encoders.bpe import ALWAYS_REQUIRED, BytePairs
 from vsearch.encoders.tokenizer_files import ends_of_texts, known_token
 from vsearch.errors import InputError
@@ -138,28 +139,33 @@ def _added(path: str, described: Any) -> dict[str, dict[str, int]]:
 
 
 def _merges(path: str, described: Any, vocabulary: Mapping[str, int]) -> NDArray[np.uint32]:
-    pairs = [pair.split(" ") if isinstance(pair, str) else pair for pair in described or []]
+    listed = described if isinstance(described, list) else [] if described is None else [described]
+    pairs = [pair.split(" ") if isinstance(pair, str) else pair for pair in listed]
     if not all(
         isinstance(pair, list) and len(pair) == 2 and all(isinstance(one, str) for one in pair) for pair in pairs
     ):
-        raise InputError(f"{path}: merges must be pairs of tokens")
+        raise InputError(f"{path}: merges must be a list of pairs of tokens")
     rows = [[vocabulary.get(one, -1) for one in pair] for pair in pairs]
-    if any(row < 0 for pair in rows for row in pair):
-        raise InputError(f"{path}: merges must be pairs of tokens of the vocabulary")
+    if any(not 0 <= row < MOST_TOKENS for pair in rows for row in pair):
+        raise InputError(
+            f"{path}: merges must be pairs of tokens of the vocabulary, whose ids are from 0 to {MOST_TOKENS - 1}"
+        )
     return np.array(rows, np.uint32).reshape(-1, 2)
 
 
 def _is_composing(path: str, described: Any) -> bool:
     """Whether texts are normalized to NFC; other normalizers are refused."""
-    if described is None:
-        return False
-    kind = described.get("type") if isinstance(described, dict) else None
-    if kind == "Sequence" and isinstance(described.get("normalizers"), list):
-        composing = [_is_composing(path, part) for part in described["normalizers"]]
-        return any(composing)
-    if kind != "NFC":
-        raise InputError(f"{path}: the normalizer must be NFC or none, got {kind!r:.100}")
-    return True
+    waiting, composing = [] if described is None else [described], False
+    while waiting:  # sequences within sequences may be as deep as JSON
+        part = waiting.pop()
+        kind = part.get("type") if isinstance(part, dict) else None
+        if kind == "Sequence" and isinstance(part.get("normalizers"), list):
+            waiting += part["normalizers"]
+        elif kind == "NFC":
+            composing = True
+        else:
+            raise InputError(f"{path}: the normalizer must be NFC or none, got {kind!r:.100}")
+    return composing
 
 
 def _adds_space(path: str, described: Any) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vsearch.encoders.architecture import check_size
+from vsearch.encoders.architecture import LARGEST_BASE, check_size
 from vsearch.encoders.bert import Bert, FloatTable, Layer, Linear, Norm
 from vsearch.errors import InputError
 
@@ -55,6 +55,8 @@ def _read_base(path: str, config: Mapping[str, Any], kind: str) -> float:
     parameters = config.get("rope_parameters") or {}
     if not isinstance(parameters, dict):
         raise InputError(f"{path}: rope_parameters must be an object, got {type(parameters).__name__}")
+    if unknown := next((name for name in parameters if name not in BASES), None):
+        raise InputError(f"{path}: rope_parameters must be of {FULL} and {SLIDING}, got {unknown!r:.100}")
     described = parameters.get(kind)
     if described is None:
         name, default = BASES[kind]
@@ -66,8 +68,10 @@ def _read_base(path: str, config: Mapping[str, Any], kind: str) -> float:
         if scaling != "default":
             raise InputError(f"{path}: rope_type must be 'default', got {scaling!r:.100}")
         base = described.get("rope_theta", BASES[kind][1])
-    if isinstance(base, bool) or not isinstance(base, (int, float)):
-        raise InputError(f"{path}: the base of rotary positions must be a number, got {base!r:.100}")
+    if isinstance(base, bool) or not isinstance(base, (int, float)) or not 1 <= base <= LARGEST_BASE:
+        raise InputError(
+            f"{path}: the base of rotary positions must be a number from 1 to {LARGEST_BASE:g}, got {base!r:.100}"
+        )
     return float(base)
 
 

@@ -44,8 +44,8 @@ def read_unigram(path: str, described: Mapping[str, Any], tokens: int) -> Unigra
         raise InputError(f"{path}: the vocabulary must have from 1 to {tokens} tokens")
     if not all(isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str) for pair in pieces):
         raise InputError(f"{path}: the vocabulary must be pairs of a token and a score")
-    if any(type(score) not in (int, float) for _, score in pieces):
-        raise InputError(f"{path}: scores of tokens must be numbers")
+    if any(type(score) is not float and not _is_small_integer(score) for _, score in pieces):
+        raise InputError(f"{path}: scores of tokens must be numbers of 64 bits")
     if model.get("byte_fallback"):
         raise InputError(f"{path}: byte_fallback is not supported")
     names = [piece for piece, _ in pieces]
@@ -125,20 +125,25 @@ def _check_words(path: str, described: Any) -> None:
 
 def _character_map(path: str, described: Any) -> CharacterMap | None:
     """Return the normalization; None if there is none."""
+    while isinstance(described, dict) and described.get("type") == "Sequence":
+        listed = described.get("normalizers")
+        parts = [part for part in listed if not _is_collapsing(part)] if isinstance(listed, list) else [listed]
+        if len(parts) > 1:
+            raise InputError(f"{path}: the normalizer must be Precompiled, got a sequence of {len(parts)}")
+        described = parts[0] if parts else None
     if described is None:
         return None
     kind = described.get("type") if isinstance(described, dict) else None
-    if kind == "Sequence":
-        parts = [part for part in described.get("normalizers") or [] if not _is_collapsing(part)]
-        if len(parts) > 1:
-            raise InputError(f"{path}: the normalizer must be Precompiled, got a sequence of {len(parts)}")
-        return _character_map(path, parts[0] if parts else None)
     if kind != "Precompiled":
         raise InputError(f"{path}: the normalizer must be Precompiled, got {kind!r:.100}")
     try:
         return CharacterMap(base64.b64decode(described.get("precompiled_charsmap"), validate=True))
     except (TypeError, ValueError, binascii.Error) as error:
         raise InputError(f"{path}: precompiled_charsmap is not valid: {error}") from None
+
+
+def _is_small_integer(score: Any) -> bool:
+    return type(score) is int and -(2**63) <= score < 2**63
 
 
 def _is_collapsing(part: Any) -> bool:

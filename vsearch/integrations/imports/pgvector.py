@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any, TextIO
 import numpy as np
 
 from vsearch.errors import InputError
-from vsearch.integrations.imports.source import BATCH, ID, Source, free_name, vector_array, vector_field
+from vsearch.integrations.imports.source import (
+    BATCH,
+    ID,
+    Source,
+    attribute_array,
+    free_name,
+    vector_array,
+    vector_field,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -24,7 +32,9 @@ LARGEST_DIMENSIONS = 65_536
 
 _COPY = re.compile(r"COPY (?P<table>\S+) \((?P<columns>.*)\) FROM stdin;\n?")
 _TABLE = re.compile(r"CREATE (?:UNLOGGED )?TABLE (?:IF NOT EXISTS )?(?P<table>\S+) \(\n?")
-_COLUMN = re.compile(r'\s+(?P<name>"(?:[^"]|"")+"|\w+) (?P<type>[^,]*?(?:\([^)]*\))?[^,()]*?),?\n?')
+_NAME = r'"(?:[^"]|"")+"|[^\s",]+'
+_COLUMN = re.compile(rf"\s+(?P<name>{_NAME}) ")
+_NAMES = re.compile(_NAME)
 _ESCAPE = re.compile(r"\\([0-7]{1,3}|x[0-9a-fA-F]{1,2}|.)", re.DOTALL)
 _ESCAPES = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 _NULL = "\\N"
@@ -79,9 +89,11 @@ def read_pgvector(path: str, table: str | None = None, vector: str | None = None
     def batch(rows: list[list[str | None]], done: int) -> pa.RecordBatch:
         vectors = np.array([_numbers(path, row[places[vector]], width) for row in rows], np.float32)
         own = [done + place for place in range(len(rows))] if id is None else _read(path, rows, places[id], ids[1])
-        columns = [pa.array(_read(path, rows, places[name], readers[name][1]), kinds[name]) for name in others]
+        columns = [
+            attribute_array(name, _read(path, rows, places[name], readers[name][1]), kinds[name]) for name in others
+        ]
         return pa.RecordBatch.from_arrays(
-            [pa.array(own, ids[0]), vector_array(vectors, width), *columns], schema=schema
+            [attribute_array(id or ID, own, ids[0]), vector_array(vectors, width), *columns], schema=schema
         )
 
     def batches() -> Iterator[pa.RecordBatch]:
@@ -110,7 +122,7 @@ def _find_table(path: str, asked: str | None) -> _Table:
                 types[_plain(created["table"])] = dict(_declared(path, file))
             elif copied := _COPY.fullmatch(line):
                 name = _plain(copied["table"])
-                columns = tuple(map(_unquoted, copied["columns"].split(", ")))
+                columns = tuple(map(_unquoted, _NAMES.findall(copied["columns"])))
                 if len(columns) > MOST_COLUMNS:
                     raise InputError(
                         f"{path}: the table {name} has {len(columns)} columns; at most {MOST_COLUMNS} are read"
@@ -132,8 +144,8 @@ def _declared(path: str, file: TextIO) -> Iterator[tuple[str, str]]:
     for line in _lines(path, file):
         if line.startswith(")"):
             return
-        if column := _COLUMN.fullmatch(line):
-            yield _unquoted(column["name"]), column["type"].lower()
+        if column := _COLUMN.match(line):
+            yield _unquoted(column["name"]), line[column.end() :].strip().removesuffix(",").lower()
 
 
 def _rows(path: str, table: _Table) -> Iterator[list[str | None]]:
@@ -159,7 +171,7 @@ def _vector_column(path: str, table: _Table, asked: str | None) -> str:
         if asked not in table.columns:
             raise InputError(f"{table.name} has no column {asked!r:.100}; it has {', '.join(table.columns)[:300]}")
         return asked
-    typed = [name for name, kind in table.types.items() if kind.rpartition(".")[2].startswith(("vector", "halfvec"))]
+    typed = [name for name in table.columns if _word(table.types.get(name, "")) in {"vector", "halfvec"}]
     if not typed:
         first = next(_rows(path, table), None)
         cells = [] if first is None else zip(table.columns, first, strict=True)
@@ -188,6 +200,11 @@ def _numbers(path: str, text: str | None, width: int) -> list[float]:
     if len(numbers) != width:
         raise InputError(f"{path}: {(text or '')[:60]!r} is not a vector of {width} dimensions")
     return numbers
+
+
+def _word(kind: str) -> str:
+    """Return the name of a type, without its schema and its length."""
+    return re.split(r"[\s(]", kind, maxsplit=1)[0].rpartition(".")[2]
 
 
 def _reader(kind: str) -> tuple[pa.DataType, Callable[[str], Any]]:

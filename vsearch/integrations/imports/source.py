@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 ID, VECTOR = "id", "vector"
+EXACT = 2**53
+"""Integers up to this are the same as floats."""
+
 BATCH = 2000
 """Rows that are read at a time."""
 
@@ -48,8 +51,8 @@ class Source:
 class Columns:
     """Finds the types of attributes in objects like those of JSON, and makes columns of them.
 
-    An attribute has one type. Integers and floats are floats together. What has several types, or is an object, becomes text, as JSON, and
-    a `VsearchWarning` says so.
+    An attribute has one type. Integers and floats are floats together, if these are exact. What has several types, or is an object, becomes
+    text, as JSON, and a `VsearchWarning` says so.
     """
 
     def __init__(self) -> None:
@@ -59,7 +62,7 @@ class Columns:
         """Take note of the attributes of a row."""
         for name, value in (values or {}).items():
             if value is not None:
-                self._kinds.setdefault(str(name), set()).add(_kind(value))
+                self._kinds.setdefault(_checked(str(name)), set()).add(_kind(value))
 
     def fields(self) -> list[pa.Field]:
         """Return the fields of all attributes that were seen, in the order of their first row."""
@@ -82,14 +85,12 @@ class Columns:
 
     def arrays(self, rows: Sequence[Mapping[str, Any] | None]) -> list[pa.Array]:
         """Return the columns of some rows, one per field."""
-        import pyarrow as pa
-
         arrays = []
         for (name, kinds), field in zip(self._kinds.items(), self.fields_silently(), strict=True):
             values = [(row or {}).get(name) for row in rows]
             if _common(kinds) == "json":
                 values = [None if value is None else _json(value) for value in values]
-            arrays.append(pa.array(values, field.type))
+            arrays.append(attribute_array(name, values, field.type))
         return arrays
 
     def fields_silently(self) -> list[pa.Field]:
@@ -168,6 +169,22 @@ def vector_array(vectors: NDArray[np.float32], width: int) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(pa.array(made.reshape(-1)), width)
 
 
+def attribute_array(name: str, values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    """Return the values of an attribute, or ids, as a column.
+
+    Raises
+    ------
+    InputError
+        One does not fit the type, such as an integer of more than 64 bits, or is not valid Unicode.
+    """
+    import pyarrow as pa
+
+    try:
+        return pa.array(values, kind)
+    except (pa.ArrowException, OverflowError, UnicodeError, TypeError) as error:
+        raise InputError(f"column {name!r:.100}: a value does not fit the type {kind}: {str(error)[:100]}") from None
+
+
 def free_name(name: str) -> str:
     """Return the name of an attribute, which the columns of ids and vectors leave free."""
     return f"attribute.{name}" if name in {ID, VECTOR} else name
@@ -179,7 +196,7 @@ def _kind(value: Any) -> str:
     if isinstance(value, bool | np.bool_):
         return "bool"
     if isinstance(value, int | np.integer):
-        return "int" if -(2**63) <= value < 2**63 else "json"
+        return "int" if -EXACT <= value <= EXACT else "long" if -(2**63) <= value < 2**63 else "json"
     if isinstance(value, float | np.floating):
         return "float"
     if isinstance(value, str):
@@ -187,22 +204,35 @@ def _kind(value: Any) -> str:
     if isinstance(value, dt.datetime):
         return "time"
     if isinstance(value, list | tuple | np.ndarray):
-        inner = _common({_kind(item) for item in value if item is not None} or {"empty"})
-        return (
-            "list" if inner == "empty" else "json" if inner == "json" or inner.startswith("list") else f"list {inner}"
-        )
+        kinds = {_kind(item) for item in value if item is not None}
+        inner = _together(kinds) if kinds else ""
+        return "json" if inner == "json" or inner.startswith("list") else f"list {inner}".rstrip()
     return "json"
 
 
 def _common(kinds: set[str]) -> str:
     """Return the type of values of several kinds."""
-    kinds = kinds - {"list"} if any(kind.startswith("list ") for kind in kinds) else kinds
-    if len(kinds) == 1:
-        (kind,) = kinds
-        return "list text" if kind == "list" else kind
-    if kinds == {"int", "float"}:
-        return "float"
-    return "list float" if kinds == {"list int", "list float"} else "json"
+    kind = _together(kinds).replace("long", "int")
+    return "list text" if kind == "list" else kind
+
+
+def _together(kinds: set[str]) -> str:
+    """Return the kind of values of several kinds; that of integers that floats do not hold is "long"."""
+    if all(kind.startswith("list") for kind in kinds):
+        inner = {kind.removeprefix("list ") for kind in kinds} - {"list"}
+        kind = _together(inner) if inner else ""
+        return "json" if kind == "json" else f"list {kind}".rstrip()
+    if kinds == {"int", "long"}:
+        return "long"
+    return "float" if kinds == {"int", "float"} else next(iter(kinds)) if len(kinds) == 1 else "json"
+
+
+def _checked(name: str) -> str:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise InputError(f"the name of an attribute is not valid Unicode: {name!r:.100}") from None
+    return name
 
 
 def _json(value: Any) -> str:
