@@ -128,6 +128,16 @@ def test_estimates_are_scored_again(options):
         np.testing.assert_array_equal(hits.text_ranks > 0, expected.text_ranks > 0)
 
 
+def test_a_prefix_may_stand_for_two_things_in_every_column():
+    columns = [f"text{number}" for number in range(40)]
+    attributes = pa.table({name: [f"v5.{row} ak" for row in range(60)] for name in columns})
+    url = "memory://fanout-words-wide/index"
+    stack = Stack(url, vsearch.build(vectors(60), url, attributes, text=columns, shards=2, partitions=4), QUERIES)
+    asked = ["+v5.* ak", "ak -v5.1*", "ak -v5.*"]
+    for plan in PLANS:
+        assert_equal(remote_of(stack).search_text(asked, **plan), stack.index.search_text(asked))
+
+
 def test_batches_fit_messages(stack):
     envelope = Envelope(12_000)
     stack.reset()

@@ -95,7 +95,7 @@ class Tensors:
         if tensor.dtype == "BF16":  # the upper half of a float32
             values = (np.frombuffer(raw.tobytes(), "<u2").astype(np.uint32) << 16).view(np.float32)
         elif tensor.dtype in _FLOATS:
-            with np.errstate(over="ignore"):
+            with np.errstate(over="ignore", invalid="ignore"):
                 values = np.frombuffer(raw.tobytes(), _FLOATS[tensor.dtype]).astype(np.float32)
         else:
             raise InputError(f"{self.path}: tensor {name!r} must have a float type, got {tensor.dtype}")

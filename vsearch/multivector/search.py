@@ -100,7 +100,7 @@ def check_query(query: NDArray[np.generic], dimensions: int, number: int) -> NDA
     if array.dtype.kind not in "fiu" or array.ndim != 2 or array.shape[1] != dimensions or len(array) == 0:
         msg = f"query {number} must be at least one vector of {dimensions} dimensions, got {array.dtype} {array.shape}"
         raise InputError(msg)
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         array = np.ascontiguousarray(array, np.float32)
     if not np.isfinite(array).all():
         bad = int(np.flatnonzero(~np.isfinite(array).all(axis=1))[0])

@@ -77,7 +77,7 @@ def converted(
     """
     if dtype.kind == "u":
         return np.ascontiguousarray(batch, dtype=dtype)
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         result = np.ascontiguousarray(batch, dtype=dtype)
     if not check:
         return result

@@ -195,7 +195,8 @@ def _check_vectors(data: bytes, count: int, dimensions: int, largest: float = LA
         raise ValueError(
             f"{count} queries of {dimensions} dimensions must have {4 * count * dimensions} bytes, got {len(data)}"
         )
-    values = floats(data, count, dimensions).astype(np.float64)
+    with np.errstate(invalid="ignore"):  # signaling NaN
+        values = floats(data, count, dimensions).astype(np.float64)
     squares = np.einsum("ij,ij->i", values, values)
     if not (np.isfinite(squares) & (squares <= largest**2)).all():
         raise ValueError(f"queries must be finite and have norms of at most {largest:g}")

@@ -12,6 +12,7 @@ from vsearch.fanout.wire.texts import LARGEST_TEXT, text_of
 LARGEST_TERM = 1024
 MOST_TERMS = 10_000
 MOST_COLUMNS = 64
+MOST_OPTIONS = 2 * MOST_COLUMNS  # of a condition: a prefix may stand for two things in a column, see `text.query`
 MOST_QUERIES = 4096
 LIGHTEST, HEAVIEST = 1e-30, 1e30
 LONGEST = 1e12
@@ -29,7 +30,7 @@ class WordTerm(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fiel
 
 Terms = Annotated[tuple[WordTerm, ...], msgspec.Meta(max_length=MOST_TERMS)]
 Conditions = Annotated[
-    tuple[Annotated[tuple[Terms, ...], msgspec.Meta(max_length=MOST_COLUMNS)], ...], msgspec.Meta(max_length=MOST_TERMS)
+    tuple[Annotated[tuple[Terms, ...], msgspec.Meta(max_length=MOST_OPTIONS)], ...], msgspec.Meta(max_length=MOST_TERMS)
 ]
 
 

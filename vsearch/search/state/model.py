@@ -233,8 +233,8 @@ def check_queries(queries: Any, dimensions: int, metric: Metric | None = None) -
         and queries.shape in ((dimensions,), (1, dimensions))
     ):
         one = queries.ravel()
-        wide = one.astype(np.float64)  # whose squares do not overflow, so `errstate` is not needed
-        if wide.dot(wide) <= LARGEST_ELEMENT**2:  # so no element is larger
+        square = np.vdot(one, one)  # which, unlike `dot`, warns neither of overflow nor of signaling NaN
+        if square <= LARGEST_ELEMENT**2:  # so no element is larger
             return one[None, :]
     try:
         array = np.asarray(queries)
@@ -252,7 +252,7 @@ def check_queries(queries: Any, dimensions: int, metric: Metric | None = None) -
     if array.dtype != np.float32:
         if metric == "cosine" and array.dtype == np.float64:
             array = _within_float32(array)
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             array = array.astype(np.float32)
     array = np.ascontiguousarray(array)
     if not np.isfinite(array).all():
