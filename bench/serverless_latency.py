@@ -62,7 +62,7 @@ def requests_of(snapshot: Snapshot, query: Floats) -> list[ProcessRequest]:
         branching=1,
         level=1,
     )
-    return [task.request for task in plan_batch(snapshot, query[None, :], request, None, remaining=None)]
+    return [task.request for task in plan_batch(snapshot, request, None, Deadline())]
 
 
 def cold_processors(stack: Stack, snapshot: Snapshot, query: Floats, repetitions: int) -> tuple[Times, Times]:

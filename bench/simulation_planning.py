@@ -11,6 +11,7 @@ import vsearch
 from bench.data import Floats
 from bench.synthetic import clustered
 from vsearch.building.partitioning import deal_to_shards
+from vsearch.fanout.calls.retries import Deadline
 from vsearch.fanout.roles.allocator import ShardTask, plan_batch
 from vsearch.fanout.wire import codec as wire
 from vsearch.fanout.wire.messages import AllocateRequest, Options, int32s
@@ -131,7 +132,7 @@ def measure_planning(made: MadeIndex, *, batch: int = 16, rounds: int = 3) -> Pl
             level=1,
         )
         begun = time.process_time()
-        tasks = plan_batch(made.snapshot, queries, request, None, remaining=None)
+        tasks = plan_batch(made.snapshot, request, None, Deadline())
         times.append((time.process_time() - begun) / batch)
     visits = [int(int32s(task.request.visits).sum()) for task in tasks]
     return Planning(

@@ -153,13 +153,14 @@ class Index(
         """
         begun = time.perf_counter()
         if (
-            (nprobe is None and min_score is None and timeout is None and text is None)
+            (min_score is None and timeout is None and text is None)
             and (fusion is None and weights is None and depth is None and exact is False and vectors is False)
             and hybrid is False
             and (type(k) is int and 0 < k <= LARGEST_K and type(offset) is int and offset == 0)
             and (type(columns) is tuple and not columns)
+            and (nprobe is None or (type(nprobe) is int and 0 < nprobe < 2**31))
         ):
-            found = search_single(self._current(), queries, k, where, begun)
+            found = search_single(self._current(), queries, k, where, begun, nprobe)
             if found is not None:
                 return Hits(*found)
         check_search(k=k, nprobe=nprobe, min_score=min_score, timeout=timeout, offset=offset)

@@ -28,7 +28,7 @@ QUERY, UNCHECKED, SIZE = int(CallField.QUERY), int(CallField.UNCHECKED), int(Cal
 
 
 def search_single(
-    snapshot: Snapshot, query: object, k: int, where: Where, begun: float
+    snapshot: Snapshot, query: object, k: int, where: Where, begun: float, nprobe: int | None = None
 ) -> tuple[NDArray[Any], NDArray[np.float32], SearchStats] | None:
     """Search for one vector as passed by a user; return its ids (1, k), scores (1, k) and statistics.
 
@@ -37,7 +37,7 @@ def search_single(
 
     Parameters
     ----------
-    k : int
+    k, nprobe : int
         Already checked.
     where
         A predicate in any form, or None.
@@ -56,9 +56,9 @@ def search_single(
         masked = SearchStats()
         found = mask_of(snapshot, where, masked)
         mask = live_mask(snapshot) if found is None else found
-    state = k, settings, mask
+    state = k, nprobe, settings, mask
     if workspace.state != state:
-        begin_all(snapshot, workspace, SearchRequest(k, settings), mask)
+        begin_all(snapshot, workspace, SearchRequest(k, settings, nprobe), mask)
         workspace.state = state
     values = workspace.number_view
     workspace.query[:] = query
