@@ -10,6 +10,7 @@ import vsearch
 from tests.indexes import METRICS, clustered
 from vsearch.errors import InputError
 from vsearch.search import single
+from vsearch.search.state.fetching import take_ids
 
 ROWS = 600
 PATIENT = 1000.0  # seconds: a search with a timeout takes the general path
@@ -104,6 +105,18 @@ def test_changes_are_seen(tmp_path, taken):
     index.search(query, exact=True)
     assert check(index, query).ids[0, 0] == ROWS + 1
     assert taken["answered"] >= 3
+
+
+def test_partitions_without_rows_need_not_be_read(tmp_path, taken):
+    index = vsearch.build(clustered(ROWS), tmp_path / "index", ids=np.arange(ROWS), shards=2, partitions=20)
+    held = index.snapshot.partitions_of(np.arange(ROWS)) == 7
+    index.delete(ids=take_ids(index.snapshot, np.flatnonzero(held)))
+    index.optimize(force=True)
+    assert index.snapshot.partition_rows.tolist().count(0) == 1
+    index = vsearch.open(tmp_path / "index")
+    index.search(clustered(1), exact=True)
+    check(index, clustered(1, seed=3)[0], k=ROWS)
+    assert taken["answered"] == 1
 
 
 @pytest.mark.parametrize("ids", [[f"row {i}" for i in range(ROWS)], np.arange(ROWS, dtype=np.int32) + 7])

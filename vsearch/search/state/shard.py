@@ -72,11 +72,14 @@ class PartitionTable:
 
 
 class RunState:
-    """The data of a run that were read so far, shared by all snapshots that have the run."""
+    """The data of a run that were read so far, shared by all snapshots that have the run.
 
-    def __init__(self, partitions: int) -> None:
-        self.ready = np.zeros(partitions, np.bool_)
-        self.all_ready = False
+    Of partitions without rows, according to their numbers of `rows`, there is nothing to read.
+    """
+
+    def __init__(self, rows: NDArray[np.int64]) -> None:
+        self.ready = rows == 0
+        self.all_ready = bool(self.ready.all())
         self.columns: dict[str, EncodedColumn] = {}
         self.derived: dict[str, Any] = {}  # caches of other modules, by module name
         self.lock = threading.Lock()
@@ -134,7 +137,7 @@ class Shard:
     _live: NDArray[np.uint64] | None = None
 
     def __post_init__(self) -> None:
-        self.read = RunState(len(self.table.rows)) if self.state is None else self.state
+        self.read = RunState(self.table.rows) if self.state is None else self.state
 
     @property
     def partitions(self) -> int:

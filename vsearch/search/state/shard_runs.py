@@ -110,7 +110,7 @@ def part_of(run: Shard, partitions: range) -> Shard | None:
     if (low, high) == (0, run.partitions):
         return run
     table = PartitionTable(*(getattr(run.table, field.name)[low:high] for field in fields(PartitionTable)))
-    state = RunState(len(partitions))
+    state = RunState(table.rows)
     state.ready[:] = state.all_ready = True
     return Shard(
         run.number,
