@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,15 @@ def index(tmp_path_factory):
 def url(index):
     with serving(ServerSettings({"": index.snapshot.store.url})) as found:
         yield found
+
+
+def test_unknown_names_are_not_remembered():
+    assert read("") is None
+    before = sys.getallocatedblocks()
+    for number in range(10_000):
+        assert read(f"{number}.js") is None
+    assert sys.getallocatedblocks() - before < 5000
+    assert {name for name in ("../assets.py", "console.html/", "", ".js", "\0") if read(name)} == set()
 
 
 @pytest.fixture(scope="module")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 LONGEST = 2000
 """Characters of a string that are shown."""
+
+NUMBER = 10
+"""Characters that a number counts as in a list."""
 
 SAFE_INTEGER = 2**53 - 1
 """Integers beyond this become strings, since JavaScript would round them."""
@@ -21,7 +24,8 @@ def shown(value: Any, longest: int = LONGEST) -> Any:
     Parameters
     ----------
     longest : int
-        Longer strings are cut, and end in an ellipsis.
+        Longer strings are cut, and end in an ellipsis. So are lists whose items have more characters together, except lists of
+        objects, such as rows.
     """
     if value is None or isinstance(value, bool):
         return value
@@ -34,7 +38,18 @@ def shown(value: Any, longest: int = LONGEST) -> Any:
     if isinstance(value, Mapping):
         return {str(name): shown(item, longest) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [shown(item, longest) for item in value]
+        return _beginning(value, longest)
     if isinstance(value, np.generic) and not isinstance(value, np.datetime64):
         return shown(value.item(), longest)
     return value.isoformat() if hasattr(value, "isoformat") else shown(str(value), longest)
+
+
+def _beginning(values: Sequence[Any], longest: int) -> list[Any]:
+    made: list[Any] = []
+    for value in values:
+        if longest <= 0:
+            return [*made, "…"]
+        made.append(shown(value, longest))
+        if not isinstance(value, Mapping):
+            longest -= len(value) + 1 if isinstance(value, str) else NUMBER
+    return made

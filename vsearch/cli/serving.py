@@ -50,7 +50,7 @@ def serve(
     from vsearch.api.build_and_open import open as open_index
     from vsearch.serving.settings import VARIABLE, ServerSettings
 
-    settings = ServerSettings.of(indexes, host, os.environ, writable=writable, origins=origins or ())
+    settings = ServerSettings.of(indexes, host, os.environ, writable=writable, origins=origins or (), processes=workers)
     for url in settings.indexes.values():
         open_index(url)  # refuses what cannot be served before it listens
     os.environ[VARIABLE] = msgspec.json.encode(settings).decode()

@@ -26,6 +26,7 @@ from vsearch.serving.assets import page_routes
 from vsearch.serving.endpoint import Endpoint
 from vsearch.serving.guard import Guard
 from vsearch.serving.inspecting import Inspector
+from vsearch.serving.memory import role_megabytes
 from vsearch.serving.settings import VARIABLE, ServerSettings
 
 logger = logging.getLogger("vsearch")
@@ -78,6 +79,8 @@ class Metrics:
 def make_app(settings: ServerSettings, **storage: Any) -> Starlette:
     """Return the application: each index at its path, the console at ``/``, ``/health`` and ``/metrics``."""
     metrics = Metrics()
+    memory = role_megabytes(len(settings.indexes), settings.processes)
+    keys = settings.search_key, settings.write_key
     routes = [
         Route("/health", lambda _: _json(200, {"status": "ok"}), methods=["GET"]),
         Route("/metrics", lambda _: PlainTextResponse(metrics.text()), methods=["GET"]),
@@ -85,7 +88,7 @@ def make_app(settings: ServerSettings, **storage: Any) -> Starlette:
         *page_routes(),
     ]
     for name, url in sorted(settings.indexes.items(), reverse=True):  # the root matches everything, so it comes last
-        endpoint = Endpoint(url, settings.search_key, settings.write_key, writable=settings.writable, **storage)
+        endpoint = Endpoint(url, *keys, writable=settings.writable, memory=memory, **storage)
         route = _handler(endpoint, Inspector(url, **storage), name, metrics)
         path = f"/{name}/{{path:path}}" if name else "/{path:path}"
         routes.append(Route(path, route, methods=METHODS))

@@ -37,11 +37,15 @@ PAGES = {"/": "console.html", "/docs": "docs.html"}
 
 
 @cache
+def _files() -> dict[str, tuple[bytes, str]]:
+    """The bytes and the media type of each file, by name."""
+    places = {file: TYPES.get(file.name[file.name.rfind(".") :]) for file in (files(__package__) / "pages").iterdir()}
+    return {file.name: (file.read_bytes(), kind) for file, kind in places.items() if kind is not None}
+
+
 def read(name: str) -> tuple[bytes, str] | None:
     """Return the bytes and the media type of a file; None if there is none of that name."""
-    known = {file.name: file for file in (files(__package__) / "pages").iterdir()}
-    suffix = name[name.rfind(".") :]
-    return (known[name].read_bytes(), TYPES[suffix]) if name in known and suffix in TYPES else None
+    return _files().get(name)
 
 
 def page_routes() -> list[Route]:

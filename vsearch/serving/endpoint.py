@@ -13,10 +13,8 @@ from vsearch.fanout.platforms import http_api
 from vsearch.fanout.platforms.http_api import KeyHashes
 from vsearch.fanout.platforms.in_process import LocalInvoker
 from vsearch.fanout.roles.worker import Worker
+from vsearch.serving.memory import role_megabytes
 from vsearch.storage import open_store
-
-MEMORY = 1 << 20
-"""Megabytes that a role may use for what it keeps: files of folders are memory-mapped, and do not count."""
 
 UNPRICED = ("bill",)
 """Fields of answers that only make sense where functions are paid for."""
@@ -32,8 +30,9 @@ class Endpoint:
         SHA-256 of the keys in hex; "" requires no key.
     writable : bool
         Whether changes are accepted.
-    memory : int
-        Megabytes that each role may use, and is billed for.
+    memory : int, optional
+        Megabytes that each role is billed for. Half of it is for what the role keeps of snapshots: what it read from a bucket, and what it
+        computed. By default, a share of the machine; see `role_megabytes`.
     **storage
         As for `vsearch.open`.
     """
@@ -45,10 +44,10 @@ class Endpoint:
         write_key: str = "",
         *,
         writable: bool = False,
-        memory: int = MEMORY,
+        memory: int | None = None,
         **storage: Any,
     ) -> None:
-        names = Names("serve")
+        names, memory = Names("serve"), memory or role_megabytes(1, 1)
         self.url = url
         self._own = secrets.token_urlsafe(32)  # as if sent by clients that need no key
         own = hashlib.sha256(self._own.encode()).hexdigest()

@@ -32,6 +32,8 @@ class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Origins of web pages that may call the server, such as ``https://example.org``; ``"*"`` for all.
     keyless : bool
         Whether any request is allowed without a key. The server is then only reachable from this machine.
+    processes : int
+        Processes of the server, which share the memory of the machine.
     """
 
     indexes: dict[str, str]
@@ -40,6 +42,7 @@ class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     writable: bool = False
     origins: tuple[str, ...] = ()
     keyless: bool = False
+    processes: int = 1
 
     @classmethod
     def of(
@@ -50,6 +53,7 @@ class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         *,
         writable: bool,
         origins: Sequence[str] = (),
+        processes: int = 1,
     ) -> ServerSettings:
         """Read targets, ``URL`` or ``name=URL``, and the keys ``VSEARCH_API_KEY`` and ``VSEARCH_WRITE_KEY``.
 
@@ -85,7 +89,7 @@ class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 raise InputError(f"an origin is a scheme and a host, such as https://example.org, got {origin!r:.100}")
         if "*" in allowed and keyless:
             raise InputError("all web pages could call the server: set keys, or name the origins")
-        return cls(indexes, _hash(search), _hash(write), writable, allowed, keyless)
+        return cls(indexes, _hash(search), _hash(write), writable, allowed, keyless, processes)
 
 
 def is_loopback(host: str) -> bool:

@@ -1,0 +1,38 @@
+"""How much memory a server's roles may use for what they keep."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+SHARE = 4
+"""All indexes and processes of a server together have one in so many bytes of the machine for each role."""
+
+LEAST = 256
+"""Megabytes that each role has at least."""
+
+UNKNOWN = 4 << 30
+"""Bytes that are assumed if the system does not say how many there are."""
+
+LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+"""Where Linux has the limit of a container."""
+
+
+def role_megabytes(indexes: int, processes: int) -> int:
+    """Return the megabytes of each role of each index in each process."""
+    return max(LEAST, machine_bytes() // (SHARE * indexes * processes * 1_000_000))
+
+
+def machine_bytes(limits: Sequence[Path] = LIMITS) -> int:
+    """Return the memory of this machine, or of the container that this process is in."""
+    try:
+        found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    except (AttributeError, OSError, ValueError):  # not on every system
+        found = [UNKNOWN]
+    for path in limits:
+        try:
+            found.append(int(path.read_text()))
+        except (OSError, ValueError):  # there is none, or it is "max"
+            continue
+    return min(size for size in found if size > 0)
