@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import os
 
+import numpy as np
 import pytest
 
 import vsearch
 from tests.indexes import files_of
-from tests.live.small import Twin, check
+from tests.live.small import D, Twin, check
 from vsearch.storage import snapshot_numbers
 from vsearch.storage.snapshots import pruning
 
@@ -104,6 +105,44 @@ def test_files_of_a_slow_writer_stay(twin):
     assert vsearch.prune(twin.url, keep=1).young == 1
     age(twin.url, 2)
     assert vsearch.prune(twin.url, keep=1).files == ("segments/" + "a" * 32 + "-delta.arrow",)
+    twin.check(vsearch.open(twin.url))
+
+
+class Pruning:
+    """A store at which a prune without grace runs, `times` times, just before a manifest is put."""
+
+    def __init__(self, store, url, times):
+        self.store, self.url, self.left = store, url, times
+
+    def __getattr__(self, name):
+        return getattr(self.store, name)
+
+    def put(self, path, data, *, create=True):
+        while path.startswith("manifest/0") and self.left:
+            self.left -= 1
+            vsearch.prune(self.url, keep=1, older_than=0, grace=0)
+        self.store.put(path, data, create=create)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("kind", ["append", "upsert", "delete", "update", "optimize"])
+def test_a_prune_without_grace_during_a_change_leaves_no_snapshot_without_its_files(twin, kind, times):
+    twin.append(10)
+    index = vsearch.open(twin.url)
+    object.__setattr__(index._snapshot, "store", Pruning(index.snapshot.store, twin.url, times))
+    calls = {
+        "append": lambda: index.append(np.ones((5, D), np.float32), ids=np.arange(1000, 1005)),
+        "upsert": lambda: index.upsert(np.ones((5, D), np.float32), ids=np.arange(5)),
+        "delete": lambda: index.delete(range(5)),
+        "update": lambda: index.update({"number": 7}, ids=range(5)),
+        "optimize": lambda: index.optimize(force=True),
+    }
+    with pytest.raises(vsearch.ConflictError, match="a prune removed files of this snapshot"):
+        calls[kind]()
+    twin.check(vsearch.open(twin.url))
+    assert vsearch.verify(twin.url).ok
+    twin.index.refresh()
+    twin.append(1, seed=2)
     twin.check(vsearch.open(twin.url))
 
 

@@ -233,19 +233,9 @@ def _valid(
         if not _followed(store, manifest, infos):
             store.delete([path])
             return None
-        named = {entry.path for entry in manifest_files(manifest)}
-        waits = retry_waits()
-        while named & condemned_paths(store, infos, _written(infos, path)):
-            wait = next(
-                waits, None
-            )  # the prune spares files that a manifest refers to, or has removed them when it ends
-            if wait is None:
-                store.delete([path])
-                raise _PrunedError(f"{store.url}: {_PRUNED}")
-            time.sleep(wait)
-            infos, check = store.list("manifest", after=start), True
         try:
-            if check:
+            latest = _after_prunes(store, manifest, infos, start)
+            if check or latest is not infos:
                 _check_present(store, manifest)
         except _PrunedError:
             store.delete([path])
@@ -255,6 +245,26 @@ def _valid(
             f"{store.url}: snapshot {manifest.snapshot} was committed, but could not be checked, because the store failed "
             f"({error}); verify the index"
         ) from error
+    return latest
+
+
+def _after_prunes(store: Store, manifest: Manifest, infos: list[ObjectInfo], start: str | None) -> list[ObjectInfo]:
+    """Return the listing, or a later one, in which no prune condemns files of a manifest.
+
+    Raises
+    ------
+    ConflictError
+        A prune has removed some of the files, or does not end.
+    """
+    named = {entry.path for entry in manifest_files(manifest)}
+    waits = retry_waits()
+    while named & condemned_paths(store, infos, _written(infos, manifest_path(manifest.snapshot))):
+        _check_present(store, manifest)
+        wait = next(waits, None)  # the prune spares files that a manifest refers to, or is removing them
+        if wait is None:
+            raise _PrunedError(f"{store.url}: {_PRUNED}")
+        time.sleep(wait)
+        infos = store.list("manifest", after=start)
     return infos
 
 
@@ -263,8 +273,8 @@ def _written(infos: list[ObjectInfo], path: str) -> datetime | None:
 
 
 _PRUNED = (
-    "a prune removed files of this snapshot before it was committed; nothing was committed. Build again, and let no prune "
-    "run meanwhile whose grace is shorter than the build's pauses"
+    "a prune removed files of this snapshot before it was committed; nothing was committed. Repeat the build or change, and "
+    "let no prune run meanwhile whose grace is shorter than its pauses"
 )
 
 

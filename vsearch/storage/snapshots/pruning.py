@@ -83,7 +83,8 @@ def prune(
 
     A file without a manifest may belong to a commit in progress. The files of a writer are as old as the newest of them, by the
     store's clock, and are removed only if they are older than ``grace``. A writer whose files are removed nevertheless notices
-    this when it commits, and commits nothing. The objects of an unfinished job (`vsearch.cluster`) are such files, too; they are
+    this when it commits, and commits nothing: the marker of a prune that removed files younger than ten minutes stays until a
+    later prune. The objects of an unfinished job (`vsearch.cluster`) are such files, too; they are
     removed even where there is no index yet.
 
     Parameters
@@ -130,6 +131,8 @@ class _Plan:
     """Files that no kept snapshot refers to."""
     gone: tuple[ObjectInfo, ...]
     """Files to remove."""
+    recent: bool
+    """Whether some of them may belong to a commit in progress, which does not list its files."""
 
     def report(self) -> PruneReport:
         left = {info.path for info in self.gone}
@@ -143,7 +146,7 @@ class _Plan:
 
 
 def _plan(store: Store, keep: int, margin: timedelta, held: timedelta | None, *, clock: bool) -> _Plan:
-    now = _store_time(store) if clock and (margin or held) else datetime.now(UTC)
+    now = _store_time(store) if clock else datetime.now(UTC)
     beside = store.list("manifest")
     numbers = sorted(number for info in beside if (number := snapshot_number(info.path)) is not None)
     files = [info for folder in (*DATA_FOLDERS, JOBS) for info in store.list(folder)]
@@ -177,8 +180,13 @@ def _plan(store: Store, keep: int, margin: timedelta, held: timedelta | None, *,
     others = [info for info in beside if snapshot_number(info.path) is None]
     ages = _group_ages(files, now)
     gone = [info for info in free if info.path in retired or not margin or ages[file_group(info.path)] >= margin]
-    gone += [info for info in others if not margin or now - info.modified >= _patience(info, margin)]
-    return _Plan(tuple(numbers), tuple(old), frozenset(sound), tuple(free), tuple(gone))
+    recent = any(info.path not in retired and now - info.modified < LIFETIME for info in gone)
+    gone += [
+        info
+        for info in others
+        if (not margin and not is_marker(info.path)) or now - info.modified >= _patience(info, margin)
+    ]
+    return _Plan(tuple(numbers), tuple(old), frozenset(sound), tuple(free), tuple(gone), recent)
 
 
 def _held(beside: Sequence[ObjectInfo], now: datetime, older_than: timedelta, live: LiveEntry | UnsetType) -> set[int]:
@@ -195,7 +203,7 @@ def _carry_out(store: Store, plan: _Plan) -> bool:
         return True
     end = time.monotonic() + LONGEST
     old = [manifest_path(number) for number in plan.old]
-    marker = put_marker(store, [*old, *(info.path for info in plan.gone)])
+    marker, ended = put_marker(store, [*old, *(info.path for info in plan.gone)]), True
     try:
         infos = store.list("manifest")
         there = {number for info in infos if (number := snapshot_number(info.path)) is not None}
@@ -211,6 +219,7 @@ def _carry_out(store: Store, plan: _Plan) -> bool:
             return False
         if named & (condemned | {info.path for info in plan.gone}):
             return False
+        ended = not plan.recent  # for its lifetime, the marker tells writers that their files are gone
         # Manifests first: an interrupted prune leaves orphans, never a snapshot without its files.
         store.delete(old)
         paths = [info.path for info in plan.gone]
@@ -219,7 +228,8 @@ def _carry_out(store: Store, plan: _Plan) -> bool:
                 raise StoreError(f"{store.url}: the prune took more than {LONGEST:.0f} s and stopped; run it again")
             store.delete(paths[start : start + 1000])
     finally:
-        store.delete([marker])
+        if ended:
+            store.delete([marker])
     return True
 
 
