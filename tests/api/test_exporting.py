@@ -67,11 +67,14 @@ def test_documents_of_many_vectors(tmp_path):
 
 def test_what_is_refused_and_what_remains(index, tmp_path, monkeypatch):
     (tmp_path / "there.parquet").write_text("mine")
+    (tmp_path / "folder.parquet").mkdir()
     for file, message in (
         ("rows.csv", "ends in"), ("nowhere/rows.parquet", "no such folder"), ("there.parquet", "is there already"),
+        ("folder.parquet", "is a folder"),
     ):  # fmt: skip
         with pytest.raises(vsearch.InputError, match=message):
-            index.export(tmp_path / file)
+            index.export(tmp_path / file, overwrite=file.startswith("folder"))
+    (tmp_path / "folder.parquet").rmdir()
     with pytest.raises(vsearch.PredicateError):
         index.export(tmp_path / "a.parquet", "nothing = 1")
     with pytest.raises(vsearch.InputError, match="no attribute"):
@@ -88,3 +91,17 @@ def test_what_is_refused_and_what_remains(index, tmp_path, monkeypatch):
         index.export(tmp_path / "there.parquet", overwrite=True)
     assert (tmp_path / "there.parquet").read_text() == "mine"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_names_that_would_be_the_same(tmp_path):
+    names = ["id", "attribute.id", "vector", "attribute.vector"]
+    index = vsearch.build(VECTORS[:40], tmp_path / "i", pa.table({name: np.arange(40) for name in names}))
+    for columns, vectors, message in (
+        (names[2:], True, "'attribute.vector'"), (names[:2], False, "'attribute.id'"), (None, True, "would be called"),
+    ):  # fmt: skip
+        with pytest.raises(vsearch.InputError, match=message):
+            index.export(tmp_path / "a.parquet", columns=columns, vectors=vectors)
+    assert not (tmp_path / "a.parquet").exists()
+    assert index.export(tmp_path / "a.parquet", columns=names[2:], vectors=False) == 40
+    assert index.export(tmp_path / "b.parquet", columns=["id", "vector"]) == 40
+    assert pq.read_schema(tmp_path / "b.parquet").names == ["id", "attribute.id", "attribute.vector", "vector"]

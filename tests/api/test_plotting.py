@@ -59,6 +59,9 @@ def test_the_map_keeps_the_distances_of_the_plane(index):
     [
         ("recall_curve", {"factors": []}), ("recall_curve", {"factors": [0]}), ("recall_curve", {"factors": [float("nan")]}),
         ("recall_curve", {"k": 0}), ("recall_curve", {"sample": 0}), ("recall_curve", {"where": "nothing = 1"}),
+        ("recall_curve", {"factors": ["a"]}), ("recall_curve", {"factors": 2}), ("recall_curve", {"factors": "12"}),
+        ("recall_curve", {"factors": [1e308]}), ("recall_curve", {"factors": [True]}), ("selectivity_curve", {"shares": 0.5}),
+        ("selectivity_curve", {"shares": ["a"]}), ("selectivity_curve", {"shares": [1e-12]}),
         ("selectivity_curve", {"shares": [2]}), ("selectivity_curve", {"shares": []}), ("selectivity_curve", {"k": 0}),
     ],
 )  # fmt: skip

@@ -12,7 +12,17 @@ import pytest
 import yaml
 
 import vsearch
-from vsearch.deploy.containers import ContainerSpec, arguments, dockerfile, installed_bytes, requirements, write_context
+from vsearch.deploy.containers import (
+    ContainerSpec,
+    arguments,
+    compose,
+    dockerfile,
+    installed_bytes,
+    knative,
+    requirements,
+    write_context,
+)
+from vsearch.deploy.rendering import render
 
 
 def written(folder, index="s3://bucket/words", platform="container", **options):
@@ -51,13 +61,35 @@ def test_a_folder_and_another_s3(tmp_path):
     (tmp_path / "index").mkdir()
     _, services, _ = written(tmp_path, str(tmp_path / "index"))
     assert services["services"].keys() == {"vsearch"}
-    assert services["services"]["vsearch"]["volumes"] == [f"{tmp_path / 'index'}:/index:ro"]
+    mount = {"type": "bind", "source": str(tmp_path / "index"), "target": "/index", "read_only": True}
+    assert services["services"]["vsearch"]["volumes"] == [mount]
     assert services["services"]["vsearch"]["command"][1] == "/index"
     shutil.rmtree(tmp_path / "out")
     _, services, _ = written(tmp_path, endpoint="https://minio.example")
     assert services["services"].keys() == {"vsearch"}
     assert services["services"]["vsearch"]["environment"]["AWS_ENDPOINT_URL"] == "https://minio.example"
     assert "AWS_ALLOW_HTTP" not in services["services"]["vsearch"]["environment"]
+
+
+@pytest.mark.parametrize("name", ["a$HOME", "a${x}", "a:b", "a'b\"c", "a #b: c", "gr\u00f6\u00dfe", "- a"])
+def test_folders_of_any_name(tmp_path, name):
+    services = yaml.safe_load(render(compose(ContainerSpec(str(tmp_path / name), "words", "container"))))
+    (mount,) = services["services"]["vsearch"]["volumes"]
+    assert "$" not in mount["source"].replace("$$", "")
+    assert mount["source"].replace("$$", "$") == str(tmp_path / name)
+    services = compose(ContainerSpec("s3://bucket/a$HOME", "words", "container"))
+    assert services["services"]["vsearch"]["command"][1] == "s3://bucket/a$$HOME"
+
+
+@pytest.mark.parametrize(
+    ("memory", "workers", "expected"),
+    [(512, 1, "1"), (4096, 1, "1"), (8192, 1, "2"), (8193, 2, "4"), (32_768, 1, "8"), (512, 3, "4")],
+)
+def test_processors_that_the_memory_needs(memory, workers, expected):
+    service = knative(ContainerSpec("gs://b/i$(HOME)", "words", "cloudrun", memory=memory, workers=workers))
+    (container,) = service["spec"]["template"]["spec"]["containers"]
+    assert container["resources"]["limits"]["cpu"] == expected
+    assert container["args"][1] == "gs://b/i$$(HOME)"
 
 
 def test_a_service_of_cloud_run(tmp_path):
@@ -114,7 +146,15 @@ def test_what_the_image_holds(tmp_path):
         ("s3://b/i", "Words", {}, "lower-case"), ("s3://b/i", "a;b", {}, "lower-case"), ("s3://b/i", "a", {"arch": "mips"}, "arch"),
         ("s3://b/i", "a", {"memory": 1}, "memory"), ("folder", "a", {"platform": "cloudrun"}, "a folder"),
         ("gs://b/i", "a", {"platform": "cloudrun", "arch": "arm64"}, "x86_64"), ("lambda://a", "a", {}, "a container reads"),
-        ("s3://b/i", "a", {"platform": "floppy"}, "platform"),
+        ("s3://b/i", "a", {"platform": "floppy"}, "platform"), ("s3://b/i", "a", {"python": "3.13\nRUN evil"}, "python"),
+        ("s3://b/i", "a", {"python": "2.7"}, "python"), ("s3://b/i", "a", {"workers": 0}, "workers"),
+        ("gs://b/i", "a", {"platform": "cloudrun", "region": "us; rm -rf ~"}, "region"),
+        ("gs://b/i", "a", {"platform": "cloudrun", "timeout": 10**9}, "timeout"),
+        ("s3://key:secret@b/i", "a", {}, r"must not contain keys, got 's3://\*\*\*@b/i'"),
+        ("az://c/i?sig=secret", "a", {}, r"keys, got 'az://c/i\?\*\*\*'"),
+        ("lambda://key:secret@b", "a", {}, r"reads .* got 'lambda://\*\*\*@b'"),
+        ("s3://b/i", "a", {"endpoint": "http://user:secret@h"}, r"keys, got 'http://\*\*\*@h'"),
+        ("s3://b/i\nx: y", "a", {}, "printable"), ("s3://b/i", "a", {"endpoint": "http://h\nx: y"}, "printable"),
     ],
 )  # fmt: skip
 def test_what_is_refused(index, name, options, message):

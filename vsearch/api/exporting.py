@@ -97,13 +97,15 @@ def check_export(file: str | os.PathLike[str], *, overwrite: bool) -> Path:
     Raises
     ------
     InputError
-        It has an ending of no known format, its folder is not there, or it is there already.
+        It has an ending of no known format, its folder is not there, or it is there already, or a folder.
     """
     path = Path(file)
     if path.suffix not in FORMATS:
         raise InputError(f"an export is a file that ends in {' or '.join(FORMATS)}, got {str(path)!r:.200}")
     if not path.parent.is_dir():
         raise InputError(f"{path.parent}: no such folder")
+    if path.is_dir():
+        raise InputError(f"{path} is a folder, and an export is one file")
     if path.exists() and not overwrite:
         raise InputError(f"{path} is there already; pass overwrite=True, or --overwrite, to replace it")
     return path
@@ -113,10 +115,14 @@ def _table(snapshot: Snapshot, rows: Any, columns: Sequence[str] | None, *, vect
     from vsearch.search.listing import make_table
 
     table = make_table(snapshot, rows, columns)
-    if not vectors:
-        return table
-    names = [f"attribute.{VECTOR}" if name == VECTOR else name for name in table.column_names]
-    return table.rename_columns(names).append_column(VECTOR, _vectors(snapshot, rows))
+    names = table.column_names
+    if vectors:
+        names = [f"attribute.{VECTOR}" if name == VECTOR else name for name in names]
+    if twice := next((name for place, name in enumerate(names) if name in names[:place]), None):
+        raise InputError(
+            f"two columns of the file would be called {twice!r:.100}; leave one attribute out with columns"
+        )
+    return table.rename_columns(names).append_column(VECTOR, _vectors(snapshot, rows)) if vectors else table
 
 
 def _vectors(snapshot: Snapshot, rows: Any) -> pa.Array:

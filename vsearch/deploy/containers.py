@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from vsearch.checks import check_whole
 from vsearch.deploy.rendering import render
 from vsearch.errors import InputError
+from vsearch.storage.stores.urls import redacted
 
 Platform = Literal["container", "cloudrun"]
 PLATFORMS: tuple[Platform, ...] = ("container", "cloudrun")
@@ -24,10 +26,19 @@ S3_PORT = 8333
 S3_IMAGE = "chrislusf/seaweedfs:3.97"
 USER = 10001
 LEAST_MEMORY, MOST_MEMORY = 512, 32_768
+MOST_WORKERS = 8
+LONGEST = 3600
+"""Seconds that a request may take on Cloud Run."""
+
+PROCESSORS = {1: 4096, 2: 8192, 4: 16_384, 6: 24_576, 8: 32_768}
+"""How many processors a service of Cloud Run may have, and the most memory in MB with so many."""
+
 EXTRA = "serve"
 LEFT_OUT = ("__pycache__", "compiled", "*.pyc")
 
 _NAME = re.compile(r"[a-z]([a-z0-9-]{0,47}[a-z0-9])?")
+_PYTHON = re.compile(r"3\.[0-9]{1,2}")
+_REGION = re.compile(r"[a-z]+(-[a-z0-9]+){1,3}")
 _KEY = re.compile(r"[A-Za-z0-9._~-]+")
 _ARCHES = {"x86_64": "linux/amd64", "arm64": "linux/arm64"}
 _GENERATED = "Written by `vsearch deploy`."
@@ -84,14 +95,35 @@ class ContainerSpec:
             raise InputError(f"arch must be {' or '.join(_ARCHES)}, got {self.arch!r:.100}")
         if not LEAST_MEMORY <= self.memory <= MOST_MEMORY:
             raise InputError(f"memory must be {LEAST_MEMORY} to {MOST_MEMORY} MB, got {self.memory}")
-        if self.platform == "cloudrun" and self.arch != "x86_64":
+        if not _PYTHON.fullmatch(self.python):
+            raise InputError(f"python must be a version such as 3.13, got {self.python!r:.100}")
+        check_whole("workers", self.workers, MOST_WORKERS)
+        self._check_urls()
+        if self.platform == "cloudrun":
+            self._check_cloud_run()
+
+    def _check_urls(self) -> None:
+        if self.scheme and self.scheme not in {"s3", "gs", "az"}:
+            raise InputError(f"a container reads a folder, s3://, gs:// or az://, got {redacted(self.index)!r:.100}")
+        for url in (self.index, self.endpoint):
+            if url is not None and not url.isprintable():
+                raise InputError(f"URLs and paths must have printable characters only, got {redacted(url)!r:.200}")
+        for url in (self.index if self.scheme else None, self.endpoint):
+            if url is not None and redacted(url) != url:
+                raise InputError(
+                    f"URLs are written into files that others may read, and must not contain keys, got {redacted(url)!r:.200}"
+                )
+
+    def _check_cloud_run(self) -> None:
+        if self.arch != "x86_64":
             raise InputError("Cloud Run has x86_64 processors only")
-        if self.platform == "cloudrun" and not self.scheme:
+        if not self.scheme:
             raise InputError(
                 "Cloud Run cannot read a folder of this machine: copy the index to a bucket, such as gs://bucket/index"
             )
-        if self.scheme and self.scheme not in {"s3", "gs", "az"}:
-            raise InputError(f"a container reads a folder, s3://, gs:// or az://, got {self.index!r:.100}")
+        if not _REGION.fullmatch(self.region):
+            raise InputError(f"region must be one of Google Cloud, such as europe-west1, got {self.region!r:.100}")
+        check_whole("timeout", self.timeout, LONGEST)
 
     @property
     def scheme(self) -> str:
@@ -214,7 +246,7 @@ def compose(spec: ContainerSpec) -> dict[str, Any]:
     environment = {key: f"${{{key}:?set it in .env}}" for key in keys}
     server: dict[str, Any] = {
         "build": ".",
-        "command": arguments(spec),
+        "command": list(map(_literal, arguments(spec))),
         "environment": environment,
         "ports": [f"127.0.0.1:{PORT}:{PORT}"],
         "mem_limit": f"{spec.memory}m",
@@ -227,10 +259,10 @@ def compose(spec: ContainerSpec) -> dict[str, Any]:
     }
     services = {"vsearch": server}
     if not spec.scheme:
-        mode = "rw" if spec.writable else "ro"
-        server["volumes"] = [f"{Path(spec.index).resolve()}:/index:{mode}"]
+        mount = {"type": "bind", "source": _literal(str(Path(spec.index).resolve())), "target": "/index"}
+        server["volumes"] = [mount | ({} if spec.writable else {"read_only": True})]
     if spec.scheme == "s3":
-        endpoint = spec.endpoint or f"http://s3:{S3_PORT}"
+        endpoint = _literal(spec.endpoint or f"http://s3:{S3_PORT}")
         names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
         environment |= {name: f"${{{name}:?set it in .env}}" for name in names} | {"AWS_ENDPOINT_URL": endpoint}
         if endpoint.startswith("http://"):
@@ -248,6 +280,11 @@ def compose(spec: ContainerSpec) -> dict[str, Any]:
     return made | ({"volumes": {"objects": {}}} if spec.own_s3 else {})
 
 
+def _literal(text: str) -> str:
+    """Return a text as Docker Compose reads it without putting variables into it."""
+    return text.replace("$", "$$")
+
+
 def knative(spec: ContainerSpec) -> dict[str, Any]:
     """Return the Knative service of Cloud Run. The placeholders PROJECT and REGION are those of the image."""
     keys = {"VSEARCH_API_KEY": "api-key"} | ({"VSEARCH_WRITE_KEY": "write-key"} if spec.writable else {})
@@ -257,10 +294,10 @@ def knative(spec: ContainerSpec) -> dict[str, Any]:
     ]
     container = {
         "image": image(spec),
-        "args": arguments(spec),
+        "args": [each.replace("$(", "$$(") for each in arguments(spec)],  # otherwise a variable
         "ports": [{"name": "http1", "containerPort": PORT}],
         "env": variables,
-        "resources": {"limits": {"cpu": str(max(1, spec.workers)), "memory": f"{spec.memory}Mi"}},
+        "resources": {"limits": {"cpu": str(_processors(spec)), "memory": f"{spec.memory}Mi"}},
         "startupProbe": {"httpGet": {"path": "/health", "port": PORT}, "periodSeconds": 2, "failureThreshold": 60},
     }
     annotations = {"autoscaling.knative.dev/minScale": "0", "autoscaling.knative.dev/maxScale": "10"}
@@ -275,6 +312,10 @@ def knative(spec: ContainerSpec) -> dict[str, Any]:
             "traffic": [{"percent": 100, "latestRevision": True}],
         },
     }
+
+
+def _processors(spec: ContainerSpec) -> int:
+    return next(count for count, most in PROCESSORS.items() if count >= spec.workers and spec.memory <= most)
 
 
 def image(spec: ContainerSpec) -> str:

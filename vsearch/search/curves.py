@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vsearch.checks import is_number
 from vsearch.errors import InputError
 from vsearch.metrics import Metric
 from vsearch.search.engine.request import Answer, SearchRequest
@@ -18,6 +19,8 @@ from vsearch.search.state.snapshot import Snapshot
 
 FACTORS = (0.25, 0.5, 0.7, 0.85, 1.0, 1.2, 1.5, 2.0, 3.0)
 """What the settings of the early stop are multiplied by."""
+
+LARGEST_FACTOR = 1e6
 
 SHARES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 """Shares of the rows that filters let pass."""
@@ -81,8 +84,10 @@ def measure_by_settings(
         There are no factors, or one is not a positive number.
     SearchTimeoutError
     """
-    if not len(factors) or not all(np.isfinite(factors)) or min(factors) <= 0:
-        raise InputError(f"factors must be one or more positive numbers, got {list(factors)!r:.100}")
+    if not _are_numbers(factors, LARGEST_FACTOR):
+        raise InputError(
+            f"factors must be one or more numbers above 0 and at most {LARGEST_FACTOR:g}, got {factors!r:.100}"
+        )
     settings = snapshot.settings
     exact = run_sample(snapshot, sample, SearchRequest(k, settings, exact=True, deadline=deadline))
     share = 1.0 if sample.mask is None else sample.mask.rows / max(1, snapshot.live_count)
@@ -114,11 +119,11 @@ def measure_by_share(
     Raises
     ------
     InputError
-        There are no shares, or one is not above 0 and at most 1.
+        There are no shares, one is not above 0 and at most 1, or no row passes any.
     SearchTimeoutError
     """
-    if not len(shares) or not all(0 < share <= 1 for share in shares):
-        raise InputError(f"shares must be one or more numbers above 0 and at most 1, got {list(shares)!r:.100}")
+    if not _are_numbers(shares, 1):
+        raise InputError(f"shares must be one or more numbers above 0 and at most 1, got {shares!r:.100}")
     settings, rng, points = snapshot.settings, np.random.default_rng(seed), []
     for share in shares:
         mask = mask_passing(snapshot, rng.random(snapshot.rows) < share)
@@ -128,6 +133,8 @@ def measure_by_share(
         exact = run_sample(snapshot, filtered, SearchRequest(k, settings, exact=True, deadline=deadline))
         answer = run_sample(snapshot, filtered, SearchRequest(k, settings, deadline=deadline))
         points.append(_point(answer, exact, snapshot.model.metric, 1.0, mask.rows / snapshot.live_count))
+    if not points:
+        raise InputError(f"no row passes a filter of any of the shares {shares!r:.100}; pass larger ones")
     return RecallCurve(tuple(points), len(sample.queries), k, snapshot.live_count, settings.recall)
 
 
@@ -145,6 +152,13 @@ def map_partitions(snapshot: Snapshot) -> tuple[NDArray[np.float32], NDArray[np.
     plane = axes[:, ::-1][:, :2]
     places[:, : plane.shape[1]] = centered @ plane
     return places, rows
+
+
+def _are_numbers(values: object, largest: float) -> bool:
+    """Whether they are one or more numbers above 0 and at most `largest`."""
+    if isinstance(values, str) or not isinstance(values, (Sequence, np.ndarray)) or not len(values):
+        return False
+    return all(is_number(value) and 0 < value <= largest for value in values)
 
 
 def _point(answer: Answer, exact: Answer, metric: Metric, factor: float, share: float) -> CurvePoint:
