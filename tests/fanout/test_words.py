@@ -168,6 +168,8 @@ def test_wrong_uses_say_what_is_wrong(stack):
         (lambda: remote.search_text('"a b"'), "phrases are not supported"),
         (lambda: remote.search_text("-ak"), "only excludes words"),
         (lambda: remote.search_text(3), "a string or a list of strings"),
+        (lambda: remote.search_text(["ak", "a " * 3_000_000]), "at most 1,000,000 characters, got 6,000,000"),
+        (lambda: remote.search(QUERIES[0], text="a " * 3_000_000), "at most 1,000,000 characters, got 6,000,000"),
         (lambda: remote.search_text("ak", columns=["nothing"]), "no attribute column"),
         (lambda: remote.search(QUERIES[0], fusion="rrf"), "need text"),
         (lambda: remote.search(QUERIES[0], text=["a", "b"]), "one text for each of the 1 queries"),
@@ -227,6 +229,11 @@ def test_forged_words_are_refused():
     ):
         with pytest.raises(InputError):
             wire.decode(wire.encode(replaced(request, words=wrong)))
+    vector = np.zeros(8, "<f4").tobytes()
+    both = replaced(request, words=replaced(good, depth=3), dimensions=8, queries=vector)
+    assert wire.decode(wire.encode(both)).words.depth == 3
+    with pytest.raises(InputError, match="k must be the depth, 5"):
+        wire.decode(wire.encode(replaced(both, words=replaced(good, depth=5))))
     words = messages.Words(texts=(b"ak",))
     search = SearchRequest(count=1, dimensions=0, queries=b"", options=Options(3), words=words)
     assert wire.decode(wire.encode(search)).words == words

@@ -82,7 +82,7 @@ def as_words(given: Any, fusing: tuple[Any, Any, Any] | None = None) -> list[str
     Raises
     ------
     InputError
-        They are no texts.
+        They are no texts, or one is too long.
     """
     texts = [given] if isinstance(given, str) else given
     if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
@@ -90,6 +90,8 @@ def as_words(given: Any, fusing: tuple[Any, Any, Any] | None = None) -> list[str
         if fusing is not None and given is None:
             needs = "fusion, weights and depth need text to"
         raise InputError(f"{needs} be a string or a list of strings, got {given!r:.100}")
+    for text in texts:
+        _check_length(text)
     return list(texts)
 
 
@@ -114,8 +116,7 @@ def parse(text: str, names: Sequence[str], analyzers: Sequence[Analyzer], others
     """
     if not isinstance(text, str):
         raise InputError(f"a text query must be a string, got {type(text).__name__}")
-    if len(text) > LONGEST_QUERY:
-        raise InputError(f"a text query must have at most {LONGEST_QUERY:,} characters, got {len(text):,}")
+    _check_length(text)
     if not _SYNTAX.search(text):
         terms = [Term(column, term) for column, analyzer in enumerate(analyzers) for term in analyzer.terms(text)]
         if len(terms) > MOST_WORDS:
@@ -150,6 +151,11 @@ def parse(text: str, names: Sequence[str], analyzers: Sequence[Analyzer], others
     if sum(term.prefix for term in needed) > MOST_PREFIXES:
         raise InputError(f"a text query must have at most {MOST_PREFIXES} prefixes over all columns; leave some out")
     return query
+
+
+def _check_length(text: str) -> None:
+    if len(text) > LONGEST_QUERY:
+        raise InputError(f"a text query must have at most {LONGEST_QUERY:,} characters, got {len(text):,}")
 
 
 def _options(

@@ -171,6 +171,8 @@ def _check_words(message: SearchRequest | AllocateRequest | ProcessRequest, word
             raise ValueError("nprobe and exact are for vectors, and there are only words")
     elif words.depth < message.options.k + message.options.offset:
         raise ValueError("depth must be at least offset + k")
+    elif isinstance(message, ProcessRequest) and words.depth != message.options.k:
+        raise ValueError(f"k must be the depth, {words.depth}, for a processor")
     if message.options.min_score is not None:
         raise ValueError("min_score cannot be combined with words")
     total = sum(map(len, words.texts))
