@@ -176,7 +176,7 @@ function showFacts(facts) {
   const { settings, drift } = facts;
   show("facts", ...list([
     ["name", facts.url], ["snapshot", `${facts.snapshot}, ${facts.created}`],
-    ["rows", `${readable(facts.rows)} in ${readable(facts.partitions)} partitions, ${readable(facts.shards)} shards`],
+    ["rows", `${readable(facts.rows)} in ${readable(facts.partitions)} partitions, ${readable(facts.shards)} ${facts.shards === 1 ? "shard" : "shards"}`],
     ["vectors", `${facts.dimensions} dimensions, ${facts.metric}, ${facts.quantizer} of ${readable(facts.bits)} bits, rerank ${facts.rerank ?? "none"}`],
     ["recall", settings.recall === null ? "not measured" : `${readable(settings.recall)} at k = ${readable(settings.k)} (target ${readable(settings.target)})`],
     ["size", inBytes(facts.bytes)],
