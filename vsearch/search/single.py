@@ -37,12 +37,14 @@ def search_single(
 
     Parameters
     ----------
-    k, nprobe : int
+    k : int
         Already checked.
     where
         A predicate in any form, or None.
     begun : float
         `time.perf_counter` at the start of the call, for the statistics.
+    nprobe : int or None
+        Already checked; see `routing.plan_visits`.
     """
     if type(query) is not np.ndarray or query.dtype is not FLOAT or not snapshot.fused:
         return None
