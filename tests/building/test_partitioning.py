@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vsearch.building import partitioning
 from vsearch.building.partitioning import (
     LARGEST_OVER_MEAN,
     Partitioning,
@@ -191,3 +194,22 @@ def test_near_partitions_share_a_shard():
     shuffled = np.random.default_rng(0).permutation(20)
     dealt = deal_to_shards(centroids[shuffled], np.full(20, 50), 2)
     assert {len(np.unique(shuffled[own] < 10)) for own in dealt} == {1}
+
+
+def test_shards_of_many_partitions_are_dealt_without_a_copy_of_their_centroids(monkeypatch):
+    monkeypatch.setattr(partitioning, "SPREAD_BYTES", 1 << 18)  # 1,024 centroids of 32 dimensions
+    centers = 50 * vectors(8, 32, seed=3)
+    count, rng = 40_000, np.random.default_rng(4)
+    owners = np.sort(rng.permutation(np.repeat(np.arange(8), count // 8))[: count // 2])
+    owners = np.concatenate([owners, rng.permutation(owners)])  # half of them ordered by cluster, the rest not
+    centroids = centers[owners] + vectors(count, 32, seed=5)
+    tracemalloc.start()
+    try:
+        dealt = deal_to_shards(centroids, np.ones(count, np.int64), 64)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    np.testing.assert_array_equal(np.sort(np.concatenate(dealt)), np.arange(count))
+    assert max(len(own) for own in dealt) <= count // 64 + 7
+    assert np.mean([len(np.unique(owners[own])) for own in dealt]) < 1.5
+    assert peak < 32 * count + 5 * (1 << 18) + 200_000 < centroids.nbytes
