@@ -27,7 +27,7 @@ def container_spec(url: str, stack: str, platform: str, *, writer: bool, **given
 
     if platform not in PLATFORMS:
         raise InputError(
-            f"--platform must be {' or '.join(PLATFORMS)}, got {platform}; functions are deployed without it"
+            f"--platform must be terraform, {' or '.join(PLATFORMS)}, got {platform}; functions are deployed without it"
         )
     options = {name: value for name, value in given.items() if value is not None}
     return ContainerSpec(url, stack, platform, writable=writer, **options)

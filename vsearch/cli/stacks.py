@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,7 +11,11 @@ from vsearch.cli import containers, inputs, options, output
 from vsearch.fanout.platforms.aws_lambda import FORECAST, LIMITS, PRICES
 
 if TYPE_CHECKING:
+    from vsearch.deploy.deployer import DeployRequest
     from vsearch.deploy.packages import Package
+
+KEEP = 3
+TERRAFORM = "terraform"
 
 Stack = Annotated[
     str,
@@ -66,7 +71,7 @@ def deploy(
     ] = 3008,
     snap_start: Annotated[bool, typer.Option("--snap-start", help="Start functions from a memory snapshot.")] = False,
     env: Annotated[list[str] | None, typer.Option("--env", help="NAME=VALUE for every function. Repeatable.")] = None,
-    keep: Annotated[int, typer.Option(min=1, help="Releases to keep for rollbacks, including this one.")] = 3,
+    keep: Annotated[int, typer.Option(min=1, help="Releases to keep for rollbacks, including this one.")] = KEEP,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -77,7 +82,8 @@ def deploy(
     platform: Annotated[
         str | None,
         typer.Option(
-            help="container or cloudrun: write what runs `vsearch serve` in a container, instead of functions."
+            help="terraform: write a module of the functions. container or cloudrun: write what runs `vsearch serve` in a"
+            " container, instead of functions."
         ),
     ] = None,
     out: Annotated[
@@ -91,7 +97,7 @@ def deploy(
     from vsearch.deploy.deployer import DeployRequest, find_target
     from vsearch.errors import InputError
 
-    if platform is not None:
+    if platform is not None and platform != TERRAFORM:
         unsupported: dict[str, object] = {
             "bucket": bucket,
             "kms-key": kms_key,
@@ -109,8 +115,8 @@ def deploy(
         keys = options.given(VSEARCH_API_KEY=api_key, VSEARCH_WRITE_KEY=write_key)
         containers.write(spec, out or stack, keys, as_json=as_json)
         return
-    if out is not None:
-        raise InputError("--out is for --platform container and cloudrun")
+    if out is not None and platform is None:
+        raise InputError("--out is for --platform terraform, container and cloudrun")
 
     if no_url and api_key:
         raise InputError("--no-url cannot be combined with an API key: leave one out, or unset VSEARCH_API_KEY")
@@ -146,6 +152,14 @@ def deploy(
         storage=options.storage(endpoint, False),
         own={option: value for option, value in own.items() if value is not None},
     )
+    if platform == TERRAFORM:
+        if dry_run or request.drop or keep != KEEP:
+            raise InputError(
+                "--platform terraform only writes a module, and cannot be combined with --dry-run, --no-url, --no-writer,"
+                " --no-keeper or --keep"
+            )
+        _write_terraform(request, out or name, as_json=as_json)
+        return
     if dry_run:
         typer.echo(deployer.preview(request, _tell), nl=False)
         return
@@ -159,6 +173,18 @@ def deploy(
     )
     if done.url:
         typer.echo(f"POST {done.url}search" + (f", {done.url}rows" if write_key else ""))
+
+
+def _write_terraform(request: DeployRequest, folder: str, *, as_json: bool) -> None:
+    from vsearch.deploy.aws.deployer import write_terraform
+
+    commands = write_terraform(request, _tell, Path(folder))
+    if as_json:
+        output.print_json({"stack": request.stack, "folder": folder, "commands": commands})
+        return
+    typer.echo(f"wrote {folder}: a Terraform module and its packages; to apply it:", err=True)
+    for command in commands:
+        typer.echo(command)
 
 
 def _variable(text: str) -> tuple[str, str]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from vsearch import storage
 from vsearch.deploy import packages
-from vsearch.deploy.aws import keys, stacks, template, versions
+from vsearch.deploy.aws import keys, stacks, template, terraform, versions
 from vsearch.deploy.aws.changing import ChangingSpec
 from vsearch.deploy.aws.roles import Place
 from vsearch.deploy.deployer import Deployment, DeployRequest, Release, Tell
@@ -54,6 +54,19 @@ def preview(request: DeployRequest, tell: Tell) -> str:
         templates = template.make_templates(spec)
     nested = "".join(f"---\n# {place}\n{render(body)}" for place, body in templates.nested.items())
     return render(templates.root) + nested
+
+
+def write_terraform(request: DeployRequest, tell: Tell, folder: Path) -> list[str]:
+    """Write a Terraform module of the stack and its packages; return the commands that apply it.
+
+    Only the manifest is read; keys of buckets are not looked up.
+
+    Raises
+    ------
+    InputError, StoreError, MissingDependencyError
+    """
+    with _packaged(request, tell) as (built, spec):
+        return terraform.write_module(spec, built, folder, request.region)
 
 
 def undeploy(stack: str, region: str | None) -> bool:
