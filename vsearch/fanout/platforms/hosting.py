@@ -24,6 +24,7 @@ from vsearch.fanout.calls.hedging import Hedging
 from vsearch.fanout.calls.invoker import Names
 from vsearch.fanout.calls.retries import Deadline, ErrorKind
 from vsearch.fanout.platforms.registry import platform_of_functions
+from vsearch.fanout.roles.heap import use_one_heap
 from vsearch.fanout.roles.worker import Worker, serve
 from vsearch.fanout.wire import codec as wire
 from vsearch.fanout.wire.envelope import Envelope, from_event, to_event
@@ -73,8 +74,9 @@ class Host:
         with self._lock:
             if self._worker is None:
                 begun = time.perf_counter()
+                use_one_heap()
                 self._worker = open_worker(self.role, os.environ)
-                self._worker.run = self.run
+                self._worker.run, self._worker.releases = self.run, True
                 self._worker.init_seconds = self._imported + time.perf_counter() - begun
             return self._worker
 

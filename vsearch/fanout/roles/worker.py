@@ -35,6 +35,7 @@ from vsearch.fanout.roles.allocator import CALLS, allocate
 from vsearch.fanout.roles.calling import call, remote_calls
 from vsearch.fanout.roles.coordinator import coordinate, require
 from vsearch.fanout.roles.describing import describe_index, warm
+from vsearch.fanout.roles.heap import release_freed
 from vsearch.fanout.roles.loading import Loader, Part, as_of
 from vsearch.fanout.roles.planning import PlanSettings, choose_plan
 from vsearch.fanout.roles.processor import MaskCache, process
@@ -64,6 +65,9 @@ TAKES: dict[str, Any] = {"coordinator": SearchRequest, "allocator": AllocateRequ
 
 PREPARING = 60.0
 """Time limit in seconds for all processors to load a newer snapshot."""
+RELEASING = 1.0
+"""Minimum seconds between two releases of freed memory."""
+
 KEPT = 16  # cached manifests and parts of snapshots, of which a changing index has one for every commit; each has its own tail
 
 
@@ -90,6 +94,10 @@ class Worker:
         When calls of processors are repeated because the first takes long.
     run : callable or None
         Answers the messages of roles that do not search; takes the worker, the message and its deadline.
+    releases : bool
+        Whether it returns freed memory to the system. That affects the whole process, so only functions do.
+    released : (int, float)
+        Number of evictions from the cache up to the last release, and its time.
     """
 
     role: str
@@ -106,7 +114,9 @@ class Worker:
     hedging: Hedging | None = None
     init_seconds: float = 0.0
     run: Callable[[Worker, Any, Deadline], Reply] | None = None
+    releases: bool = False
     served: int = 0
+    released: tuple[int, float] = (0, -math.inf)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
@@ -146,6 +156,8 @@ def serve(worker: Worker, payload: bytes, deadline: Deadline) -> bytes:
         cold = worker.served == 0
         worker.served += 1
     reply, kind, id = _reply(worker, payload, deadline)
+    if worker.releases:
+        _release(worker)
     seconds = time.perf_counter() - start + (worker.init_seconds if cold else 0.0)
     usage = Usage(
         invocations=1,
@@ -168,6 +180,15 @@ def serve(worker: Worker, payload: bytes, deadline: Deadline) -> bytes:
     except CallError as error:
         failed = failure(error.kind, str(error), reply.usages)
         return worker.envelope.pack(msgspec.structs.replace(failed, id=id))
+
+
+def _release(worker: Worker) -> None:
+    """Return freed memory to the system if snapshots were replaced since the last time."""
+    evictions, now = worker.loader.retention.stats().evictions, time.monotonic()
+    replaced = worker.run is not None or evictions != worker.released[0]
+    if replaced and now - worker.released[1] >= RELEASING:
+        worker.released = evictions, now
+        release_freed()
 
 
 def _reply(worker: Worker, payload: bytes, deadline: Deadline) -> tuple[Reply | Failure, str, str]:
