@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.errors import CorruptIndexError
-from vsearch.forking import renew_in_children
+from vsearch.forking import cached_property, renew_in_children
 from vsearch.kernels.scan.blocks import BLOCK
 from vsearch.search.state.model import Model
 from vsearch.storage import ensure_together
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from vsearch.search.state.arguments import KernelArguments
     from vsearch.storage.files.segment_file import SegmentFile
     from vsearch.storage.snapshots.manifest import EncodingEntry
+
+REMAINDER = 1 / 32
+"""Share of the rows of a run in a folder that is read at once when the rest has been read."""
 
 RERANK_DTYPES = {"int8": np.int8, "float16": np.float16, "float32": np.float32}
 
@@ -135,6 +138,7 @@ class Shard:
     state: RunState | None = None
     read: RunState = field(init=False)
     _live: NDArray[np.uint64] | None = None
+    _live_ready: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
         self.read = RunState(self.table.rows) if self.state is None else self.state
@@ -145,8 +149,18 @@ class Shard:
 
     @property
     def ready(self) -> bool:
-        """Whether all partitions are read and verified."""
-        return self.read.all_ready
+        """Whether all partitions with live rows are read and verified: kernels read nothing of rows that are masked."""
+        if self.read.all_ready or self._live_ready:
+            return True
+        if len(self.gone):
+            self._live_ready = bool((self.read.ready | self.emptied).all())
+        return self._live_ready
+
+    @cached_property
+    def emptied(self) -> NDArray[np.bool_]:
+        """Which partitions have no live rows, bool (partitions,)."""
+        partitions = np.searchsorted(self.table.row_starts + self.table.rows, self.gone, side="right")
+        return np.bincount(partitions, minlength=self.partitions) == self.table.rows
 
     @property
     def live(self) -> NDArray[np.uint64] | None:
@@ -179,13 +193,22 @@ class Shard:
         return Addresses(np.full(len(inside), self.segment, np.uint32), inside)
 
     def missing(self, partitions: NDArray[np.int32]) -> NDArray[np.int64]:
-        """Return those of the partitions, numbered within the run, whose scanned data are not read yet, ascending."""
+        """Return those of the partitions, numbered within the run, whose scanned data are not read yet, ascending.
+
+        Of a run in a folder they are all that are left, once these have few rows: a run that is read completely is searched in one
+        native call.
+        """
         state = self.read
         if state.all_ready:
             return np.empty(0, np.int64)
         needed = np.zeros(len(state.ready), np.bool_)
         needed[partitions] = True
-        return np.flatnonzero(needed & ~state.ready)
+        missing = needed & ~state.ready
+        if missing.any() and self.files[CODES].mapped:
+            unread = ~state.ready
+            if self.table.rows[unread].sum() <= REMAINDER * self.rows:
+                missing = unread
+        return np.flatnonzero(missing)
 
     def ensure(self, partitions: NDArray[np.int32]) -> None:
         """Read and verify the scanned data of partitions; cheap if they are read already."""
