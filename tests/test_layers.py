@@ -32,6 +32,7 @@ search.engine
 search
 building.inputs
 building
+legs
 multivector text
 jpq
 live
@@ -185,13 +186,12 @@ PARAMETERS = 15
 #: Functions with more, and how many they may have: public ones, whose options are keywords, and commands, whose parameters
 #: are options of the command line.
 MANY = {
-    "vsearch.api.build_and_open.build": 25,
+    "vsearch.api.build_and_open.build": 26,
     "vsearch.api.build_and_open.build_documents": 23,
     "vsearch.jpq.trainer.train": 19,
     "vsearch.cli.indexes.build": 39,
     "vsearch.cli.searches.search": 26,
-    "vsearch.api.remote_index.search": 21,
-    "vsearch.api.remote_index.search_documents": 17,
+    "vsearch.api.remote_index.search": 16,
     "vsearch.cli.stacks.deploy": 27,
     "vsearch.cli.training.train": 18,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,6 +11,14 @@ from vsearch.errors import InputError
 
 LARGEST_K = 10_000
 LATEST = 86_400
+
+
+def caller_level() -> int:
+    """Return the `stacklevel` of a warning that names the first caller outside vsearch, for the function that warns."""
+    frame, level = inspect.currentframe(), 0
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "vsearch":
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def is_number(value: object) -> bool:

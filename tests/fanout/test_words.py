@@ -17,15 +17,17 @@ from tests.fanout.conftest import Stack
 from tests.text.conftest import WEIGHTS, make_rows, table, vectors
 from vsearch import InputError
 from vsearch.api.remote_index import RemoteIndex
-from vsearch.api.remote_words import RemoteHybridHits
+from vsearch.api.remote_legs import RemoteHybridHits
 from vsearch.deploy.cost import measure_bill
 from vsearch.encoders import compress, load
 from vsearch.fanout.calls.retries import Deadline
 from vsearch.fanout.platforms import http_api as web
 from vsearch.fanout.wire import codec as wire
-from vsearch.fanout.wire import words as messages
+from vsearch.fanout.wire import messages
 from vsearch.fanout.wire.envelope import Envelope
+from vsearch.fanout.wire.legs import LegQueries
 from vsearch.fanout.wire.messages import Options, ProcessRequest, SearchRequest
+from vsearch.text import packing
 
 N = 500
 QUERIES = vectors(7, 9)
@@ -202,59 +204,95 @@ def test_warm_functions_read_nothing(stack):
     assert again.stats.bytes_fetched == 0
 
 
-def test_forged_words_are_refused():
-    term = messages.WordTerm(0, b"ak")
-    weights, lengths = np.ones(1, "<f8").tobytes(), np.full(2, 5.0, "<f8").tobytes()
-    good = messages.Words(weighed=(messages.WeighedWords((term,), weights),), lengths=lengths)
-    request = ProcessRequest(
-        snapshot=1, shard=0, count=1, dimensions=0, queries=b"", options=Options(3), visits=bytes(4), minimums=bytes(4),
-        partitions=b"", bases=b"", bounds=b"", words=good,
+def process(name="text", dimensions=0, queries=b"", k=3, **leg):
+    return ProcessRequest(
+        snapshot=1, shard=0, count=1, dimensions=dimensions, queries=queries, options=Options(k), visits=bytes(4),
+        minimums=bytes(4), partitions=b"", bases=b"", bounds=b"", leg=LegQueries(name, **leg),
     )  # fmt: skip
-    assert wire.decode(wire.encode(request)).words == good
-    replaced = msgspec.structs.replace
+
+
+def packed(*term, weights=None, **conditions):
+    """A planned query as a processor gets it."""
+    terms = (packing.PackedTerm(*(term or (0, b"ak"))),)
+    weights = np.ones(1, "<f8").tobytes() if weights is None else weights
+    return msgspec.msgpack.encode(packing.PackedQuery(terms, weights, **conditions))
+
+
+LENGTHS = np.full(2, 5.0, "<f8").tobytes()
+
+
+def test_inconsistent_messages_are_refused():
+    vector = np.zeros(8, "<f4").tobytes()
+    good = {"planned": (packed(),), "shared": LENGTHS}
+    for right in (process(**good), process(**good, dimensions=8, queries=vector, depth=3)):
+        assert wire.decode(wire.encode(right)) == right
     for wrong in (
-        replaced(good, weighed=()),
-        replaced(good, texts=(b"a",)),
-        replaced(good, lengths=b""),
-        replaced(good, lengths=np.array([5, np.nan]).tobytes()),
-        replaced(good, lengths=np.array([5, 0.0]).tobytes()),
-        replaced(good, lengths=bytes(9)),
-        replaced(good, depth=5),
-        replaced(good, weighed=(messages.WeighedWords((term,), bytes(8)),)),
-        replaced(good, weighed=(messages.WeighedWords((term,), np.array([np.inf]).tobytes()),)),
-        replaced(good, weighed=(messages.WeighedWords((term,), b""),)),
-        replaced(good, weighed=(messages.WeighedWords((messages.WordTerm(2, b"ak"),), weights),)),
-        replaced(good, weighed=(messages.WeighedWords((messages.WordTerm(0, b"\xff"),), weights),)),
-        replaced(good, weighed=(messages.WeighedWords((term,), weights, (((messages.WordTerm(9, b"a"),),),)),)),
+        process(),
+        process(planned=(packed(), packed())),
+        process(**good, depth=5),
+        process(**good, name="Text"),
+        process(**good, dimensions=8, queries=vector),
+        process(**good, dimensions=8, queries=vector, depth=5),
     ):
         with pytest.raises(InputError):
-            wire.decode(wire.encode(replaced(request, words=wrong)))
-    vector = np.zeros(8, "<f4").tobytes()
-    both = replaced(request, words=replaced(good, depth=3), dimensions=8, queries=vector)
-    assert wire.decode(wire.encode(both)).words.depth == 3
-    with pytest.raises(InputError, match="k must be the depth, 5"):
-        wire.decode(wire.encode(replaced(both, words=replaced(good, depth=5))))
-    words = messages.Words(texts=(b"ak",))
-    search = SearchRequest(count=1, dimensions=0, queries=b"", options=Options(3), words=words)
-    assert wire.decode(wire.encode(search)).words == words
+            wire.decode(wire.encode(wrong))
+    queries = LegQueries("text", (b"ak",))
+    search = SearchRequest(count=1, dimensions=0, queries=b"", options=Options(3), leg=queries)
+    assert wire.decode(wire.encode(search)).leg == queries
+    replaced = msgspec.structs.replace
     for options in (Options(3, min_score=1.0), Options(3, nprobe=2), Options(3, exact=True)):
         with pytest.raises(InputError):
             wire.decode(wire.encode(replaced(search, options=options)))
-    with pytest.raises(InputError):
-        wire.decode(wire.encode(replaced(search, words=replaced(words, texts=(b"\xff",)))))
+    for leg in (replaced(queries, shared=b"a"), replaced(queries, planned=(b"a",)), replaced(queries, queries=())):
+        with pytest.raises(InputError):
+            wire.decode(wire.encode(replaced(search, leg=leg)))
 
 
-def test_processors_refuse_statistics_of_other_columns(stack):
+def answer_of(stack, request):
     from vsearch.fanout.roles.worker import serve
 
-    weighed = (messages.WeighedWords((messages.WordTerm(0, b"ak"),), np.ones(1, "<f8").tobytes()),)
-    request = ProcessRequest(
-        snapshot=1, shard=0, count=1, dimensions=0, queries=b"", options=Options(3), visits=bytes(4), minimums=bytes(4),
-        partitions=b"", bases=b"", bounds=b"", words=messages.Words(weighed=weighed, lengths=np.ones(1, "<f8").tobytes()),
-    )  # fmt: skip
     stack.reset()
-    reply = wire.decode(serve(stack.make("t-processor-0"), wire.encode(request), Deadline()))
-    assert "mean length" in reply.message
+    role = "processor-0" if isinstance(request, ProcessRequest) else "coordinator"
+    return wire.decode(serve(stack.make(f"t-{role}"), wire.encode(request), Deadline()))
+
+
+def test_processors_read_planned_words(stack):
+    answer = answer_of(stack, process(planned=(packed(),), shared=LENGTHS))
+    assert isinstance(answer, messages.Answer)
+    assert int(np.frombuffer(answer.found, "<i4").sum()) == 3
+
+
+@pytest.mark.parametrize(
+    ("leg", "reason"),
+    [
+        ({"shared": b""}, "mean length"),
+        ({"shared": np.ones(1).tobytes()}, "mean length"),
+        ({"shared": bytes(9)}, "mean length"),
+        ({"shared": np.array([5, np.nan]).tobytes()}, "mean lengths must be from 1"),
+        ({"shared": np.array([5, 0.0]).tobytes()}, "mean lengths must be from 1"),
+        ({"planned": (b"",)}, "inconsistent"),
+        ({"planned": (b"\xff" * 40,)}, "inconsistent"),
+        ({"planned": (b"\x94" * 4000,)}, "inconsistent"),
+        ({"planned": (packed(weights=bytes(8)),)}, "weight from"),
+        ({"planned": (packed(weights=np.array([np.inf]).tobytes()),)}, "weight from"),
+        ({"planned": (packed(weights=b""),)}, "weight from"),
+        ({"planned": (packed(2, b"ak"),)}, "one of the text columns"),
+        ({"planned": (packed(0, b"\xff"),)}, "inconsistent"),
+        ({"planned": (packed(must=(((packing.PackedTerm(9, b"a"),),),)),)}, "one of the text columns"),
+        ({"name": "nothing"}, "leg must be one of text"),
+    ],
+)
+def test_forged_words_are_refused(stack, leg, reason):
+    reply = answer_of(stack, process(**{"planned": (packed(),), "shared": LENGTHS} | leg))
+    assert isinstance(reply, messages.Failure)
+    assert reason in reply.message
+
+
+def test_forged_queries_are_refused(stack):
+    leg = LegQueries("text", (b"\xff",))
+    reply = answer_of(stack, SearchRequest(count=1, dimensions=0, queries=b"", options=Options(3), leg=leg))
+    assert isinstance(reply, messages.Failure)
+    assert "inconsistent" in reply.message
 
 
 def post(stack, **body):
@@ -285,7 +323,7 @@ def test_words_over_http(stack):
     ("body", "reason"),
     [
         ({}, "exactly one of"),
-        ({"words": []}, "1 to 1000 strings"),
+        ({"words": []}, "list of 1 to 1000, got 0"),
         ({"words": "-ak"}, "only excludes words"),
         ({"words": "ak", "fusion": "rrf"}, "only words"),
         ({"words": "ak", "depth": 20}, "only words"),

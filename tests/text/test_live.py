@@ -12,7 +12,7 @@ import vsearch
 from tests.text.conftest import WEIGHTS, WORDS, make_rows, table, terms, vectors
 from tests.text.reference import Reference, same
 from vsearch import InputError
-from vsearch.storage.snapshots.kinds import is_text
+from vsearch.storage.snapshots.kinds import leg_of_kind
 
 
 def check(index, rows, rng, weights=None):
@@ -108,7 +108,7 @@ def test_merged_rows_have_stored_postings(index):
     index.optimize(force=True, retune=False)
     opened = vsearch.open(index.snapshot.store.url)
     (run,) = opened.snapshot.shards
-    assert sum(map(is_text, run.files)) == 10
+    assert sum(leg_of_kind(kind) == "text" for kind in run.files) == 10
     check(opened, {row: texts for row, texts in rows.items() if row % 3}, random.Random(0))
     assert vsearch.verify(index.snapshot.store.url).problems == ()
 
@@ -187,7 +187,7 @@ def test_a_retrained_index_has_stored_postings(index):
     index, rows = index
     index.retrain()
     opened = vsearch.open(index.snapshot.store.url)
-    assert all(any(map(is_text, run.files)) for run in opened.snapshot.shards)
+    assert all(any(leg_of_kind(kind) == "text" for kind in run.files) for run in opened.snapshot.shards)
     check(opened, rows, random.Random(0))
 
 

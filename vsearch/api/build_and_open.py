@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from vsearch.api.built import tune_built, tune_built_documents
 from vsearch.api.index import Index
+from vsearch.api.leg_building import leg_forecasts, leg_writers
 from vsearch.checks import check_search, is_number
 from vsearch.errors import InputError
 from vsearch.search.state.snapshot import open_snapshot
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from vsearch.building.plan import BuildPlan
     from vsearch.encoders import TextEncoder
     from vsearch.quantizers.pq import PQ
-    from vsearch.text.building import TextWriter
     from vsearch.text.columns import TextColumn
 
 Progress = Callable[[str, int, int], None]
@@ -50,6 +50,7 @@ def build(
     seed: int = 0,
     ttl: str | None = None,
     text: str | Mapping[str, float | TextColumn] | None = None,
+    legs: Mapping[str, Any] | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
     source_storage: Mapping[str, object] | None = None,
@@ -108,6 +109,8 @@ def build(
     text : str or mapping, optional
         The attribute whose words `Index.search_text` searches, or several: ``{"title": 2.0, "body": 1.0}`` with their weights, or
         with a `vsearch.TextColumn` each.
+    legs : mapping, optional
+        Other legs of search, registered by `vsearch.legs.registry.register_leg`: the argument of each by its name.
     overwrite : bool
         Replace an existing index by a new snapshot; the old one stays readable until it is pruned.
     progress : callable, optional
@@ -146,7 +149,7 @@ def build(
             given,
             options,
             client=client,
-            texts={"text_column": text_column, "encoder": encoder, "spool": spool, "text": text},
+            texts={"text_column": text_column, "encoder": encoder, "spool": spool, "text": text, "legs": legs},
             ttl=ttl,
             storage=storage,
             source_storage=source_storage,
@@ -157,7 +160,7 @@ def build(
     embeddings = located(embeddings, url, source_storage, storage)
     report = progress or _silent
 
-    parts = _text_parts(text)
+    parts = leg_writers(text, legs)
 
     def build_it(build: Callable[..., Any], *args: Any) -> Any:
         tune = lambda made: tune_built(store, made if ttl is None else with_ttl(made, ttl), report)  # noqa: E731
@@ -179,15 +182,6 @@ def build(
     from vsearch.api.text_building import build_from_texts
 
     return Index(open_snapshot(store, build_it(build_from_texts, text_column, encoder, spool)))
-
-
-def _text_parts(text: Any) -> tuple[TextWriter, ...]:
-    if text is None:
-        return ()
-    from vsearch.text.building import TextWriter
-    from vsearch.text.columns import read_columns
-
-    return (TextWriter.of(read_columns(text)),)
 
 
 def build_documents(
@@ -293,12 +287,8 @@ def plan(embeddings: object, attributes: object | None = None, **options: Any) -
     """
     from vsearch.building.plan import plan_build
 
-    text = options.pop("text", None)
-    if text is None:
-        return plan_build(embeddings, attributes, **options)
-    from vsearch.text.forecast import TextForecast
-
-    return plan_build(embeddings, attributes, parts=(TextForecast.of(text),), **options)
+    parts = leg_forecasts(options.pop("text", None), options.pop("legs", None))
+    return plan_build(embeddings, attributes, parts=parts, **options)
 
 
 def open(

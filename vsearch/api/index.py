@@ -170,7 +170,15 @@ class Index(
             asked = {"nprobe": nprobe, "exact": exact, "min_score": min_score, "timeout": timeout}
             fusing = fusion, weights, depth
             return self._search_both(
-                queries, text, int(k), where, fusing, asked, columns=columns, vectors=vectors, offset=int(offset)
+                queries,
+                ("text", text, "text"),
+                int(k),
+                where,
+                fusing,
+                asked,
+                columns=columns,
+                vectors=vectors,
+                offset=int(offset),
             )
         deadline = None if timeout is None else time.monotonic() + timeout
         with within(deadline):

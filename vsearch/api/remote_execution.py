@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypedDict
 
 from vsearch.checks import check_freshness, check_search
 from vsearch.errors import InputError
 from vsearch.fanout.calls.retries import Deadline
 
 MODES = ("auto", "alone", "flat", "tree")
+
+
+class Execution(TypedDict, total=False):
+    """Keywords of searches by functions; see `RemoteIndex.search`."""
+
+    allow_partial: bool
+    mode: str
+    allocators: int | None
+    branching: int | None
+    at_least: int
+    freshness: float
 
 
 @dataclass(frozen=True)
@@ -27,15 +39,15 @@ class ExecutionOptions:
     def of(
         cls,
         timeout: float | None,
-        mode: str,
-        allocators: int | None,
-        branching: int | None,
-        at_least: int,
-        freshness: float,
         *,
-        allow_partial: bool,
+        allow_partial: bool = False,
+        mode: str = "auto",
+        allocators: int | None = None,
+        branching: int | None = None,
+        at_least: int = 0,
+        freshness: float = 0.0,
     ) -> ExecutionOptions:
-        """Check and convert the options.
+        """Check and convert the options, as in `Execution`.
 
         Raises
         ------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import msgspec
 
@@ -11,7 +11,7 @@ from vsearch.api.asynchronous import AsyncIndex
 from vsearch.api.explanation import Explanation, sql_of
 from vsearch.api.remote_changes import RemoteChanges
 from vsearch.api.remote_client import Client, answered, search_options
-from vsearch.api.remote_execution import ExecutionOptions
+from vsearch.api.remote_execution import Execution, ExecutionOptions
 from vsearch.api.remote_hits import RemoteHits, make_hits, probe_request, without_queries
 from vsearch.api.remote_queries import check_vectors, text_requests, vector_requests
 from vsearch.api.remote_reading import RemoteReading, refuse_vectors
@@ -114,13 +114,7 @@ class RemoteIndex(RemoteReading, RemoteChanges, RemoteWords, AsyncIndex):
         exact: bool = False,
         min_score: float | None = None,
         timeout: float | None = None,
-        allow_partial: bool = False,
-        mode: str = "auto",
-        allocators: int | None = None,
-        branching: int | None = None,
         offset: int = 0,
-        at_least: int = 0,
-        freshness: float = 0.0,
         vectors: bool = False,
         *,
         text: str | Sequence[str] | None = None,
@@ -128,6 +122,7 @@ class RemoteIndex(RemoteReading, RemoteChanges, RemoteWords, AsyncIndex):
         weights: Sequence[float] | None = None,
         depth: int | None = None,
         hybrid: bool = False,
+        **execution: Unpack[Execution],
     ) -> RemoteHits:
         """Find the nearest rows that satisfy a predicate; see `vsearch.Index.search`.
 
@@ -168,14 +163,12 @@ class RemoteIndex(RemoteReading, RemoteChanges, RemoteWords, AsyncIndex):
         """
         if vectors:
             refuse_vectors()
-        execution = ExecutionOptions.of(
-            timeout, mode, allocators, branching, at_least, freshness, allow_partial=allow_partial
-        )
+        how = ExecutionOptions.of(timeout, **execution)
         options = search_options(k, where, nprobe, columns, exact=exact, min_score=min_score, offset=offset)
         if hybrid:
             text = check_hybrid(queries, text)
         if text is not None or fusion is not None or weights is not None or depth is not None:
-            return self._search_both(queries, text, (fusion, weights, depth), options, execution)
+            return self._search_both(queries, ("text", text, "text"), (fusion, weights, depth), options, how)
         texts = as_texts(queries)
         points = check_vectors(queries) if texts is None else None
         if points is None:
@@ -183,9 +176,9 @@ class RemoteIndex(RemoteReading, RemoteChanges, RemoteWords, AsyncIndex):
         elif len(points):
             requests = vector_requests(self._client, points, options)
         else:
-            answer = self._answers([probe_request(points.shape[1], options)], execution)[0]
+            answer = self._answers([probe_request(points.shape[1], options)], how)[0]
             return make_hits(RemoteHits, [without_queries(answer)], options, self._prices_of)
-        return make_hits(RemoteHits, self._answers(requests, execution), options, self._prices_of)
+        return make_hits(RemoteHits, self._answers(requests, how), options, self._prices_of)
 
     def explain(self, queries: Any, k: int = 10, where: Where = None, **options: Any) -> Explanation:
         """Run a search and return how it was executed, why, and its counts; takes the arguments of `search`."""
@@ -295,20 +288,15 @@ class RemoteIndex(RemoteReading, RemoteChanges, RemoteWords, AsyncIndex):
         exact: bool = False,
         columns: Sequence[str] = (),
         timeout: float | None = None,
-        allow_partial: bool = False,
-        mode: str = "auto",
-        allocators: int | None = None,
-        branching: int | None = None,
         offset: int = 0,
-        at_least: int = 0,
-        freshness: float = 0.0,
+        **execution: Unpack[Execution],
     ) -> RemoteDocumentHits:
         """Find the documents with the best MaxSim score; see `vsearch.Index.search_documents`.
 
         Parameters
         ----------
-        allow_partial, mode, allocators, branching, offset, at_least, freshness
-            As for `search`.
+        **execution
+            ``allow_partial``, ``mode``, ``allocators``, ``branching``, ``at_least`` and ``freshness``, as for `search`.
 
         Raises
         ------
@@ -317,9 +305,7 @@ class RemoteIndex(RemoteReading, RemoteChanges, RemoteWords, AsyncIndex):
         """
         from vsearch.api.remote_documents import QueryBatch, RemoteDocumentHits, read_hits
 
-        execution = ExecutionOptions.of(
-            timeout, mode, allocators, branching, at_least, freshness, allow_partial=allow_partial
-        )
+        how = ExecutionOptions.of(timeout, **execution)
         options = search_options(k, where, None, columns, exact=False, min_score=None, offset=offset)
         batch = QueryBatch.of(
             query_vectors, query_saliency, query_keep, options.k, candidates, exact=exact, matches=matches
@@ -334,7 +320,7 @@ class RemoteIndex(RemoteReading, RemoteChanges, RemoteWords, AsyncIndex):
             )
             for documents in batch.batches(self._client.room(options), answered(options), options.k)
         )
-        answers = self._answers(requests, execution)
+        answers = self._answers(requests, how)
         combined = append(answers)
         matched = read_hits(batch, combined.found, options.k, combined.columns)
         return make_hits(RemoteDocumentHits, answers, options, self._prices_of, matches=matched)

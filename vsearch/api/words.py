@@ -2,35 +2,22 @@
 
 from __future__ import annotations
 
-import time
-from abc import abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from vsearch.api.changing import ChangeableIndex
 from vsearch.api.hits import Hits
-from vsearch.api.hybrid_hits import HybridHits
+from vsearch.api.legs import LegSearchableIndex
 from vsearch.api.opened import rereads
-from vsearch.checks import check_columns, check_search
+from vsearch.checks import check_search
 from vsearch.errors import InputError
-from vsearch.search.engine.request import SearchRequest
-from vsearch.search.engine.stats import SearchStats
-from vsearch.search.state.decoding import decode_vectors
-from vsearch.search.state.fetching import take_columns, take_ids
-from vsearch.search.where import mask_of
-from vsearch.storage.stores.waiting import within
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from vsearch.live.commits import Commit
     from vsearch.predicates import Where
-    from vsearch.search.state.snapshot import Snapshot
     from vsearch.text.columns import TextColumn
 
 
-class TextSearchableIndex(ChangeableIndex):
+class TextSearchableIndex(LegSearchableIndex):
     """Search for words, in an index with text columns."""
 
     @rereads
@@ -70,85 +57,8 @@ class TextSearchableIndex(ChangeableIndex):
         SearchTimeoutError
             The search exceeded the timeout; no partial result is returned.
         """
-        from vsearch.text.query import as_words
-        from vsearch.text.search import search_words
-
         check_search(k=k, timeout=timeout, offset=offset)
-        texts = as_words(queries)
-        deadline = None if timeout is None else time.monotonic() + timeout
-        with within(deadline):
-            snapshot, stats = self._current(), SearchStats()
-            if not isinstance(columns, tuple) or columns:
-                check_columns(columns, snapshot.schema.names)
-            mask = mask_of(snapshot, where, stats)
-            scores, rows = search_words(snapshot, texts, int(k) + int(offset), mask, stats, deadline)
-            scores, rows = scores[:, offset:], rows[:, offset:]
-            with stats.level("fetch"):
-                ids = take_ids(snapshot, rows)
-                attributes = take_columns(snapshot, columns, rows.reshape(-1)) if len(columns) else None
-            return Hits(ids, scores, stats, attributes, int(offset))
-
-    def _search_both(
-        self,
-        queries: Any,
-        text: Any,
-        k: int,
-        where: Where,
-        fusing: tuple[Any, Any, Any],
-        asked: dict[str, Any],
-        *,
-        columns: Sequence[str],
-        vectors: bool,
-        offset: int,
-    ) -> HybridHits:
-        """Search by vectors and words; `fusing` and `asked` are the options of the fusion and of the vectors."""
-        from vsearch.text.fusing import FusionOptions
-        from vsearch.text.hybrid import search_both
-        from vsearch.text.query import as_words
-
-        fusion, weights, depth = fusing
-        texts = as_words(text, fusing)
-        if asked["min_score"] is not None:
-            raise InputError("min_score cannot be combined with text: fused scores have no scale of their own")
-        options = FusionOptions.of(fusion, weights, depth, k + offset)
-        timeout = asked["timeout"]
-        deadline = None if timeout is None else time.monotonic() + timeout
-        with within(deadline):
-            snapshot, stats = self._current(), SearchStats()
-            if not isinstance(columns, tuple) or columns:
-                check_columns(columns, snapshot.schema.names)
-            points = self._check_queries(snapshot, queries)
-            if len(points) != len(texts):
-                raise InputError(f"there must be one text for each of the {len(points)} queries, got {len(texts)}")
-            request = SearchRequest(
-                k=k + offset,
-                settings=snapshot.settings,
-                nprobe=asked["nprobe"],
-                exact=asked["exact"],
-                deadline=deadline,
-            )
-            found = search_both(snapshot, points, texts, request, options, mask_of(snapshot, where, stats), stats)
-            with stats.level("fetch"):
-                rows = found.rows[:, offset:]
-                ids = take_ids(snapshot, rows)
-                attributes = take_columns(snapshot, columns, rows.reshape(-1)) if len(columns) else None
-                decoded = decode_vectors(snapshot, rows) if vectors else None
-            return HybridHits(
-                ids,
-                found.scores[:, offset:],
-                stats,
-                attributes,
-                offset,
-                decoded,
-                found.vector_scores[:, offset:],
-                found.vector_ranks[:, offset:],
-                found.text_scores[:, offset:],
-                found.text_ranks[:, offset:],
-            )
-
-    @abstractmethod
-    def _check_queries(self, snapshot: Snapshot, queries: Any) -> NDArray[np.float32]:
-        """Return queries as vectors."""
+        return self._search_leg("text", queries, int(k), where, columns, timeout, int(offset))
 
     @property
     def has_text(self) -> bool:

@@ -251,7 +251,7 @@ def manifest_of(
     columns : pyarrow.Schema, optional
         Attributes.
     described : mapping
-        Entries of extensions by manifest field.
+        Entries of extensions by name: a field of the manifest, or a leg.
     skipped : dict
         Number of skipped rows by reason.
     """
@@ -278,5 +278,12 @@ def manifest_of(
         attributes=attributes,
         settings=SettingsEntry(),
         provenance=ProvenanceEntry(__version__, skipped or UNSET),
-        **described,
+        **_fields(described),
     )
+
+
+def _fields(described: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the manifest fields of the entries of extensions; legs share one."""
+    legs = {name: entry for name, entry in described.items() if name not in Manifest.__struct_fields__}
+    fields = {name: entry for name, entry in described.items() if name not in legs}
+    return {**fields, "legs": legs} if legs else fields

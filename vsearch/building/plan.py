@@ -6,7 +6,7 @@ import inspect
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -55,14 +55,24 @@ class BuildPlan:
         return asdict(self)
 
 
-@dataclass(frozen=True)
-class PartForecast:
-    """Predicted bytes, memory and seconds of a part of a build, such as the postings of texts."""
+class PartForecast(Protocol):
+    """Predicted bytes, memory and seconds of a part of a build, such as `vsearch.legs.protocol.LegForecast`."""
 
-    name: str
-    bytes_total: float
-    memory_bytes: float
-    seconds: float
+    @property
+    def name(self) -> str:
+        """What `BuildPlan` calls the part."""
+
+    @property
+    def bytes_total(self) -> float:
+        """Bytes of its files."""
+
+    @property
+    def memory_bytes(self) -> float:
+        """Bytes of memory at its peak."""
+
+    @property
+    def seconds(self) -> float:
+        """Time on one core."""
 
 
 Forecast = Callable[[Any, int, int], PartForecast]

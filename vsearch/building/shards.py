@@ -41,7 +41,7 @@ class PartWriter(Protocol):
 
     @property
     def name(self) -> str:
-        """The manifest field that describes the part; the kinds of its model files begin with this name and a colon."""
+        """The manifest field or the leg that describes the part; the kinds of its model files begin with this name and a colon."""
 
     @property
     def kinds(self) -> frozenset[str]:
@@ -53,8 +53,8 @@ class PartWriter(Protocol):
     def check(self, attributes: pa.Schema | None) -> None:
         """Check the attributes of the input, before anything is written; raise InputError if the part cannot use them."""
 
-    def entry(self) -> DocumentsEntry | TextEntry:
-        """The part's entry in the manifest."""
+    def entry(self) -> DocumentsEntry | TextEntry | dict[str, Any]:
+        """The part's entry in the manifest; of a leg a dict that JSON can hold."""
 
     def write_shard(self, rows: NDArray[np.int64], arrays: WriteArrays, attributes: pa.Table | None) -> None:
         """Write the files of a shard by calling ``arrays(kind, arrays)`` for each.

@@ -10,6 +10,7 @@ import numpy as np
 
 from vsearch.building.inputs.attribute_types import kept_type
 from vsearch.errors import InputError
+from vsearch.legs.registry import all_legs_of
 from vsearch.live.commits import Draft
 from vsearch.live.inputs import read_attributes
 from vsearch.live.operations import codes_of, column_of, distinct_ids, find_living, listed, remove, stored_ids
@@ -23,7 +24,6 @@ from vsearch.search.state.field_types import arrow_of
 from vsearch.search.state.given_ids import is_unicode
 from vsearch.storage.snapshots.kinds import ATTRIBUTES
 from vsearch.storage.snapshots.manifest import AttributeEntry
-from vsearch.storage.snapshots.text_entries import text_columns
 from vsearch.storage.snapshots.upgrading import upgraded
 
 if TYPE_CHECKING:
@@ -150,8 +150,9 @@ class DropColumn:
             raise InputError(
                 f"cannot drop {self.name!r}: it is the ttl attribute, and without it rows would not expire"
             )
-        if entry.field_name in {column.field for column in text_columns(snapshot.manifest.text)}:
-            raise InputError(f"cannot drop {self.name!r}: its words are searched; call drop_text first")
+        for leg in all_legs_of(snapshot.manifest):
+            if entry.field_name in leg.fields(leg.entry(snapshot.manifest)):
+                raise InputError(f"cannot drop {self.name!r}: {leg.in_use}")
         return Draft(change=lambda manifest: _replaced(manifest, entry.name, ()))
 
 

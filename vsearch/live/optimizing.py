@@ -14,6 +14,7 @@ import numpy as np
 from msgspec import UNSET
 
 from vsearch.errors import ConflictError, MissingDependencyError, StoreError
+from vsearch.legs.registry import all_legs_of
 from vsearch.live.commits import Draft, commit_change
 from vsearch.live.merging import Moved, gather, join_removed, partitions_of, removed_elsewhere, removed_of, runs_of
 from vsearch.live.plan import MOST_DELTAS, RunCounts, ShardPlan, plan_folds, plan_shards
@@ -327,7 +328,7 @@ def _write_shards(rewrite: Rewrite, plans: Sequence[ShardPlan], progress: Progre
         output = None
         if plan.base or len(rows) or removed is not None:
             path = f"segments/{name}-{number:05d}-run.arrow"
-            more = _postings(manifest, rows)
+            more = _leg_parts(manifest, rows)
             entry = write_run(
                 snapshot.store, path, snapshot.model, rows, partitions, manifest.attributes, 0, removed, more
             )
@@ -338,17 +339,15 @@ def _write_shards(rewrite: Rewrite, plans: Sequence[ShardPlan], progress: Progre
     return written
 
 
-def _postings(manifest: Manifest, rows: Rows) -> dict[str, Any] | None:
-    """Return the parts of a run with the postings of text columns."""
-    if not manifest.text:
-        return None
-    from vsearch.text.building import postings_parts  # few indexes have text columns
-
-    try:
-        return dict(postings_parts(manifest.text, rows.attributes, len(rows)))
-    except MissingDependencyError as error:  # as in functions; readers then make the postings of the run
-        logger.warning("the merged rows are stored without an index of their words: %s", error)
-        return None
+def _leg_parts(manifest: Manifest, rows: Rows) -> dict[str, Any] | None:
+    """Return the parts of a run for the legs beside the vectors, such as postings of text columns."""
+    parts: dict[str, Any] = {}
+    for leg in all_legs_of(manifest):
+        try:
+            parts |= leg.parts(leg.entry(manifest), rows.attributes, len(rows))
+        except MissingDependencyError as error:  # as in functions; readers then make them from attributes
+            logger.warning("the merged rows are stored without what the leg %r reads: %s", leg.name, error)
+    return parts or None
 
 
 def _segment(run: Shard) -> int:

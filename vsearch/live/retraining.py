@@ -21,6 +21,7 @@ from vsearch.building.inputs.ids import IdSource
 from vsearch.building.inputs.rows import Given, Inputs, KeptVectors, open_inputs
 from vsearch.building.pipeline import write_index
 from vsearch.errors import ConflictError, InputError, StoreError
+from vsearch.legs.registry import all_legs_of
 from vsearch.live.commits import Draft, commit_change
 from vsearch.live.operations import listed, remove, stored_ids
 from vsearch.search.defaults import DEFAULT_K, DEFAULT_RECALL, tune_defaults
@@ -252,11 +253,7 @@ def retrain(
 
 
 def _parts(manifest: Manifest) -> tuple[PartWriter, ...]:
-    if not manifest.text:
-        return ()
-    from vsearch.text.building import TextWriter
-
-    return (TextWriter(manifest.text),)
+    return tuple(leg.rewriter(leg.entry(manifest)) for leg in all_legs_of(manifest))
 
 
 def _pending(snapshot: Snapshot) -> bool:

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-from vsearch.building.plan import PartForecast
 from vsearch.errors import InputError
+from vsearch.legs.protocol import LegForecast
 from vsearch.text.analyzer import Analyzer
 from vsearch.text.building import texts_of_table
 from vsearch.text.columns import TextColumn, analyzer_of, check_columns, read_columns
@@ -33,7 +33,7 @@ class TextForecast:
         """Return the forecast of text columns as passed to `vsearch.build`."""
         return cls(read_columns(text))
 
-    def __call__(self, table: pa.Table | None, rows: int, shards: int) -> PartForecast:
+    def __call__(self, table: pa.Table | None, rows: int, shards: int) -> LegForecast:
         """Return the forecast for so many rows, given the first of them."""
         from vsearch.predicates import schema_from_arrow
 
@@ -49,7 +49,7 @@ class TextForecast:
             words += of_column * rows / sampled
             half, _ = _measure(table.slice(0, -(-sampled // 2)), name, analyzer)
             size += shards * sum(_grown(half[file], whole[file], rows / shards / sampled) for file in whole)
-        return PartForecast("text", size, TERM_BYTES * words / shards, seconds)
+        return LegForecast("text", size, TERM_BYTES * words / shards, seconds)
 
 
 def _grown(half: int, whole: int, factor: float) -> float:

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from vsearch.checks import caller_level
 from vsearch.errors import InputError, VsearchWarning
 
 if TYPE_CHECKING:
@@ -31,9 +32,6 @@ _TOO_MANY = f"a text query must have at most {MOST_WORDS:,} words over all colum
 
 CLOSING = ",.;:!?)]}'\"”’»"
 """Characters after a word that are not part of it, nor of the syntax."""
-
-WARNED = 7
-"""Level of the caller of `search_text` from where its queries are read."""
 
 _CLAUSE = re.compile(r'([+-]?)((?:[^\s":]+:)?"[^"]*"|\S+)')
 
@@ -71,25 +69,22 @@ class Query:
     must_not: list[list[list[Term]]] = field(default_factory=list)
 
 
-def as_words(given: Any, fusing: tuple[Any, Any, Any] | None = None) -> list[str]:
+def as_words(queries: Any, argument: str = "queries") -> list[str]:
     """Return text queries as a list.
 
     Parameters
     ----------
-    fusing : tuple, optional
-        Options of a fusion, if words are joined with vectors; for the message.
+    argument : str
+        What users call them, for the message.
 
     Raises
     ------
     InputError
         They are no texts, or one is too long.
     """
-    texts = [given] if isinstance(given, str) else given
+    texts = [queries] if isinstance(queries, str) else queries
     if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
-        needs = "queries must" if fusing is None else "text must"
-        if fusing is not None and given is None:
-            needs = "fusion, weights and depth need text to"
-        raise InputError(f"{needs} be a string or a list of strings, got {given!r:.100}")
+        raise InputError(f"{argument} must be a string or a list of strings, got {queries!r:.100}")
     for text in texts:
         _check_length(text)
     return list(texts)
@@ -178,7 +173,7 @@ def _options(
         warnings.warn(
             f"an asterisk marks a prefix only at the end of a word; the others in {clause!r:.100} are treated as spaces",
             VsearchWarning,
-            stacklevel=WARNED,
+            stacklevel=caller_level(),
         )
     options = []
     for column in chosen:
@@ -217,6 +212,6 @@ def _column(name: str, numbers: Mapping[str, int], others: Iterable[str]) -> int
         warnings.warn(
             f"there is no text column {name!r:.100}, so {name + ':':.100} is read as a word; did you mean {folded[near[0]]}:?",
             VsearchWarning,
-            stacklevel=WARNED,
+            stacklevel=caller_level(),
         )
     return None

@@ -10,8 +10,7 @@ where the row has the term `count` times; see `vsearch.text.weighing` for weight
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,12 +18,13 @@ from numpy.typing import NDArray
 
 from vsearch.kernels.text.api import rank_rows
 from vsearch.kernels.text.fields import BLOCK, WINDOW, SpanField
+from vsearch.legs.protocol import LegRanking
 from vsearch.predicates.evaluation import full_words
 from vsearch.text.opening import OpenColumn, fetch_lists, open_text
-from vsearch.text.weighing import WeightedQuery, check_time, rows_with, weigh_words
+from vsearch.text.weighing import WeightedQuery, check_time, rows_with
 
 if TYPE_CHECKING:
-    from vsearch.search.engine.masks import IndexMask
+    from vsearch.legs.masks import Allowed
     from vsearch.search.engine.stats import SearchStats
     from vsearch.search.state.shard import Shard
     from vsearch.search.state.snapshot import Snapshot
@@ -34,68 +34,6 @@ SPAN = 1 << 18
 """Number of rows between checks of the deadline."""
 
 
-@dataclass(frozen=True, eq=False)
-class WordRanking:
-    """The best rows for a query, best first.
-
-    Attributes
-    ----------
-    rows, scores : int64 (n,), float32 (n,)
-    keys : float64 (n,)
-        Scores as whole numbers, which are not rounded: by them, rankings of the same weighted query are merged.
-    """
-
-    rows: NDArray[np.int64]
-    scores: NDArray[np.float32]
-    keys: NDArray[np.float64]
-
-
-Allowed = Mapping[int, NDArray[np.uint64] | None]
-"""Masks of the rows that may be returned, by the numbers of runs; None for all rows. Other runs are not searched."""
-
-
-def search_words(
-    snapshot: Snapshot,
-    queries: Sequence[str],
-    k: int,
-    mask: IndexMask | None,
-    stats: SearchStats,
-    deadline: float | None = None,
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Find the best rows for the words of each query.
-
-    Parameters
-    ----------
-    mask : IndexMask or None
-        Rows that may be returned; None for all live rows.
-
-    Returns
-    -------
-    scores, rows : float32 (queries, k), int64 (queries, k)
-        Best first, ties by row number; padded with NaN and -1.
-
-    Raises
-    ------
-    InputError
-        The index has no text columns, or a query is invalid.
-    SearchTimeoutError
-    """
-    scores, rows = np.full((len(queries), k), np.nan, np.float32), np.full((len(queries), k), -1, np.int64)
-    allowed = allowed_rows(snapshot, mask)
-    for place, weighted in enumerate(weigh_words(snapshot, queries, stats, deadline)):
-        found = rank_words(snapshot, weighted, k, allowed, stats, deadline)
-        scores[place, : len(found.rows)], rows[place, : len(found.rows)] = found.scores, found.rows
-    stats.queries = len(queries)
-    return scores, rows
-
-
-def allowed_rows(snapshot: Snapshot, mask: IndexMask | None) -> dict[int, NDArray[np.uint64] | None]:
-    """Return the rows of a mask, or all live rows, for `rank_words`."""
-    if mask is None:
-        return {run.number: run.live for run in snapshot.shards}
-    return {run.number: of_run.words for run, of_run in zip(snapshot.shards, mask.shards, strict=True)}
-
-
 def rank_words(
     snapshot: Snapshot,
     weighted: WeightedQuery,
@@ -103,7 +41,7 @@ def rank_words(
     allowed: Allowed,
     stats: SearchStats,
     deadline: float | None = None,
-) -> WordRanking:
+) -> LegRanking:
     """Find the best rows for a query."""
     columns, begun = open_text(snapshot), time.perf_counter()
     norms = np.array([_norms(*pair) for pair in zip(columns, weighted.lengths, strict=True)], np.float64)
@@ -159,7 +97,7 @@ def rank_words(
     order = np.lexsort((heap_rows, -heap_scores))
     keys = heap_scores[order].astype(np.float64)
     stats.add("scan", begun)
-    return WordRanking(heap_rows[order], (keys / scale).astype(np.float32), keys)
+    return LegRanking(heap_rows[order], (keys / scale).astype(np.float32), keys)
 
 
 def _norms(column: OpenColumn, length: float) -> tuple[float, float]:

@@ -162,10 +162,16 @@ def describe() -> dict[str, Any]:
             "id": {"type": ["integer", "string"]},
             "score": {"type": "number"},
             "columns": {"type": "object", "description": "The attributes that were asked for."},
-            "vector_score": {"type": "number", "description": "By vectors, of hits by vectors and words."},
+            "vector_score": {
+                "type": "number",
+                "description": "By vectors, of hits by vectors and words or another leg.",
+            },
             "vector_rank": {"type": "integer", "description": "From 1."},
             "text_score": {"type": "number", "description": "By words; 0 without any of them."},
-            "text_rank": {"type": "integer", "description": "From 1; 0 without any of the words."},
+            "text_rank": {
+                "type": "integer",
+                "description": "From 1; 0 without any of the words. Of another leg: <name>_score, <name>_rank.",
+            },
             "matches": {
                 "type": "array",
                 "items": match,

@@ -13,21 +13,18 @@ from vsearch.encoders.queries import as_texts, check_hybrid
 from vsearch.errors import InputError
 from vsearch.fanout.calls.bill import make_bill
 from vsearch.fanout.platforms.aws_lambda import LAMBDA, LIMITS
+from vsearch.fanout.wire.legs import LegQueries
 from vsearch.fanout.wire.messages import LARGEST_K, Answer, Documents, Options, SearchRequest, floats, int32s
 from vsearch.fanout.wire.texts import MOST_TEXTS, text_bytes
 from vsearch.fanout.wire.values import to_values
 from vsearch.fanout.wire.where import encode_where
-from vsearch.fanout.wire.words import Words
 from vsearch.search.state.model import check_queries
 
 LARGEST_BODY = LIMITS.request_bytes
 
-HYBRID = ("vector_score", "vector_rank", "text_score", "text_rank")
-"""Of hits by vectors and words."""
-
 
 class SearchBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The JSON body of a search: `vector`, `vectors` or `text`, with or without `words`, or `words` alone; for multi-vector
+    """The JSON body of a search: `vector`, `vectors` or `text`, with or without `words` or `leg`, or one of these alone; for multi-vector
     documents, `query_vectors` or `queries`.
     """
 
@@ -46,12 +43,19 @@ class SearchBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         ]
         | None
     ) = None
+    leg: Annotated[
+        dict[str, Any] | None,
+        msgspec.Meta(
+            description="Queries of another leg of the index, by its name: one per query; `words` are the leg text."
+        ),
+    ] = None
     hybrid: Annotated[bool, msgspec.Meta(description="Search the words of `text` as well.")] = False
     fusion: Annotated[
-        Literal["rrf", "weighted"] | None, msgspec.Meta(description="How rankings by vectors and words become one.")
+        Literal["rrf", "weighted"] | None,
+        msgspec.Meta(description="How rankings by vectors and by words or a leg become one."),
     ] = None
-    weights: Annotated[tuple[float, float] | None, msgspec.Meta(description="Of vectors and words.")] = None
-    depth: Annotated[int | None, msgspec.Meta(description="Candidates by vectors, and by words.")] = None
+    weights: Annotated[tuple[float, float] | None, msgspec.Meta(description="Of vectors and of words or a leg.")] = None
+    depth: Annotated[int | None, msgspec.Meta(description="Candidates by vectors, and by words or a leg.")] = None
     vector: list[float] | None = None
     vectors: list[list[float]] | None = None
     query_vectors: list[list[float]] | None = None
@@ -90,10 +94,12 @@ def read_search(body: bytes) -> SearchRequest:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"the body is not a valid search: {str(error)[:300]}") from None
     given_queries = 5 - [search.text, search.vector, search.vectors, search.query_vectors, search.queries].count(None)
-    if given_queries != 1 and (given_queries or search.words is None):
-        raise InputError("exactly one of text, vector, vectors, query_vectors and queries is required, or words alone")
+    if given_queries != 1 and (given_queries or (search.words is None and search.leg is None)):
+        raise InputError(
+            "exactly one of text, vector, vectors, query_vectors and queries is required, or words or leg alone"
+        )
     check_offset(search.offset, search.k)
-    given = _with_words(search, _queries(search) if given_queries else {"dimensions": 0, "queries": b""})
+    given = _with_leg(search, _queries(search) if given_queries else {"dimensions": 0, "queries": b""})
     return SearchRequest(
         options=Options(
             k=search.k,
@@ -113,36 +119,51 @@ def read_search(body: bytes) -> SearchRequest:
     )
 
 
-def _with_words(search: SearchBody, fields: dict[str, Any]) -> dict[str, Any]:
-    """Add the words of a body to the fields of a message."""
-    text = check_hybrid(search.text, search.words) if search.hybrid else search.words
+def _with_leg(search: SearchBody, fields: dict[str, Any]) -> dict[str, Any]:
+    """Add the words of a body, or the queries of another leg, to the fields of a message."""
+    chosen = _leg_of(search)
     fusing = search.fusion, search.weights, search.depth
-    if text is None:
+    if chosen is None:
         if fusing != (None, None, None):
-            raise InputError("fusion, weights and depth need words, or text and hybrid")
+            raise InputError("fusion, weights and depth need words, a leg, or text and hybrid")
         return fields
-    from vsearch.text.fusing import FusionOptions
-    from vsearch.text.query import as_words
+    from vsearch.legs.fusing import FusionOptions
+    from vsearch.legs.registry import find_leg
 
-    texts = tuple(map(text_bytes, as_words(text)))
-    if not 1 <= len(texts) <= MOST_TEXTS:
-        raise InputError(f"words must be a string or a list of 1 to {MOST_TEXTS} strings, got {len(texts)}")
+    name, queries, argument = chosen
+    leg = find_leg(name)
+    encoded = tuple(leg.read(queries, argument))
+    if not 1 <= len(encoded) <= MOST_TEXTS:
+        raise InputError(f"{argument} must be one {leg.query} or a list of 1 to {MOST_TEXTS}, got {len(encoded)}")
     if search.min_score is not None:
-        raise InputError("min_score cannot be combined with words")
+        raise InputError(f"min_score cannot be combined with {argument}")
     if "count" not in fields:
-        for name in ("fusion", "weights", "depth", "nprobe", "candidates"):
-            if getattr(search, name) is not None:
-                raise InputError(f"{name} needs vectors or text, and there are only words")
+        for option in ("fusion", "weights", "depth", "nprobe", "candidates"):
+            if getattr(search, option) is not None:
+                raise InputError(f"{option} needs vectors or text, and there are only {argument}")
         if search.exact or search.matches:
-            raise InputError("exact and matches need vectors, and there are only words")
-        return fields | {"count": len(texts), "words": Words(texts=texts)}
+            raise InputError(f"exact and matches need vectors, and there are only {argument}")
+        return fields | {"count": len(encoded), "leg": LegQueries(name, encoded)}
     if "documents" in fields:
-        raise InputError("words cannot be combined with query_vectors or queries")
-    if len(texts) != fields["count"]:
-        raise InputError(f"there must be one text in words for each of {fields['count']} queries, got {len(texts)}")
+        raise InputError(f"{argument} cannot be combined with query_vectors or queries")
+    if len(encoded) != fields["count"]:
+        raise InputError(
+            f"there must be one {leg.query} in {argument} for each of {fields['count']} queries, got {len(encoded)}"
+        )
     fusion = FusionOptions.of(*fusing, search.k + search.offset)
     kind: Any = fusion.fusion
-    return fields | {"words": Words(texts=texts, depth=fusion.depth, fusion=kind, weights=fusion.weights)}
+    return fields | {"leg": LegQueries(name, encoded, depth=fusion.depth, fusion=kind, weights=fusion.weights)}
+
+
+def _leg_of(search: SearchBody) -> tuple[str, Any, str] | None:
+    """Return the name of the leg of a body, its queries, and what users call these; None without one."""
+    words = check_hybrid(search.text, search.words) if search.hybrid else search.words
+    if search.leg is None:
+        return None if words is None else ("text", words, "words")
+    if words is not None or len(search.leg) != 1:
+        raise InputError(f"leg must name one leg, without words or hybrid, got {', '.join(search.leg) or 'none':.100}")
+    ((name, queries),) = search.leg.items()
+    return name, queries, f"the leg {name}"
 
 
 def _queries(search: SearchBody) -> dict[str, Any]:
@@ -203,8 +224,9 @@ def make_document(reply: Answer, request: SearchRequest) -> dict[str, Any]:
         for row, positions, values in zip(rows, *read_matches(reply.columns), strict=True):
             pairs = zip(positions.tolist(), values.tolist(), strict=True)
             row["matches"] = [{"position": position, "score": score} for position, score in pairs]
-    if request.words is not None and request.words.depth is not None:
-        for name, column in zip(HYBRID, reply.columns[len(columns) :], strict=True):
+    if request.leg is not None and request.leg.depth is not None:
+        names = [f"{part}_{kind}" for part in ("vector", request.leg.name) for kind in ("score", "rank")]
+        for name, column in zip(names, reply.columns[len(columns) :], strict=True):
             for row, value in zip(rows, to_values(column), strict=True):
                 row[name] = value
     hits, first = [], 0

@@ -69,11 +69,11 @@ def coordinate(
         mode=request.mode,
         allocators=request.allocators,
         branching=request.branching,
-        words=request.words is not None,
+        legs=request.leg is not None,
     )
 
     def load() -> Part | None:
-        return _load(loader, plan, manifest, columns, words=request.words is not None)
+        return _load(loader, plan, manifest, columns, legs=request.leg is not None)
 
     if request.texts:
         request = encode_texts(request, loader, manifest, load)
@@ -90,7 +90,7 @@ def coordinate(
         moment=moment,
         remaining=deadline.remaining(),
         documents=request.documents,
-        words=request.words,
+        leg=request.leg,
     )
     part = load()
     if part is None:
@@ -123,11 +123,11 @@ def require(reply: Any, kind: type) -> None:
         raise InputError(f"the reply must be a {kind.__name__}, got a {type(reply).__name__}")
 
 
-def _load(loader: Loader, plan: Plan, manifest: Manifest, columns: Sequence[str], *, words: bool) -> Part | None:
+def _load(loader: Loader, plan: Plan, manifest: Manifest, columns: Sequence[str], *, legs: bool) -> Part | None:
     """Load the part of the index that a plan needs in the coordinator; None if it needs nothing."""
     if plan.mode == "alone":
-        return loader.whole(manifest.snapshot, columns, words=words)
-    return loader.tables(manifest.snapshot, columns, words=words) if plan.mode == "flat" else None
+        return loader.whole(manifest.snapshot, columns, legs=legs)
+    return loader.tables(manifest.snapshot, columns, legs=legs) if plan.mode == "flat" else None
 
 
 def _attributes(request: SearchRequest, manifest: Manifest) -> tuple[str, ...]:

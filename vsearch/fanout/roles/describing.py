@@ -17,9 +17,9 @@ def warm(role: str, loader: Loader, message: WarmRequest) -> Warmed:
     if role == "processor":
         if message.shard is None:
             raise InputError("shard is required to warm a processor")
-        loader.shard(number, message.shard, words=message.words)
+        loader.shard(number, message.shard, legs=message.legs)
     else:
-        loader.tables(number, words=message.words)
+        loader.tables(number, legs=message.legs)
     if role == "coordinator" and has_encoder(manifest):
         load_encoder(loader, manifest)
     return Warmed(snapshot=number, bytes=loader.retention.stats().bytes)

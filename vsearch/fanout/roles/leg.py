@@ -1,6 +1,6 @@
-"""The interface of search legs: kinds of search other than by single vectors.
+"""The interface of kinds of search other than by single vectors: by multi-vector queries, and by the legs of `vsearch.legs`.
 
-Each leg has its own field in a request. A leg may plan with vectors, so that partitions and predicates apply to it as well. In each
+Each has its own field in a request. It may plan with vectors, so that partitions and predicates apply to it as well. In each
 shard it ranks the rows that these vectors found, or all rows that match, or both. Rankings of shards are merged by score, so scores
 must be comparable between shards.
 """
@@ -58,7 +58,7 @@ class ShardScan(Protocol):
         """Return the rankings of a shard for a query, by the hits of the vector search or among all rows that pass."""
 
     def columns(self, rows: Sequence[NDArray[np.int64]]) -> tuple[Column, ...]:
-        """Return additional columns about the rows of each ranking, one for each of `Leg.shard_column_types`."""
+        """Return additional columns about the rows of each ranking, one for each of `RequestLeg.shard_column_types`."""
 
 
 class LegPlan(Protocol):
@@ -71,7 +71,7 @@ class LegPlan(Protocol):
         """Return the fields of a message to a processor with some of the queries."""
 
 
-class Leg(Protocol):
+class RequestLeg(Protocol):
     """The part of a request that belongs to a leg."""
 
     @property

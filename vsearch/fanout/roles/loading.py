@@ -20,7 +20,7 @@ from vsearch.fanout.roles.column_loading import (
     load_scanned,
 )
 from vsearch.fanout.roles.newest import NewestSnapshot
-from vsearch.fanout.roles.word_loading import load_postings, postings_kinds
+from vsearch.legs.registry import legs_of
 from vsearch.search.state import expiry
 from vsearch.search.state.expiry import at, ttl_field
 from vsearch.search.state.model_reading import model_files, training_of
@@ -38,10 +38,10 @@ from vsearch.storage.snapshots.kinds import (
     RANKED_KINDS,
     REMOVED,
     is_column,
-    is_text,
+    leg_of_kind,
 )
+from vsearch.storage.snapshots.leg_entries import leg_entries
 from vsearch.storage.snapshots.manifest import manifest_segments
-from vsearch.storage.snapshots.text_entries import text_columns
 
 BY_ROW = (ATTRIBUTES, CELLS, *RANKED_KINDS)
 """Kinds of files that are read by row: for columns, for rows that cells leave undecided, and to rank documents."""
@@ -66,8 +66,8 @@ class Part:
     Attributes
     ----------
     kind : Kind
-    words : bool
-        Whether the postings of text columns are read as well.
+    legs : bool
+        Whether what the legs beside the vectors read is read as well.
     snapshot : Snapshot
         With the open shards.
     held : PrefetchedStore
@@ -78,7 +78,7 @@ class Part:
     """
 
     kind: Kind
-    words: bool
+    legs: bool
     snapshot: Snapshot
     held: PrefetchedStore
     sizes: dict[str, int]
@@ -140,25 +140,25 @@ class Loader:
             key, lambda: read_manifest(self.store, number), lambda manifest: {key: _manifest_bytes(manifest)}
         )
 
-    def tables(self, snapshot: int, columns: Sequence[str] = (), *, words: bool = False) -> Part:
+    def tables(self, snapshot: int, columns: Sequence[str] = (), *, legs: bool = False) -> Part:
         """Return the model and the partition tables of all shards, for planning.
 
         Parameters
         ----------
         columns : sequence of str
             Attributes whose cells are read immediately; others are read on first use.
-        words : bool
-            Whether to also read what text queries need: here the dictionaries and lengths of text columns.
+        legs : bool
+            Whether to also read what legs beside the vectors need: here to plan, such as the dictionaries of text columns.
         """
-        return self._part((TABLES, 0), snapshot, columns, words=words)
+        return self._part((TABLES, 0), snapshot, columns, legs=legs)
 
-    def shard(self, snapshot: int, number: int, columns: Sequence[str] = (), *, words: bool = False) -> Part:
+    def shard(self, snapshot: int, number: int, columns: Sequence[str] = (), *, legs: bool = False) -> Part:
         """Return the model and one complete shard as the only one of its snapshot.
 
         Parameters
         ----------
-        columns, words
-            As in `tables`, with all postings.
+        columns, legs
+            As in `tables`, with all that legs need to scan, such as postings.
 
         Raises
         ------
@@ -168,30 +168,30 @@ class Loader:
         shards = len(self.manifest(snapshot).shards)
         if not 0 <= number < shards:
             raise InputError(f"shard must be from 0 to {shards - 1} in snapshot {snapshot}, got {number}")
-        return self._part((SHARD, number), snapshot, columns, words=words)
+        return self._part((SHARD, number), snapshot, columns, legs=legs)
 
-    def whole(self, snapshot: int, columns: Sequence[str] = (), *, words: bool = False) -> Part:
-        """Return all shards, for a worker that answers alone; `columns` and `words` are as in `shard`."""
-        return self._part((WHOLE, 0), snapshot, columns, words=words)
+    def whole(self, snapshot: int, columns: Sequence[str] = (), *, legs: bool = False) -> Part:
+        """Return all shards, for a worker that answers alone; `columns` and `legs` are as in `shard`."""
+        return self._part((WHOLE, 0), snapshot, columns, legs=legs)
 
     def forget(self, path: str) -> None:
         """Drop all parts that read a file, so that it is read again."""
         self.retention.drop(lambda value: isinstance(value, Part) and path in value.paths)
 
-    def _part(self, kind: Kind, snapshot: int, columns: Sequence[str], *, words: bool) -> Part:
+    def _part(self, kind: Kind, snapshot: int, columns: Sequence[str], *, legs: bool) -> Part:
         manifest = self.manifest(snapshot)
-        words = (words or (kind, True, snapshot) in self.retention) and bool(text_columns(manifest.text))
+        legs = (legs or (kind, True, snapshot) in self.retention) and bool(leg_entries(manifest))
         part = self.retention.get(
-            (kind, words, snapshot), lambda: self._open(kind, manifest, columns, words=words), lambda part: part.sizes
+            (kind, legs, snapshot), lambda: self._open(kind, manifest, columns, legs=legs), lambda part: part.sizes
         )
         load_columns(part.snapshot, columns, exact=kind[0] != TABLES)
         return part
 
-    def _open(self, kind: Kind, manifest: Manifest, columns: Sequence[str], *, words: bool) -> Part:
+    def _open(self, kind: Kind, manifest: Manifest, columns: Sequence[str], *, legs: bool) -> Part:
         alike = [part for part in self.retention.values(Part) if part.kind == kind]
         alike = [part for part in alike if training_of(part.snapshot.manifest) == training_of(manifest)]
         paths = frozenset().union(*(part.paths for part in alike))
-        held = self._fetch(_MissingFiles(kind, manifest, columns, paths, words))
+        held = self._fetch(_MissingFiles(kind, manifest, columns, paths, legs))
         known = [part.snapshot for part in alike]
         if kind[0] == SHARD:
             snapshot = open_shard(held, manifest, kind[1], known)
@@ -199,12 +199,14 @@ class Loader:
             snapshot = open_snapshot(held, manifest, known, plain=True)
         if kind[0] != TABLES:
             load_scanned(snapshot)
-        postings = load_postings(snapshot, lists=kind[0] != TABLES) if words else {}
+        of_legs: dict[str, int] = {}
+        for leg in legs_of(manifest) if legs else ():
+            of_legs |= leg.load(snapshot, ranked=kind[0] != TABLES)
         deltas = manifest.live.deltas if manifest.live else ()
         held.drop(entry.bundle.path for entry in deltas)  # their rows were copied
         before = {key: size for part in alike for key, size in part.sizes.items()}
         sizes, paths = _account(kind, snapshot, held, before)
-        return Part(kind, words, snapshot, held, sizes | postings, paths)
+        return Part(kind, legs, snapshot, held, sizes | of_legs, paths)
 
     def _fetch(self, missing: _MissingFiles) -> PrefetchedStore:
         # Files are immutable, so the data loaded by other parts can be shared.
@@ -224,7 +226,7 @@ class _MissingFiles:
     manifest: Manifest
     columns: Sequence[str]
     known: frozenset[str]
-    words: bool
+    legs: bool
 
     @property
     def shards(self) -> Sequence[ShardEntry]:
@@ -247,7 +249,8 @@ class _MissingFiles:
         entries = [entry for entry in model_files(self.manifest) if entry.path not in self.known]
         for shard in self.shards:
             kinds = [k for k in shard.files if (k in TABLE_KINDS if self.kind[0] == TABLES else is_scanned(k))]
-            kinds += postings_kinds(self.manifest, shard.files, lists=self.kind[0] != TABLES) if self.words else []
+            for leg in legs_of(self.manifest) if self.legs else ():
+                kinds += leg.kinds(self.manifest, shard.files, ranked=self.kind[0] != TABLES)
             entries += [shard.files[kind] for kind in kinds]
             entries += [entry for entry, _ in column_arrays(shard.files, shard.columns, self._fields())]
         entries += [bundle_file(entry) for entry in self._bundles() if entry.bytes <= SMALL]
@@ -274,7 +277,7 @@ class _MissingFiles:
 
 def is_scanned(kind: str) -> bool:
     """Whether every search of a shard reads a kind of files."""
-    return kind not in BY_ROW and not is_column(kind) and not is_text(kind)
+    return kind not in BY_ROW and not is_column(kind) and leg_of_kind(kind) is None
 
 
 def _account(

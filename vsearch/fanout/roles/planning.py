@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from vsearch.errors import InputError
 from vsearch.fanout.calls.tree import DEEPEST, LARGEST, depth
 from vsearch.storage import Manifest
-from vsearch.storage.snapshots.kinds import SCANNED_KINDS, is_text
+from vsearch.storage.snapshots.kinds import SCANNED_KINDS, leg_of_kind
 from vsearch.storage.snapshots.manifest import manifest_segments
 
 
@@ -60,7 +60,7 @@ def choose_plan(
     mode: str = "auto",
     allocators: int | None = None,
     branching: int | None = None,
-    words: bool = False,
+    legs: bool = False,
 ) -> Plan:
     """Choose how to answer `queries` queries.
 
@@ -68,8 +68,8 @@ def choose_plan(
     ----------
     mode, allocators, branching
         Requested by the caller; None to choose.
-    words : bool
-        Whether text columns are searched as well.
+    legs : bool
+        Whether legs beside the vectors are searched as well.
 
     Raises
     ------
@@ -90,7 +90,7 @@ def choose_plan(
         return Plan("tree", count, factor, f"asked for{less}")
     if mode in ("alone", "flat"):
         return Plan(mode, 0, factor, "asked for")
-    size = _scanned_bytes(manifest, words=words)
+    size = _scanned_bytes(manifest, legs=legs)
     megabytes = f"{size / 1e6:.1f} MB"
     if size <= settings.alone_bytes and queries <= settings.alone_queries:
         return Plan("alone", 0, factor, f"{queries} queries on {megabytes}: the coordinator holds the whole index")
@@ -104,12 +104,12 @@ def choose_plan(
     )
 
 
-def _scanned_bytes(manifest: Manifest, *, words: bool) -> int:
+def _scanned_bytes(manifest: Manifest, *, legs: bool) -> int:
     """Return the number of bytes that a scan may read; bundles count completely."""
     files = [
         entry
         for shard in manifest.shards
         for kind, entry in shard.files.items()
-        if kind in SCANNED_KINDS or (words and is_text(kind))
+        if kind in SCANNED_KINDS or (legs and leg_of_kind(kind) is not None)
     ]
     return sum(entry.bytes for entry in files) + sum(run.bundle.bytes for run in manifest_segments(manifest))

@@ -254,12 +254,12 @@ def _run(worker: Worker, message: Any, deadline: Deadline) -> Reply:
     columns = () if isinstance(message, SearchRequest) else _columns(worker, message)
     if isinstance(message, ProcessRequest):
         with span("load", shard=message.shard):
-            part = worker.loader.shard(message.snapshot, message.shard, columns, words=message.words is not None)
+            part = worker.loader.shard(message.snapshot, message.shard, columns, legs=message.leg is not None)
             snapshot = as_of(part.snapshot, message.moment)
         return process(snapshot, snapshot.groups[0], message, deadline, worker.masks)
     if isinstance(message, AllocateRequest):
         with span("load"):
-            part = worker.loader.tables(message.snapshot, columns, words=message.words is not None)
+            part = worker.loader.tables(message.snapshot, columns, legs=message.leg is not None)
             snapshot = as_of(part.snapshot, message.moment)
         calls = remote_calls(worker, snapshot.manifest, snapshot, deadline)
         return allocate(snapshot, message, calls, deadline)
@@ -293,15 +293,15 @@ def _prepare(worker: Worker, number: int) -> None:
     manifest = worker.loader.manifest(number)
     if worker.loader.retention.values(HeldEncoder) and has_encoder(manifest):
         load_encoder(worker.loader, manifest)
-    words = any(part.words for part in worker.loader.retention.values(Part))
-    if choose_plan(manifest, 1, worker.plans, words=words).mode == "alone":
-        worker.loader.whole(number, words=words)
+    legs = any(part.legs for part in worker.loader.retention.values(Part))
+    if choose_plan(manifest, 1, worker.plans, legs=legs).mode == "alone":
+        worker.loader.whole(number, legs=legs)
         return
-    worker.loader.tables(number, words=words)
+    worker.loader.tables(number, legs=legs)
     names, deadline = worker.names or Names("vsearch"), Deadline.after(PREPARING)
 
     def load(shard: int) -> None:
-        message = WarmRequest(snapshot=number, shard=shard, words=words)
+        message = WarmRequest(snapshot=number, shard=shard, legs=legs)
         call(worker, names.processor(shard), message, deadline, "processor", lambda reply: require(reply, Warmed))
 
     with ThreadPoolExecutor(CALLS) as pool:

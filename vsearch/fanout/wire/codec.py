@@ -14,6 +14,7 @@ import numpy as np
 
 from vsearch.errors import InputError
 from vsearch.fanout.wire.change_messages import BadRows, Committed, KeepRequest, Kept, WriteRequest
+from vsearch.fanout.wire.legs import LegQueries, check_leg
 from vsearch.fanout.wire.messages import (
     LARGEST_K,
     LARGEST_MESSAGE,
@@ -34,7 +35,6 @@ from vsearch.fanout.wire.messages import (
     int64s,
 )
 from vsearch.fanout.wire.texts import LARGEST_TEXTS, text_of
-from vsearch.fanout.wire.words import Words, check_words
 from vsearch.metrics import LARGEST_NORM
 from vsearch.storage.files.checksums import crc32c
 from vsearch.storage.files.plain_columns import check_column
@@ -134,10 +134,10 @@ def _check(message: Any) -> None:
 
 
 def _check_queries(message: SearchRequest | AllocateRequest | ProcessRequest) -> None:
-    documents, words = message.documents, message.words
-    if words is not None:
-        _check_words(message, words)
-        if words.depth is None:
+    documents, leg = message.documents, message.leg
+    if leg is not None:
+        _check_leg(message, leg)
+        if leg.depth is None:
             return
     if isinstance(message, SearchRequest) and message.texts:
         _check_texts(message)
@@ -159,25 +159,22 @@ def _check_queries(message: SearchRequest | AllocateRequest | ProcessRequest) ->
     _check_vectors(documents.vectors, int(lengths.sum(dtype=np.int64)), documents.dimensions)
 
 
-def _check_words(message: SearchRequest | AllocateRequest | ProcessRequest, words: Words) -> None:
-    check_words(words, message.count, weighed=isinstance(message, ProcessRequest))
+def _check_leg(message: SearchRequest | AllocateRequest | ProcessRequest, leg: LegQueries) -> None:
+    check_leg(leg, message.count, planned=isinstance(message, ProcessRequest))
     if message.documents is not None:
-        raise ValueError("words cannot be combined with multi-vector queries")
-    if words.depth is None:
+        raise ValueError(f"the leg {leg.name} cannot be combined with multi-vector queries")
+    if leg.depth is None:
         texts = message.texts if isinstance(message, SearchRequest) else ()
         if message.queries or message.dimensions or texts:
-            raise ValueError("words have a depth if there are vectors or texts, and only then")
+            raise ValueError("a leg has a depth if there are vectors or texts, and only then")
         if message.options.nprobe is not None or message.options.exact:
-            raise ValueError("nprobe and exact are for vectors, and there are only words")
-    elif words.depth < message.options.k + message.options.offset:
+            raise ValueError(f"nprobe and exact are for vectors, and there is only the leg {leg.name}")
+    elif leg.depth < message.options.k + message.options.offset:
         raise ValueError("depth must be at least offset + k")
-    elif isinstance(message, ProcessRequest) and words.depth != message.options.k:
-        raise ValueError(f"k must be the depth, {words.depth}, for a processor")
+    elif isinstance(message, ProcessRequest) and leg.depth != message.options.k:
+        raise ValueError(f"k must be the depth, {leg.depth}, for a processor")
     if message.options.min_score is not None:
-        raise ValueError("min_score cannot be combined with words")
-    total = sum(map(len, words.texts))
-    if total > LARGEST_TEXTS:
-        raise ValueError(f"words must have at most {LARGEST_TEXTS} bytes, got {total}")
+        raise ValueError(f"min_score cannot be combined with the leg {leg.name}")
 
 
 def _check_texts(message: SearchRequest) -> None:

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from vsearch.fanout.calls.bill import Usages
 from vsearch.fanout.calls.retries import ErrorKind
 from vsearch.fanout.calls.tree import DEEPEST, LARGEST
+from vsearch.fanout.wire.legs import LegQueries
 from vsearch.fanout.wire.texts import LARGEST_TEXT, MOST_TEXTS
-from vsearch.fanout.wire.words import Words
 from vsearch.storage.files.plain_columns import Column
 
-VERSION = 5
-"""1 had no `id`, 2 neither `at_least` and `freshness` nor `moment`, 3 neither `texts` nor changes, 4 no `words`."""
+VERSION = 6
+"""1 had no `id`, 2 neither `at_least` and `freshness` nor `moment`, 3 neither `texts` nor changes, 4 no words, 5 no `leg` but words."""
 LARGEST_MESSAGE = 256 << 20
 LARGEST_K = 10_000
 LARGEST_BATCH = 100_000
@@ -98,7 +98,7 @@ class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field
 
 
 class SearchRequest(Message, frozen=True, tag="search"):
-    """To the coordinator: unprepared queries float32 (count, dimensions); none if they are in `documents`, `texts` or `words`.
+    """To the coordinator: unprepared queries float32 (count, dimensions); none if they are in `documents`, `texts` or `leg`.
 
     Attributes
     ----------
@@ -140,7 +140,7 @@ class SearchRequest(Message, frozen=True, tag="search"):
     allow_partial: bool = False
     trace: Trace = ""
     documents: Documents | None = None
-    words: Words | None = None
+    leg: LegQueries | None = None
 
 
 class AllocateRequest(Message, frozen=True, tag="allocate"):
@@ -158,7 +158,7 @@ class AllocateRequest(Message, frozen=True, tag="allocate"):
     remaining: Seconds | None = None
     trace: Trace = ""
     documents: Documents | None = None
-    words: Words | None = None
+    leg: LegQueries | None = None
 
 
 class ProcessRequest(Message, frozen=True, tag="process"):
@@ -187,15 +187,15 @@ class ProcessRequest(Message, frozen=True, tag="process"):
     remaining: Seconds | None = None
     trace: Trace = ""
     documents: Documents | None = None
-    words: Words | None = None
+    leg: LegQueries | None = None
 
 
 class WarmRequest(Message, frozen=True, tag="warm"):
-    """To any role: load what a search needs, and reply; with `words`, also what text queries need."""
+    """To any role: load what a search needs, and reply; with `legs`, also what legs beside the vectors need."""
 
     snapshot: Snapshot | None = None
     shard: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] | None = None
-    words: bool = True
+    legs: bool = True
 
 
 class InfoRequest(Message, frozen=True, tag="info"):

@@ -12,6 +12,7 @@ from vsearch.search.state.drift import measure_drift
 from vsearch.search.state.expiry import ttl_name
 from vsearch.search.state.snapshot import Snapshot
 from vsearch.storage.snapshots import kinds
+from vsearch.storage.snapshots.leg_entries import leg_entries
 
 DOCUMENT_PARTS = {
     kinds.DOCUMENTS: "document_lengths",
@@ -37,13 +38,12 @@ def describe(snapshot: Snapshot) -> dict[str, Any]:
     for shard in manifest.shards:
         for kind, entry in shard.files.items():
             part = kind if kind in (*kinds.VECTOR_KINDS, kinds.ATTRIBUTES) else DOCUMENT_PARTS.get(kind, kinds.CELLS)
-            part = "text" if kinds.is_text(kind) else part
+            part = _leg_part(kind) or part
             by_kind[part] = by_kind.get(part, 0) + entry.bytes
     by_kind |= _bundle_bytes(snapshot)
-    text = _text_in_bundles(snapshot)
-    if text:
-        by_kind["runs"] -= text
-        by_kind["text"] = by_kind.get("text", 0) + text
+    for leg, size in _leg_bytes(snapshot).items():
+        by_kind["runs"] -= size
+        by_kind[leg] = by_kind.get(leg, 0) + size
     by_kind["model"] = sum(entry.bytes for entry in kinds.ModelPart.ENCODER.others(manifest.model).values())
     encoder = kinds.ModelPart.ENCODER.files(manifest.model)
     if encoder:
@@ -78,6 +78,7 @@ def describe(snapshot: Snapshot) -> dict[str, Any]:
         "encoder": {"compressed": is_compressed(encoder), "bytes": by_kind["encoder"]} if encoder else None,
         "documents": describe_documents(snapshot, by_kind),
         "text": describe_text(snapshot),
+        "legs": sorted(leg_entries(manifest)),
         "bytes": sum(by_kind.values()),
         "bytes_per_vector": vector / max(rows, 1),
         "bytes_per_vector_by_part": {part: size / max(rows, 1) for part, size in sorted(by_kind.items())},
@@ -120,15 +121,21 @@ def _bundle_bytes(snapshot: Snapshot) -> dict[str, int]:
     return {part: size for part, size in zip(BUNDLE_PARTS, (runs, deltas), strict=True) if size}
 
 
-def _text_in_bundles(snapshot: Snapshot) -> int:
-    """Return the bytes of the postings of texts in bundles, without padding."""
-    return sum(
-        array.bytes
-        for run in snapshot.shards
-        for kind, file in run.files.items()
-        if kinds.is_text(kind) and file.path == run.files[kinds.PARTITIONS].path
-        for array in file.entry.arrays
-    )
+def _leg_part(kind: str) -> str | None:
+    """Return the name in `Index.info` of the files of the leg that a kind belongs to, if any."""
+    leg = kinds.leg_of_kind(kind)
+    return leg if leg in (None, "text") else f"leg_{leg}"
+
+
+def _leg_bytes(snapshot: Snapshot) -> dict[str, int]:
+    """Return the bytes of the files of legs in bundles, without padding, by leg."""
+    sizes: dict[str, int] = {}
+    for run in snapshot.shards:
+        for kind, file in run.files.items():
+            leg = _leg_part(kind)
+            if leg is not None and file.path == run.files[kinds.PARTITIONS].path:
+                sizes[leg] = sizes.get(leg, 0) + sum(array.bytes for array in file.entry.arrays)
+    return {leg: size for leg, size in sizes.items() if size}
 
 
 def describe_documents(snapshot: Snapshot, by_part: dict[str, int]) -> dict[str, Any] | None:

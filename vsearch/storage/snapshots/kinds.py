@@ -77,9 +77,19 @@ def text_kind(key: str, name: str) -> str:
     return f"{_TEXT}{key}-{name}"
 
 
-def is_text(kind: str) -> bool:
-    """Whether a file contains postings of a text column."""
-    return kind.startswith(_TEXT)
+_LEG = "leg-"
+
+
+def leg_prefix(name: str) -> str:
+    """Return the beginning of the kinds of the files of a leg of search beside the vectors."""
+    return _TEXT if name == "text" else f"{_LEG}{name}-"
+
+
+def leg_of_kind(kind: str) -> str | None:
+    """Return the name of the leg that a file belongs to; None if it is not that of a leg."""
+    if kind.startswith(_TEXT):
+        return "text"
+    return kind.removeprefix(_LEG).partition("-")[0] if kind.startswith(_LEG) else None
 
 
 class ModelPart(StrEnum):

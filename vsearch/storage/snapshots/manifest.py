@@ -17,6 +17,7 @@ from vsearch.storage.files.bundle import BundleEntry, bundle_file, check_bundle_
 from vsearch.storage.files.checksums import crc32c
 from vsearch.storage.files.entries import Count, FileEntry, Text, check_entry
 from vsearch.storage.files.naming import manifest_path, snapshot_number
+from vsearch.storage.snapshots.leg_entries import LegEntries, legs_problem
 from vsearch.storage.snapshots.text_entries import TextEntry, text_problem
 
 FORMAT = 2
@@ -238,6 +239,7 @@ class Manifest(msgspec.Struct, frozen=True):
     provenance: ProvenanceEntry
     documents: DocumentsEntry | None = None
     text: TextEntry | UnsetType = UNSET
+    legs: LegEntries | UnsetType = UNSET
     lineage: tuple[Text, ...] = ()  # writers of the previous snapshots, latest first
     live: LiveEntry | UnsetType = UNSET
 
@@ -338,9 +340,8 @@ def _problem(path: str, manifest: Manifest) -> str | None:
         return problem
     if len({a.name for a in manifest.attributes}) != len(manifest.attributes):
         return "two attributes have the same name"
-    problem = _columns_problem(manifest) or text_problem(
-        manifest.text, {a.field_name: a.type for a in manifest.attributes}
-    )
+    problem = _columns_problem(manifest) or legs_problem(manifest.legs)
+    problem = problem or text_problem(manifest.text, {a.field_name: a.type for a in manifest.attributes})
     if problem is not None:
         return problem
     folders = [(entry.path, "model/") for entry in manifest.model.values()]

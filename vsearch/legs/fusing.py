@@ -1,4 +1,4 @@
-"""Make one ranking of the candidates of vectors and words, each of which has both scores."""
+"""Make one ranking of the candidates of vectors and of a leg, each of which has both scores."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class FusionOptions:
     ----------
     fusion : {"rrf", "weighted"} or callable
     weights : tuple of float
-        Weights of vectors and words.
+        Weights of vectors and of the leg.
     depth : int
         Number of candidates of each ranking.
     """
@@ -64,7 +64,7 @@ class FusionOptions:
             and max(pair) >= LEAST_WEIGHT
         ):
             raise InputError(
-                f"weights must be two numbers from 0 to {MOST_WEIGHT:g}, for vectors and words, one of them at least "
+                f"weights must be two numbers from 0 to {MOST_WEIGHT:g}, for vectors and for the other leg, one of them at least "
                 f"{LEAST_WEIGHT:g}, got {pair!r:.100}"
             )
         if depth is None:
@@ -83,23 +83,23 @@ class Candidates:
     ----------
     rows : int64 (n,)
         Ascending.
-    by_vector, by_text : float64 (n,)
-        Scores as users see them; 0 for a row without any of the words.
+    by_vector, by_leg : float64 (n,)
+        Scores as users see them; 0 for a row that the leg does not match.
     """
 
     rows: NDArray[np.int64]
     by_vector: Scores
-    by_text: Scores
+    by_leg: Scores
 
 
 @dataclass(frozen=True, eq=False)
 class Fused:
-    """The best candidates: their positions, best first, fused scores, and ranks by vectors and by words from 1; 0 for none."""
+    """The best candidates: their positions, best first, fused scores, and ranks by vectors and by the leg from 1; 0 for none."""
 
     best: NDArray[np.int64]
     scores: Scores
     vector_ranks: NDArray[np.int64]
-    text_ranks: NDArray[np.int64]
+    leg_ranks: NDArray[np.int64]
 
 
 def fuse(candidates: Candidates, options: FusionOptions, k: int, query: int, *, squared: bool) -> Fused:
@@ -117,10 +117,10 @@ def fuse(candidates: Candidates, options: FusionOptions, k: int, query: int, *, 
     InputError
         A function did not return a number per row.
     """
-    by_vector, by_text = candidates.by_vector, candidates.by_text
+    by_vector, by_leg = candidates.by_vector, candidates.by_leg
     similar = -by_vector if squared else by_vector
-    ranks = _ranks(similar), np.where(by_text > 0, _ranks(by_text), 0)
-    scores = _scores(options, by_vector, similar, by_text, ranks, query)
+    ranks = _ranks(similar), np.where(by_leg > 0, _ranks(by_leg), 0)
+    scores = _scores(options, by_vector, similar, by_leg, ranks, query)
     best = np.lexsort((candidates.rows, -scores))[:k]
     return Fused(best, scores[best], ranks[0][best], ranks[1][best])
 
@@ -134,20 +134,20 @@ def _scores(
     options: FusionOptions,
     by_vector: Scores,
     similar: Scores,
-    by_text: Scores,
+    by_leg: Scores,
     ranks: tuple[NDArray[np.int64], NDArray[np.int64]],
     query: int,
 ) -> Scores:
-    of_vectors, of_words = options.weights
+    of_vectors, of_leg = options.weights
     if options.fusion == "rrf":
-        worded = np.where(ranks[1] > 0, 1 / (CONSTANT + ranks[1]), 0.0)
-        return of_vectors / (CONSTANT + ranks[0]) + of_words * worded
+        matched = np.where(ranks[1] > 0, 1 / (CONSTANT + ranks[1]), 0.0)
+        return of_vectors / (CONSTANT + ranks[0]) + of_leg * matched
     if options.fusion == "weighted":
         low, high = similar.min(), similar.max()
         near = (similar - low) / (high - low) if high > low else np.ones(len(similar))
-        return of_vectors * near + of_words * by_text / max(by_text.max(), np.finfo(np.float64).tiny)
+        return of_vectors * near + of_leg * by_leg / max(by_leg.max(), np.finfo(np.float64).tiny)
     assert callable(options.fusion)  # noqa: S101  checked
-    returned = options.fusion(by_vector.copy(), by_text.copy())  # copies, since the function may change them
+    returned = options.fusion(by_vector.copy(), by_leg.copy())  # copies, since the function may change them
     try:
         given = np.asarray(returned, np.float64)
     except (TypeError, ValueError):

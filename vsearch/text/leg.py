@@ -1,0 +1,148 @@
+"""The words of text columns as a leg of search; see `vsearch.legs.protocol.Leg`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vsearch.errors import InputError
+from vsearch.legs.protocol import Leg, LegRanking, PackedQueries
+from vsearch.storage.snapshots.kinds import text_kind
+from vsearch.storage.snapshots.text_entries import text_columns
+from vsearch.text.opening import load_text, open_text
+from vsearch.text.packing import pack_query, unpack_lengths, unpack_query
+from vsearch.text.postings import ARRAYS, WHOLE
+from vsearch.text.query import as_words
+from vsearch.text.search import rank_words
+from vsearch.text.weighing import WeightedQuery, weigh_words
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    from vsearch.building.plan import Forecast
+    from vsearch.building.shards import PartWriter
+    from vsearch.legs.masks import Allowed
+    from vsearch.search.engine.stats import SearchStats
+    from vsearch.search.state.snapshot import Snapshot
+    from vsearch.storage import Manifest
+    from vsearch.storage.snapshots.text_entries import TextEntry
+
+TERM_BYTES = 24
+"""Of a weighed term of one character in a message."""
+
+
+class TextLeg(Leg[WeightedQuery]):
+    """Words of text columns, by BM25. A query is a string; see `vsearch.text.query`."""
+
+    name = "text"
+    query = "text"
+    absent = "this index has no text columns: build it with text=, or call add_text, to search for words"
+    in_use = "its words are searched; call drop_text first"
+
+    def read(self, queries: Any, argument: str) -> list[bytes]:
+        """Check texts; see `Leg.read`."""
+        return [text.encode("utf-8", "surrogatepass") for text in as_words(queries, argument)]
+
+    def plan(
+        self, snapshot: Snapshot, queries: Sequence[bytes], stats: SearchStats, deadline: float | None = None
+    ) -> Iterator[WeightedQuery]:
+        """Weigh words by the statistics of the whole snapshot."""
+        try:
+            texts = [query.decode("utf-8", "surrogatepass") for query in queries]
+        except UnicodeDecodeError as error:
+            raise InputError(f"the message is inconsistent: {error}") from None
+        return weigh_words(snapshot, texts, stats, deadline)
+
+    def scan(
+        self,
+        snapshot: Snapshot,
+        planned: WeightedQuery,
+        k: int,
+        allowed: Allowed,
+        stats: SearchStats,
+        deadline: float | None = None,
+    ) -> LegRanking:
+        """Rank rows by the words of a query."""
+        return rank_words(snapshot, planned, k, allowed, stats, deadline)
+
+    def pack(self, snapshot: Snapshot, planned: Sequence[WeightedQuery]) -> PackedQueries:
+        """Pack weighed queries, and the mean lengths of the texts of each column."""
+        lengths = np.array([column.length for column in open_text(snapshot)], "<f8").tobytes()
+        return PackedQueries(tuple(map(pack_query, planned)), lengths)
+
+    def unpack(self, snapshot: Snapshot, packed: PackedQueries) -> list[WeightedQuery]:
+        """Return the weighed queries of a message."""
+        lengths = unpack_lengths(packed.shared, len(text_columns(snapshot.manifest.text)))
+        return [unpack_query(query, lengths) for query in packed.queries]
+
+    def packed_bytes(self, longest: int) -> int:
+        """Return the size of a query with words of one character."""
+        return min(TERM_BYTES * longest, 1 << 19) + longest + 256
+
+    def occurs(self, snapshot: Snapshot, planned: WeightedQuery, places: Sequence[int]) -> bool:
+        """Whether a term of a query occurs in some runs."""
+        columns = open_text(snapshot)
+        terms = (columns[term.column].numbers(term.text) for term in planned.terms)
+        if any(numbers[place] >= 0 for numbers in terms for place in places):
+            return True
+        return any(planned.marked[term, place].any() for term in planned.prefixes for place in places)
+
+    def fields(self, entry: TextEntry) -> Collection[str]:
+        """Return the fields of the text columns."""
+        return [column.field for column in entry.columns]
+
+    def kinds(self, manifest: Manifest, kinds: Iterable[str], *, ranked: bool) -> list[str]:
+        """Return the kinds of files of postings, or only of dictionaries and lengths."""
+        names = ARRAYS if ranked else WHOLE
+        known = {text_kind(column.key, name) for column in text_columns(manifest.text) for name in names}
+        return [kind for kind in kinds if kind in known]
+
+    def load(self, snapshot: Snapshot, *, ranked: bool) -> dict[str, int]:
+        """Read the postings of all runs, or make them from texts."""
+        load_text(snapshot, lists=ranked)
+        sizes: dict[str, int] = {}
+        for column in open_text(snapshot):
+            for run, postings in zip(snapshot.shards, column.runs, strict=True):
+                if postings.file is None:
+                    sizes[f"words of {id(run.read)} {column.entry.key}"] = postings.size
+                    continue
+                for name, arrays in postings.arrays().items():
+                    if ranked or name in WHOLE:
+                        file = run.files[text_kind(column.entry.key, name)]
+                        size = sum(array.nbytes for array in arrays.values())
+                        whole = file.path == postings.file.path  # all parts of a bundle
+                        sizes[f"{file.path} {column.entry.key} {name}" if whole else file.path] = size
+        return sizes
+
+    def writer(self, argument: Any) -> PartWriter:
+        """Return the writer of new text columns."""
+        from vsearch.text.building import TextWriter
+        from vsearch.text.columns import read_columns
+
+        return TextWriter.of(read_columns(argument))
+
+    def rewriter(self, entry: TextEntry) -> PartWriter:
+        """Return the writer of the text columns of an index."""
+        from vsearch.text.building import TextWriter
+
+        return TextWriter(entry)
+
+    def parts(
+        self, entry: TextEntry, attributes: pa.Table | None, rows: int
+    ) -> Iterable[tuple[str, Mapping[str, NDArray[Any]]]]:
+        """Return the postings of merged rows."""
+        from vsearch.text.building import postings_parts
+
+        return postings_parts(entry, attributes, rows)
+
+    def forecast(self, argument: Any) -> Forecast:
+        """Return the forecast of postings."""
+        from vsearch.text.forecast import TextForecast
+
+        return TextForecast.of(argument)
+
+
+LEG = TextLeg()
