@@ -34,9 +34,10 @@ class Worker:
     [(900, None, 150), (900, 700, 100), (500, 1000, 0), (None, 650, 50), (None, None, None)],
 )
 def test_training_counts(monkeypatch, end, budget, expected):
-    clock, planned = Clock(end=end), []
+    clock, planned, limits = Clock(end=end), [], []
 
-    def train(snapshot, *, keep_shards):
+    def train(snapshot, *, keep_shards, limit):
+        limits.append(limit.until)
         clock.now += 600
         return snapshot
 
@@ -51,3 +52,4 @@ def test_training_counts(monkeypatch, end, budget, expected):
     monkeypatch.setattr(keeper, "maintain", maintain)
     keeper.keep(Worker(), KeepRequest(budget=budget), clock)
     assert planned == [expected]
+    assert (limits == [None]) == (expected is None)  # training has a limit of its own

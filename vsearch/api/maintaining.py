@@ -36,7 +36,9 @@ class MaintainableIndex(OpenedIndex):
         Parameters
         ----------
         budget_seconds : float, optional
-            Start no further step after this time.
+            Time limit. A step starts only if it probably ends within it, judged by the size of its files, and is abandoned
+            without a change if it still runs after that: a merge before its next shard, a training before its next stage. So it
+            may be exceeded by the time for one of these. `OptimizeReport.postponed` lists what did not fit.
         retune : {"auto", True, False}
             Tune the settings again: if more than a tenth of the rows changed or the data moved, always, or never.
         force : bool

@@ -198,7 +198,7 @@ class RemoteChanges(RefusesChanges):
         if progress is not None:
             progress("optimize", 1, 1)
         report = msgspec.json.decode(kept.report, type=dict[str, Any])
-        return OptimizeReport(**report | {"pruned": tuple(report["pruned"])})
+        return OptimizeReport(**report | {name: tuple(report[name]) for name in ("pruned", "postponed")})
 
     def _holds_lists(self, name: str) -> bool:
         kinds = {known.lower(): kind for known, kind in self.info()["attributes"].items()}

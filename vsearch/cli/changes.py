@@ -153,7 +153,7 @@ def delete(
 def optimize(
     url: options.Url,
     budget: Annotated[
-        float | None, typer.Option(min=0, metavar="SECONDS", help="Start no further step after this time.")
+        float | None, typer.Option(min=0, metavar="SECONDS", help="Time limit; steps that need more are postponed.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Merge everything that can be merged.")] = False,
     retune: Annotated[
@@ -172,6 +172,8 @@ def optimize(
         output.print_json({"changed": done.changed, **done.to_dict()})
     elif done.changed:
         output.print_facts(done)
+    elif done.postponed:
+        typer.echo("\n".join(done.postponed))
     else:
         typer.echo(f"snapshot {done.snapshot}: nothing was due")
 

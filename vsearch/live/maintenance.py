@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from vsearch.live.operations import Expire
 from vsearch.live.optimizing import OptimizeReport, fold, optimize, silent
 from vsearch.live.plan import MOST_DELTAS
 from vsearch.live.retuning import retune as find_settings
+from vsearch.live.time_limits import OutOfTimeError, TimeLimit, training_seconds, tuning_seconds
 from vsearch.search.state.drift import needs_tuning
 from vsearch.search.state.expiry import present
 from vsearch.storage.files.naming import snapshot_number
@@ -52,20 +52,27 @@ def maintain(
     force: bool = False,
     progress: Progress | None = None,
 ) -> tuple[OptimizeReport, Snapshot]:
-    """Run the steps that are due; see `vsearch.Index.optimize`."""
-    until, report = None if budget is None else time.monotonic() + budget, progress or silent
+    """Run the steps that are due; see `vsearch.Index.optimize`.
+
+    Within a budget, a step starts only if it probably fits in what is left, and is abandoned when it reports progress after that.
+    """
+    limit, expired = TimeLimit.of(budget), 0
+    report = limit.watch(progress or silent)
 
     def in_time() -> bool:
-        return until is None or time.monotonic() < until
+        return not limit.passed
 
     if in_time():
         snapshot = newest_of(snapshot)  # a commit by another writer may change what is due, or invalidate the work
-    expired, done = 0, OptimizeReport(snapshot.manifest.snapshot)
+    done = OptimizeReport(snapshot.manifest.snapshot)
     if in_time() and present(snapshot).expired:
         commit, snapshot = commit_change(snapshot, Expire())
         expired = commit.deleted
     if in_time():
-        done, snapshot = optimize(snapshot, force=force, progress=report)
+        try:
+            done, snapshot = optimize(snapshot, force=force, progress=report, limit=limit)
+        except OutOfTimeError:
+            limit.abandoned("the merge")
     done = replace(done, expired=expired)
     trained = not (
         snapshot.manifest.live and snapshot.manifest.live.pending is not None
@@ -75,14 +82,15 @@ def maintain(
         and trained
         and snapshot.manifest.rows
         and (retune is True or (retune == "auto" and needs_tuning(snapshot)))
+        and limit.allows("tuning the settings", tuning_seconds(snapshot.manifest))
     ):
-        report("tune", 0, 1)
+        (progress or silent)("tune", 0, 1)
         snapshot = find_settings(snapshot)
         done = replace(done, tuned=True)
         report("tune", 1, 1)
     if in_time() and snapshot.manifest.live:
         done = _prune(snapshot.store, done)
-    return replace(done, snapshot=snapshot.manifest.snapshot), snapshot
+    return replace(done, snapshot=snapshot.manifest.snapshot, postponed=tuple(limit.postponed)), snapshot
 
 
 def keep_up(snapshot: Snapshot, *, train: bool = True) -> Snapshot:
@@ -99,11 +107,13 @@ def keep_up(snapshot: Snapshot, *, train: bool = True) -> Snapshot:
     return train_if_due(snapshot) if train else snapshot
 
 
-def train_if_due(snapshot: Snapshot, *, keep_shards: bool = False) -> Snapshot:
+def train_if_due(snapshot: Snapshot, *, keep_shards: bool = False, limit: TimeLimit | None = None) -> Snapshot:
     """Train an index that started empty, once it has enough rows. Until then, or if it fails, searches scan all rows.
 
     Parameters
     ----------
+    limit : TimeLimit, optional
+        Within which the training must end.
     keep_shards : bool
         Leave the index untrained if its number of shards would change, since functions would have to be deployed again.
     """
@@ -116,8 +126,13 @@ def train_if_due(snapshot: Snapshot, *, keep_shards: bool = False) -> Snapshot:
     options = due_options(snapshot)
     if options is None or (keep_shards and (options.shards or 1) != len(snapshot.manifest.shards)):
         return snapshot
+    if limit is not None and not limit.allows("training", training_seconds(snapshot.manifest)):
+        return snapshot
     try:
-        _, snapshot = retrain(snapshot, options, progress=silent)
+        _, snapshot = retrain(snapshot, options, progress=silent if limit is None else limit.watch(silent))
+    except OutOfTimeError:
+        if limit is not None:
+            limit.abandoned("training")
     except (ConflictError, StoreError) as error:
         logger.warning("%s: training failed, a later append will retry it: %s", snapshot.store.url, error)
     return snapshot

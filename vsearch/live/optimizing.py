@@ -19,12 +19,14 @@ from vsearch.live.commits import Draft, commit_change
 from vsearch.live.merging import Moved, gather, join_removed, partitions_of, removed_elsewhere, removed_of, runs_of
 from vsearch.live.plan import MOST_DELTAS, RunCounts, ShardPlan, plan_folds, plan_shards
 from vsearch.live.splitting import SplitOutput, plan_split, write_split
+from vsearch.live.time_limits import merging_seconds
 from vsearch.search.state.deltas import Gone, Removed, take_ids, write_delta
 from vsearch.search.state.runs import live_rows, write_run
 from vsearch.search.state.shard import Addresses
 from vsearch.storage.snapshots.manifest import manifest_files
 
 if TYPE_CHECKING:
+    from vsearch.live.time_limits import TimeLimit
     from vsearch.search.state.deltas import Rows
     from vsearch.search.state.shard import Shard
     from vsearch.search.state.snapshot import Snapshot
@@ -63,6 +65,8 @@ class OptimizeReport:
         Snapshots that were removed.
     bytes_freed : int
         Size of the files removed with them.
+    postponed : tuple of str
+        Steps that are due but do not fit in the time limit, and how to get them done.
     """
 
     snapshot: int
@@ -74,6 +78,7 @@ class OptimizeReport:
     rows_written: int = 0
     pruned: tuple[int, ...] = ()
     bytes_freed: int = 0
+    postponed: tuple[str, ...] = ()
 
     @property
     def changed(self) -> bool:
@@ -228,8 +233,9 @@ def optimize(
     *,
     force: bool = False,
     progress: Progress = silent,
+    limit: TimeLimit | None = None,
 ) -> tuple[OptimizeReport, Snapshot]:
-    """Fold or merge as due, in one commit; do nothing if nothing is due.
+    """Fold or merge as due, in one commit; do nothing if nothing is due. A merge that does not fit in `limit` is not started.
 
     Parameters
     ----------
@@ -240,7 +246,12 @@ def optimize(
     if not live:
         return OptimizeReport(snapshot.manifest.snapshot), snapshot
     plans = _plan(snapshot, force=force)
-    if any(plan.base or plan.young for plan in plans) or _idle(snapshot):
+    due = any(plan.base or plan.young for plan in plans)
+    if due and limit is not None:
+        size = _merged_bytes(snapshot.manifest, plans)
+        if not limit.allows(f"the merge of {size / 1e6:,.1f} MB of runs", merging_seconds(size)):
+            due, plans = False, [ShardPlan()] * len(plans)
+    if due or _idle(snapshot):
         rewrite = Rewrite(snapshot, clear=True)
         snapshot, written = _commit(rewrite, lambda: _write_shards(rewrite, plans, progress), snapshot)
         number = snapshot.manifest.snapshot
@@ -288,6 +299,17 @@ def _plan(snapshot: Snapshot, *, force: bool) -> list[ShardPlan]:
     tails = [0 if tail is None else _tail_rows(tail, where) for where in shards]
     counts = [_counts(snapshot, number, shard_runs) for number, shard_runs in enumerate(runs)]
     return plan_shards(counts, tails, force=force)
+
+
+def _merged_bytes(manifest: Manifest, plans: Sequence[ShardPlan]) -> int:
+    """Return the size of the files of all runs and deltas that a merge reads."""
+    live, size = manifest.live, 0
+    for shard, plan in zip(manifest.shards, plans, strict=True):
+        if plan.base:
+            size += sum(entry.bytes for entry in shard.files.values()) + sum(run.bundle.bytes for run in shard.runs)
+        elif plan.young and shard.young:
+            size += shard.young.bundle.bytes
+    return size + sum(entry.bundle.bytes for entry in live.deltas) if live else size
 
 
 def _counts(snapshot: Snapshot, number: int, runs: Sequence[Shard]) -> list[RunCounts]:

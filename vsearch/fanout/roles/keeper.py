@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -11,6 +12,7 @@ from vsearch.errors import InputError
 from vsearch.fanout.calls.bill import architecture
 from vsearch.fanout.wire.change_messages import KeepRequest, Kept
 from vsearch.live.maintenance import maintain, train_if_due
+from vsearch.live.time_limits import TimeLimit
 from vsearch.search.state.snapshot import open_snapshot
 from vsearch.storage import read_manifest
 
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from vsearch.fanout.wire.replies import Reply
 
 STARTING = 0.5
-"""Share of the time that is left within which steps are started: each is one commit, and one that is cut short is lost."""
+"""Share of the time that is left within which steps must end; the rest is for the part of a step that is running by then."""
 
 
 def keep(worker: Worker, message: Any, deadline: Deadline) -> Reply:
@@ -34,10 +36,17 @@ def keep(worker: Worker, message: Any, deadline: Deadline) -> Reply:
         raise InputError(f"a keeper does not take {type(message).__name__}")
     begun = time.monotonic()
     snapshot = open_snapshot(worker.meter, read_manifest(worker.meter, None))
-    snapshot = train_if_due(snapshot, keep_shards=True)
+    limit = TimeLimit.of(_within(deadline.remaining(), message.budget))
+    snapshot = train_if_due(snapshot, keep_shards=True, limit=limit)
     left = deadline.remaining()  # training took some of it
-    budgets = [] if left is None else [STARTING * max(left, 0.0)]
-    if message.budget is not None:
-        budgets.append(max(0.0, message.budget - (time.monotonic() - begun)))
-    report, _ = maintain(snapshot, min(budgets, default=None), retune=message.retune, force=message.force)
+    budget = None if message.budget is None else message.budget - (time.monotonic() - begun)
+    report, _ = maintain(snapshot, _within(left, budget), retune=message.retune, force=message.force)
+    report = replace(report, postponed=(*limit.postponed, *report.postponed))
     return Kept(report=msgspec.json.encode(report.to_dict()), arch=architecture())
+
+
+def _within(left: float | None, budget: float | None) -> float | None:
+    """Return the time for steps, given the time to the deadline and the requested time."""
+    limits = [] if left is None else [STARTING * left]
+    limits += [] if budget is None else [budget]
+    return max(0.0, min(limits)) if limits else None
