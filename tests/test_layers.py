@@ -190,7 +190,7 @@ MANY = {
     "vsearch.api.build_and_open.build_documents": 23,
     "vsearch.jpq.trainer.train": 19,
     "vsearch.cli.indexes.build": 39,
-    "vsearch.cli.searches.search": 26,
+    "vsearch.cli.searches.search": 27,
     "vsearch.api.remote_index.search": 16,
     "vsearch.cli.stacks.deploy": 27,
     "vsearch.cli.training.train": 18,

@@ -143,6 +143,18 @@ def test_vectors_and_words(run, files, tmp_path) -> None:
     query = np.load(files.queries)[1]
     hits = index.search(query, 4, text=colour, fusion="weighted", weights=(0.5, 2), depth=20)
     assert [hit["id"] for hit in printed["queries"][0]["hits"]] == hits.ids[0].tolist()
+    by_leg = ("search", url, files.queries, "--row", 1, "--k", 4, "--leg", f"text={colour}")
+    again = run(*by_leg, "--fusion", "weighted", "--weights", "0.5,2", "--depth", 20, "--json").json
+    assert again["queries"] == printed["queries"]
+    alone = run("search", url, "--leg", f'text=["{colour}"]', "--k", 4, "--json").json["queries"]
+    assert [hit["id"] for hit in alone[0]["hits"]] == index.search_text(colour, 4).ids[0].tolist()
+    for asked_leg, reason in [
+        (("--leg", "text"), "--leg must be NAME=QUERY"),
+        (("--leg", "text=a", "--words", "b"), "--words cannot be combined with --leg"),
+        (("--leg", "nothing=1"), "leg must be one of text"),
+        (("--leg", "text=a", "--depth", "20"), "depth needs query_vectors"),
+    ]:
+        assert reason in run("search", url, *asked_leg).errors
     for wrong, reason in [
         (("--weights", "a,b"), "two numbers"),
         (("--depth", "2"), "depth must be at least"),

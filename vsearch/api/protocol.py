@@ -132,6 +132,25 @@ class SearchableIndex(Protocol):
     ) -> Hits:
         """Find the rows that fit words best; see `vsearch.Index.search_text`."""
 
+    def search_leg(
+        self,
+        leg: str,
+        queries: Any,
+        k: int = 10,
+        where: Where = None,
+        columns: Sequence[str] = (),
+        *,
+        query_vectors: Any = None,
+        fusion: str | Callable[[Any, Any], Any] | None = None,
+        weights: Sequence[float] | None = None,
+        depth: int | None = None,
+        nprobe: int | None = None,
+        exact: bool = False,
+        timeout: float | None = None,
+        offset: int = 0,
+    ) -> Hits:
+        """Find the best rows of a leg, alone or with vectors; see `vsearch.Index.search_leg`."""
+
     def explain(self, queries: Any, k: int = 10, where: Where = None, **options: Any) -> Explanation:
         """Run a search and return its plan and counts; see `vsearch.Index.explain`."""
 
@@ -334,6 +353,9 @@ class SearchableIndex(Protocol):
 
     async def asearch_text(self, *arguments: Any, **options: Any) -> Hits:
         """Await `search_text`; see `vsearch.Index.asearch_text`."""
+
+    async def asearch_leg(self, *arguments: Any, **options: Any) -> Hits:
+        """Await `search_leg`; see `vsearch.Index.asearch_leg`."""
 
     async def aget(self, *arguments: Any, **options: Any) -> pa.Table:
         """Await `get`; see `vsearch.Index.aget`."""

@@ -178,3 +178,14 @@ def _load_npy(path: Path) -> npt.NDArray[Any]:
         return np.load(path, allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
         raise InputError(f"{path}: not a readable .npy file ({error})") from error
+
+
+def read_leg_query(value: str) -> tuple[str, Any]:
+    """Return the name of a leg and its query, from NAME=QUERY: JSON, or a text if it is none."""
+    name, equals, query = value.partition("=")
+    if not (name and equals):
+        raise InputError(f"--leg must be NAME=QUERY, got {value!r:.100}")
+    try:
+        return name, json.loads(query)
+    except (ValueError, RecursionError):
+        return name, query

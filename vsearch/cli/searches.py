@@ -29,6 +29,12 @@ def search(
     ] = None,
     weights: Annotated[str | None, typer.Option(help="Weights of vectors and words, such as 0.7,0.3.")] = None,
     depth: Annotated[int | None, typer.Option(min=1, help="Candidates by vectors, and by words.")] = None,
+    leg: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME=QUERY", help="A query of another leg of the index, as JSON or text, alone or with vectors."
+        ),
+    ] = None,
     k: options.K = 10,
     where: options.Where = None,
     row: options.Row = None,
@@ -58,11 +64,12 @@ def search(
     anonymous: options.Anonymous = False,
 ) -> None:
     """Find the rows nearest to each query among those that satisfy a predicate."""
-    if (queries is not None) + bool(text) > 1 or not (queries is not None or text or words):
+    if (queries is not None) + bool(text) > 1 or not (queries is not None or text or words or leg):
         raise InputError(
-            "pass either QUERIES, a file of vectors or one vector as JSON, or --text, each with or without --words, or --words alone"
+            "pass either QUERIES, a file of vectors or one vector as JSON, or --text, each with or without --words or --leg, or one "
+            "of these alone"
         )
-    fusing = options.given(
+    fusing: dict[str, Any] = options.given(
         text=words or None, hybrid=hybrid or None, fusion=fusion, weights=_pair(weights), depth=depth
     )
     index = vsearch.open(url, snapshot, **options.storage(endpoint, anonymous))
@@ -73,6 +80,28 @@ def search(
         query_keep=query_keep,
         query_saliency=query_saliency,
     )
+    if leg is not None:
+        unsupported = {**document_options, **options.given(min_score=min_score)}
+        unsupported |= options.given(words=words or None, hybrid=hybrid or None)
+        if unsupported:
+            raise InputError(f"{_flag(unsupported)} cannot be combined with --leg")
+        vectors = inputs.read_queries(queries, row) if queries is not None else text
+        name, query = inputs.read_leg_query(leg)
+        best = index.search_leg(
+            name,
+            query,
+            k,
+            options.condition(where),
+            options.names(columns),
+            query_vectors=vectors,
+            nprobe=nprobe,
+            exact=exact,
+            timeout=timeout,
+            offset=offset,
+            **fusing,
+        )
+        output.print_hits(best, as_json=as_json)
+        return
     if words and queries is None and not text:
         fusing.pop("text")
         unsupported = {**document_options, **options.given(row=row, nprobe=nprobe, min_score=min_score), **fusing}

@@ -8,6 +8,7 @@ Suite                                                Fixture    of
 `vsearch.testing.attributes.AttributeTypeContract`   ``case``   `AttributeRecord`
 `vsearch.testing.indexes.IndexContract`              ``opened`` `SearchableIndex`
 `vsearch.testing.invokers.InvokerContract`           ``called`` `Invoker`
+`vsearch.testing.legs.LegContract`                   ``case``   `Leg`
 `vsearch.testing.quantizers.QuantizerContract`       ``case``   `QuantizerRecord`
 `vsearch.testing.stores.StoreContract`               ``store``  `Store`
 ==================================================== ========== =================

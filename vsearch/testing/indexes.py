@@ -275,6 +275,7 @@ class IndexContract(WordContract):
             "add_text": lambda: index.add_text("no such column"),
             "drop_text": lambda: index.drop_text("word"),
             "search_text": lambda: index.search_text("-w1"),
+            "search_leg": lambda: index.search_leg("no such leg", 1),
             "tag": lambda: index.tag("first", snapshot=10_000),
             "restore": lambda: index.restore(snapshot=10_000),
             "changes": lambda: index.changes(since=10_000),

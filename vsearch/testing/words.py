@@ -50,6 +50,9 @@ class WordContract:
         assert index.search_text([], k=3).ids.shape == (0, 3)
         awaited = asyncio.run(index.asearch_text("digit3", k=3))
         assert awaited.ids.tolist() == index.search_text("digit3", k=3).ids.tolist()
+        by_leg = index.search_leg("text", "digit3", k=3)
+        assert by_leg.ids.tolist() == awaited.ids.tolist()
+        assert asyncio.run(index.asearch_leg("text", "digit3", k=3)).ids.tolist() == awaited.ids.tolist()
 
     def test_vectors_and_words_together(self, opened: Opened) -> None:
         index = opened.index
