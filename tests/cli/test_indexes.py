@@ -138,7 +138,7 @@ def test_one_file_is_enough(run, tmp_path: Path) -> None:
     vectors = np.random.default_rng(0).normal(size=(40, 6))
     lists: list[list[float] | None] = vectors.tolist()
     lists[7] = None
-    table = pa.table({"sku": [f"s{k}" for k in range(40)], "v": lists, "price": range(40), "odd": [{"a": 1}] * 40})
+    table = pa.table({"sku": [f"s{k}" for k in range(40)], "v": lists, "price": range(40), "odd": [{"a": b"1"}] * 40})
     pq.write_table(table, tmp_path / "p.parquet")
     options = ("--vectors", "v", "--id", "sku", "--missing", "skip")
     plan = run("build", tmp_path / "p.parquet", tmp_path / "index", *options, "--dry-run", "--json")

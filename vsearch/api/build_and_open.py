@@ -65,12 +65,13 @@ def build(
         Vectors (n, d) of floats or integers. A path may be ``.npy .fvecs .bvecs .fbin .u8bin .parquet .arrow .hdf5``, or a
         folder, glob or list of Parquet files; input larger than memory is streamed. A URL such as ``s3://bucket/prefix`` names
         all ``.parquet``, ``.arrow``, ``.npy``, ``.fbin`` or ``.u8bin`` files below a prefix, or one. A table (such a file, a pandas or
-        polars frame, a pyarrow table or reader) has the vectors as lists in one column; its other columns become the attributes.
+        polars frame, a pyarrow table or reader, a list of mappings, one per row) has the vectors as lists in one column; its
+        other columns become the attributes.
     url : str or path
         A folder, ``s3://bucket/prefix``, ``gs://bucket/prefix`` or ``az://container/prefix``.
-    attributes : pyarrow.Table, pandas or polars frame, path to Parquet or CSV, or list of names, optional
-        One row per vector; predicates filter on these. Names select columns of the embeddings' own table. Columns of types
-        that predicates do not support are left out with a `VsearchWarning`.
+    attributes : pyarrow.Table, pandas or polars frame, path to Parquet or CSV, list of mappings, or list of names, optional
+        One row per vector; predicates filter on these. Names select columns of the embeddings' own table. Nested values become
+        JSON text; columns of types that predicates do not support are left out with a `VsearchWarning`.
     ids : array or list of int64, str or UUID, or the name of an attribute, optional
         Unique; row numbers by default.
     vectors : str, optional

@@ -17,6 +17,7 @@ timestamp in s, ms or us                              timestamp in us, UTC
 list, large or fixed-size list of any string          list<string>
 list of integers, except uint64                       list<int64>
 list of floats                                        list of the same float type
+struct, map, list of these or of lists, without bytes  string: JSON
 ====================================================  =================================
 
 A timestamp without a time zone is taken as UTC.
@@ -28,6 +29,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from vsearch.building.inputs.files import first_line
+from vsearch.building.inputs.nested import is_nested, json_texts
 from vsearch.building.inputs.uuids import is_uuid, uuid_strings
 from vsearch.errors import InputError, VsearchWarning
 from vsearch.predicates.types.record import cast_plainly
@@ -52,7 +54,7 @@ def attribute_schema(schema: pa.Schema, label: str) -> pa.Schema:
     left_out = [f"{field.name} ({field.type})" for field in schema if kept_type(field.type) is None]
     if left_out:
         *plain, lists = accepted_types()
-        accepted = f"{', '.join(plain)}, UUIDs, categories, and {lists} (but not uint64)"
+        accepted = f"{', '.join(plain)}, UUIDs, categories, {lists} (but not uint64), and structs, maps and lists of these, stored as JSON"
         msg = f"{label}: left out of the attributes: {', '.join(left_out)}; attributes may be {accepted}"
         warnings.warn(msg, VsearchWarning, stacklevel=2)
     return pa.schema([pa.field(name, kind) for name, kind in stored_fields if kind is not None])
@@ -98,6 +100,8 @@ def normalize(array: Any, target: Any, name: str, label: str) -> Any:
             array = array.storage
         if pa.types.is_dictionary(array.type):
             array = decoded(array)
+        if is_nested(array.type):
+            array = json_texts(array)
         record = type_of_arrow(target)
         array = (cast_plainly if record is None else record.convert)(array, target)
     except (pa.ArrowException, OverflowError) as error:
@@ -121,7 +125,7 @@ def kept_type(arrow_type: Any) -> Any:
     import pyarrow as pa
 
     types = pa.types
-    if is_uuid(arrow_type):
+    if is_uuid(arrow_type) or is_nested(arrow_type):
         return pa.string()
     if isinstance(arrow_type, pa.BaseExtensionType):
         # text such as arrow.json is kept; for others (tensors, periods) the storage is not the meaning

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from vsearch.building.inputs.arrow_vectors import open_ipc, open_stream
 from vsearch.building.inputs.csv_columns import csv_batches
@@ -85,7 +85,7 @@ class Table:
 
 def is_table(source: object) -> bool:
     """Whether `source` has named columns: a frame, a table, a stream of batches, or files that hold tables."""
-    if isinstance(source, Table) or is_frame(source):
+    if isinstance(source, Table) or is_frame(source) or _is_list_of_rows(source):
         return True
     if isinstance(source, (str, os.PathLike)) or _is_list_of_paths(source):
         return expand(source) is not None
@@ -106,7 +106,8 @@ def open_table(source: object, label: str) -> Table:
     ----------
     source : object
         A pyarrow Table, RecordBatch or RecordBatchReader; a pandas or polars frame or anything else with an Arrow stream; a
-        mapping of columns; a file (``.parquet .arrow .feather .csv .tsv``), a folder or glob of files, or a list of these.
+        mapping of columns; a list of mappings, one per row, where a missing key is NULL; a file
+        (``.parquet .arrow .feather .csv .tsv``), a folder or glob of files, or a list of these.
     label : str
         Names the input in error messages; a path is its own label.
 
@@ -125,6 +126,10 @@ def open_table(source: object, label: str) -> Table:
         columns = frame_columns(source, label)
         schema = pa.schema([pa.field(name, series_type(series, name, label)) for name, series in columns.items()])
         return Table(schema, lambda names: frame_batches(columns, _chosen(schema, names), BATCH_ROWS, label), label)
+    if _is_list_of_rows(source):
+        source = {
+            name: [row.get(name) for row in source] for name in dict.fromkeys(name for row in source for name in row)
+        }
     if isinstance(source, Mapping):
         try:
             source = mapping_table(source)
@@ -155,6 +160,10 @@ def _is_list_of_paths(source: object) -> bool:
         and bool(source)
         and all(isinstance(path, (str, os.PathLike)) and Path(path).suffix.lower() in COLUMNAR for path in source)
     )
+
+
+def _is_list_of_rows(source: object) -> TypeGuard[Sequence[Mapping[str, Any]]]:
+    return isinstance(source, (list, tuple)) and bool(source) and all(isinstance(row, Mapping) for row in source)
 
 
 def _open_paths(source: Any) -> Table:

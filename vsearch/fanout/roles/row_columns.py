@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from vsearch.building.inputs.attribute_types import kept_type
+from vsearch.building.inputs.nested import is_nested
 from vsearch.errors import InputError
 from vsearch.fanout.wire.change_messages import LONGEST_FAULT, MOST_FAULTS
 from vsearch.live.inputs import as_stored, cast_column, is_alike
@@ -67,7 +68,8 @@ def fit_column(column: Any, kind: Any, name: str) -> tuple[Any, dict[int, str]]:
         return cast_column(as_stored(part, name), kind, name)
 
     if column.null_count < len(column):
-        stored = kept_type(column.type)
+        # A few bytes of a nested type could become much text.
+        stored = None if is_nested(column.type) else kept_type(column.type)
         if stored is None or not is_alike(stored, kind):
             raise InputError(f"{name!r:.100} must be {type_name(kind)}, got {column.type}"[:LONGEST_FAULT])
     try:
