@@ -52,7 +52,7 @@ LONG = [
     "storage/test_s3", "cli/test_training", "cluster/test_dask", "cluster/test_restarts", "cluster/test_search_many", "cluster/test_equality",
     "fanout/test_words", "fanout/test_invokers", "encoders/test_hostile", "fanout/test_changes",
     "deploy/test_containers", "encoders/test_choosing_bits", "cli/test_exchange", "live/test_commits",
-    "fanout/test_change_values", "fanout/test_changed_meanwhile", "encoders/test_outliers",
+    "fanout/test_change_values", "fanout/test_changed_meanwhile", "encoders/test_outliers", "search/test_copies",
 ]  # fmt: skip
 RANKS = {Path(__file__).parent / f"{name}.py": rank for rank, name in enumerate(LONG)}
 

@@ -77,6 +77,9 @@ def test_changed_indexes_have_every_kind_of_segment() -> None:
     assert any(delta.removed and delta.rows for delta in deltas)
     assert any(attribute.field for manifest in manifests for attribute in manifest.attributes)
     assert any(manifest.live and manifest.live.pending is not None for manifest in manifests)
+    runs = [run for folder in CHANGED for run in vsearch.open(folder).snapshot.shards]
+    assert sum(run.copies is not None for run in runs) >= 3
+    assert any(run.copies is not None and len(run.gone) for run in runs)
     assert any(SPLITS in manifest.model and manifest.live.deltas for manifest in manifests)
 
 

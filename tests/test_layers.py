@@ -186,10 +186,10 @@ PARAMETERS = 15
 #: Functions with more, and how many they may have: public ones, whose options are keywords, and commands, whose parameters
 #: are options of the command line.
 MANY = {
-    "vsearch.api.build_and_open.build": 26,
+    "vsearch.api.build_and_open.build": 27,
     "vsearch.api.build_and_open.build_documents": 23,
     "vsearch.jpq.trainer.train": 19,
-    "vsearch.cli.indexes.build": 39,
+    "vsearch.cli.indexes.build": 40,
     "vsearch.cli.searches.search": 27,
     "vsearch.api.remote_index.search": 16,
     "vsearch.cli.stacks.deploy": 27,

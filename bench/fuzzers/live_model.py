@@ -195,14 +195,16 @@ class Beginning:
 
 
 @cache
-def beginning(id_type: str, shards: int, rerank: str | None = "float32", rows: int = ROWS) -> Beginning:
+def beginning(
+    id_type: str, shards: int, rerank: str | None = "float32", rows: int = ROWS, *, spill: bool = False
+) -> Beginning:
     """A small index, built once per process."""
     draw = random.Random(f"{id_type} {shards}")
     made = [draw_row(draw) for _ in range(rows)]
     ids = [named(id_type, number) for number in range(rows)]
     url = f"memory://{uuid4().hex}/index"
     table = pa.table({"n": pa.array([row.n for row in made], pa.int64()), "s": [row.s for row in made]})
-    options: dict[str, Any] = {"metric": "l2", "rerank": rerank, "partitions": 4, "shards": shards}
+    options: dict[str, Any] = {"metric": "l2", "rerank": rerank, "partitions": 4, "shards": shards, "spill": spill}
     vsearch.build(np.stack([r.vector for r in made]), url, table, None if id_type == "row" else ids, **options)
     store = open_store(url)
     objects = {info.path: bytes(store.get(info.path)) for info in store.list("")}
@@ -221,7 +223,7 @@ def remote() -> Store:
 
 def begin(draw: random.Random, id_type: str) -> tuple[Store, State]:
     """A small index of one or two shards, in either kind of store, and its contents."""
-    begun = beginning(id_type, draw.choice((1, 2)))
+    begun = beginning(id_type, draw.choice((1, 2)), spill=draw.choice((False, True)))
     return begun.copy(draw.choice((mapped, remote))()), begun.state
 
 

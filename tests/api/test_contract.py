@@ -33,11 +33,11 @@ def collection():
 
 
 class TestInAFolder(IndexContract):
-    @pytest.fixture(scope="class")
+    @pytest.fixture(scope="class", params=[False, True], ids=["alone", "spilled"])
     @classmethod
-    def opened(cls, collection, tmp_path_factory):
-        c = collection
-        index = vsearch.build(c.vectors, tmp_path_factory.mktemp("contract") / "i", c.attributes, c.ids, **OPTIONS)
+    def opened(cls, request, collection, tmp_path_factory):
+        c, folder = collection, tmp_path_factory.mktemp("contract") / "i"
+        index = vsearch.build(c.vectors, folder, c.attributes, c.ids, spill=request.param, **OPTIONS)
         return c.opened(index)
 
 
@@ -53,11 +53,11 @@ class TestInS3(IndexContract):
 class TestBehindWorkers(IndexContract):
     """The roles of a stack in this process, which call each other by name."""
 
-    @pytest.fixture(scope="class")
+    @pytest.fixture(scope="class", params=[False, True], ids=["alone", "spilled"])
     @classmethod
-    def opened(cls, collection):
-        c, url, names = collection, "memory://contract/index", Names("contract")
-        vsearch.build(c.vectors, url, c.attributes, c.ids, **OPTIONS)
+    def opened(cls, request, collection):
+        c, url, names = collection, f"memory://contract-{request.param}/index", Names("contract")
+        vsearch.build(c.vectors, url, c.attributes, c.ids, spill=request.param, **OPTIONS)
 
         def make(function):
             role = names.role(function)

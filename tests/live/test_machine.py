@@ -47,11 +47,12 @@ class LiveIndex(RuleBasedStateMachine):
         shards=st.sampled_from((1, 2)),
         rerank=st.sampled_from(("float32", "int8", None)),
         store=st.sampled_from((mapped, remote)),
+        spill=st.booleans(),
     )
-    def build(self, id_type, shards, rerank, store):
+    def build(self, id_type, shards, rerank, store, spill):
         self.measures = small_measures()
         self.measures.__enter__()
-        begun = beginning(id_type, shards, rerank)
+        begun = beginning(id_type, shards, rerank, spill=spill and rerank is not None)
         self.id_type, self.state, self.rerank = id_type, begun.state, rerank
         self.store = begun.copy(store())
         self.handles = [open_here(self.store) for _ in range(3)]

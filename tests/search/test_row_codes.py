@@ -12,9 +12,10 @@ import pytest
 from tests.coded import KINDS, all_codes, assert_same, built
 from vsearch.errors import CorruptIndexError
 from vsearch.kernels.scan.blocks import BLOCK
+from vsearch.search.state.partition_table import PartitionTable
 from vsearch.search.state.row_codes import RowCodes, concatenate, no_rows, read_row_codes, row_columns, take
 from vsearch.search.state.run_layout import lay_out_run
-from vsearch.search.state.shard import PartitionTable, Shard, view_arrays
+from vsearch.search.state.shard import Shard, view_arrays
 from vsearch.search.state.workspace import pack_shard
 from vsearch.storage import SegmentFile, open_store, write_arrays
 

@@ -17,9 +17,18 @@ if TYPE_CHECKING:
     Progress = Callable[[str, int, int], None]
 
 
-def tune_built(store: Store, manifest: Any, report: Progress) -> Any:
-    """Tune the default settings of an index that is written but not yet committed."""
+def tune_built(store: Store, manifest: Any, report: Progress, spill: bool | str = False) -> Any:
+    """Tune the default settings of an index that is written but not yet committed.
+
+    With ``spill="auto"``, also decide whether it keeps the copies of its rows.
+    """
     report("tune", 0, 1)
+    if spill == "auto" and manifest.spill is True:
+        from vsearch.building.spilling import choose_copies
+
+        manifest = choose_copies(store, manifest)
+        report("tune", 1, 1)
+        return manifest
     settings = tune_defaults(open_snapshot(store, manifest))
     report("tune", 1, 1)
     return msgspec.structs.replace(manifest, settings=settings.to_entry())

@@ -85,6 +85,8 @@ def _columns(given: Given) -> Columns:
 
 
 def _job_options(options: BuildOptions, ttl: str | None) -> JobOptions:
+    if options.spill == "auto":
+        raise InputError('spill="auto" is not available with client=; pass True or False')
     quantizer = options.quantizer
     parts = None
     if not isinstance(quantizer, str):
@@ -102,4 +104,5 @@ def _job_options(options: BuildOptions, ttl: str | None) -> JobOptions:
         options.seed,
         ttl,
         parts,
+        bool(options.spill),
     )

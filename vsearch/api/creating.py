@@ -35,6 +35,7 @@ def create(
     partitions: int | None = None,
     shards: int | None = None,
     seed: int = 0,
+    spill: bool = False,
     **storage: object,
 ) -> Index:
     """Create an index without rows and open it.
@@ -54,7 +55,7 @@ def create(
         Type of the row ids; "row" means that the index numbers the rows.
     text : str or mapping, optional
         Attributes of strings whose words `Index.search_text` searches; see `vsearch.build`.
-    ttl, metric, quantizer, bits, rerank, partitions, shards, seed
+    ttl, metric, quantizer, bits, rerank, partitions, shards, seed, spill
         See `vsearch.build`.
     **storage
         See `vsearch.open`.
@@ -79,6 +80,7 @@ def create(
         "partitions": partitions,
         "shards": shards,
         "seed": seed,
+        "spill": spill,
     }
     return Index(open_snapshot(store, _create(store, {"dimensions": dimensions, **options})))
 
@@ -113,9 +115,13 @@ def _create(store: Store, given: dict[str, Any]) -> Manifest:
     try:
         options = BuildOptions(**given)
     except TypeError:
-        known = "dimensions, attributes, ids, ttl, text, metric, quantizer, bits, rerank, partitions, shards, seed"
+        known = (
+            "dimensions, attributes, ids, ttl, text, metric, quantizer, bits, rerank, partitions, shards, seed, spill"
+        )
         raise InputError(
             f"create must be a dict of arguments of vsearch.create ({known}), got {', '.join(given)}"
         ) from None
+    if options.spill == "auto":
+        raise InputError('spill must be True or False for an index without rows, got "auto"')
     entries = attribute_entries(attributes)
     return create_index(store, Creation(dimensions, options, entries, ids, ttl, text_entry(text, entries)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -98,16 +99,24 @@ def rotate(model: Model, prepared: NDArray[np.float32]) -> NDArray[np.floating[A
     return prepared @ rotation.T
 
 
-def encode_rotated(model: Model, rotated: NDArray[np.floating[Any]], partitions: NDArray[np.integer[Any]]) -> RowCodes:
-    """Encode rotated vectors (n, d) given the partition of each, integers (n,); the order is kept."""
+def encode_rotated(
+    model: Model, rotated: NDArray[np.floating[Any]], partitions: NDArray[np.integer[Any]], *, reranked: bool = True
+) -> RowCodes:
+    """Encode rotated vectors (n, d) given the partition of each, integers (n,); the order is kept.
+
+    Without `reranked`, rerank codes and their scales are left out, as copies have none.
+    """
     parts = []
     for start in range(0, len(rotated), BATCH_ROWS):
         batch = slice(start, start + BATCH_ROWS)
-        parts.append(_encode_batch(model, rotated[batch], partitions[batch].astype(np.int32)))
-    return concatenate(parts or [no_rows(model)])
+        parts.append(_encode_batch(model, rotated[batch], partitions[batch].astype(np.int32), reranked=reranked))
+    none = no_rows(model)
+    return concatenate(parts or [none if reranked else replace(none, rerank=None, rerank_scales=None)])
 
 
-def _encode_batch(model: Model, rotated: NDArray[np.floating[Any]], partitions: NDArray[np.int32]) -> RowCodes:
+def _encode_batch(
+    model: Model, rotated: NDArray[np.floating[Any]], partitions: NDArray[np.int32], *, reranked: bool
+) -> RowCodes:
     quantizer, present = model.quantizer, row_columns(model)
     centroids = model.centroids[partitions]
     residuals = np.asarray(rotated - centroids, np.float32)
@@ -123,7 +132,7 @@ def _encode_batch(model: Model, rotated: NDArray[np.floating[Any]], partitions: 
             reconstructed = quantizer.decode(encoded.codes) * (factors * quantizer.calibration.scale[-1])[:, None]
         offsets = squares + 2 * np.einsum("ij,ij->i", reconstructed, centroids)
     rerank = None
-    if model.rerank is not None:
+    if reranked and model.rerank is not None:
         rerank = encode_residuals(residuals, model.rerank_weights, model.rerank, centroids)
     return RowCodes(
         partitions=partitions,

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vsearch.building.copies import CopyCodes, copy_rows, lay_out_copies
 from vsearch.building.encoding import CHUNK_ROWS, encode_rotated, rotate
 from vsearch.cores import available_cores
 from vsearch.kernels.scan.blocks import BLOCK
@@ -41,15 +42,18 @@ class ShardRows:
 
 @dataclass(frozen=True, eq=False)
 class ShardLayout:
-    """Arrays of one shard by file kind; see index/FORMAT.md."""
+    """Arrays of one shard by file kind; see index/FORMAT.md. Those of copies are empty without copies."""
 
     partitions: dict[str, NDArray[np.generic]]
     codes: dict[str, NDArray[np.generic]]
     rows: dict[str, NDArray[np.generic]]
     rerank: dict[str, NDArray[np.generic]]
+    copies: dict[str, dict[str, NDArray[np.generic]]]
 
 
-def lay_out(shard: ShardRows, take: Take, model: Model, progress: Callable[[int], None]) -> ShardLayout:
+def lay_out(
+    shard: ShardRows, take: Take, model: Model, progress: Callable[[int], None], *, spill: bool = False
+) -> ShardLayout:
     """Encode a shard; takes memory for its arrays plus a few chunks of vectors.
 
     Parameters
@@ -58,6 +62,8 @@ def lay_out(shard: ShardRows, take: Take, model: Model, progress: Callable[[int]
         Returns prepared vectors float32 (n, d) of input rows, minus the mean like the centroids.
     progress : callable
         Called with the number of rows just encoded.
+    spill : bool
+        Whether to add a copy of each row in a second partition of the shard.
     """
     blocks = (shard.counts + BLOCK - 1) // BLOCK
     row_edges, block_edges = (np.concatenate([[0], np.cumsum(counts)]) for counts in (shard.counts, blocks))
@@ -72,22 +78,26 @@ def lay_out(shard: ShardRows, take: Take, model: Model, progress: Callable[[int]
         for kind, arrays in lay_out_run(model, no_rows(model), 0, 0).items()
     }
 
-    def encode(low: int, high: int) -> int:
+    within = range(shard.first_partition, shard.first_partition + len(shard.counts))
+
+    def encode(low: int, high: int) -> tuple[int, CopyCodes | None]:
         """Encode partitions low..high of the shard."""
         rows = slice(int(row_edges[low]), int(row_edges[high]))
         slices = {"partitions": slice(low, high), "codes": slice(int(block_edges[low]), int(block_edges[high]))}
         partitions = shard.first_partition + np.repeat(np.arange(low, high), shard.counts[low:high])
-        codes = encode_rotated(model, rotate(model, take(shard.rows[rows])), partitions)
+        rotated = rotate(model, take(shard.rows[rows]))
+        codes = encode_rotated(model, rotated, partitions)
         for kind, arrays in lay_out_run(model, codes, shard.first_partition + low, high - low).items():
             for name, array in arrays.items():
                 shard_arrays[kind][name][slices.get(kind, rows)] = array
-        return len(codes)
+        return len(codes), copy_rows(model, rotated, partitions, rows.start, within) if spill else None
 
-    edges = _chunk_edges(shard.counts)
+    edges, copied = _chunk_edges(shard.counts), []
     with ThreadPoolExecutor(available_cores()) as pool:
-        for done in pool.map(encode, edges[:-1], edges[1:]):
+        for done, copies in pool.map(encode, edges[:-1], edges[1:]):
+            copied += [] if copies is None else [copies]
             progress(done)
-    return ShardLayout(**shard_arrays)
+    return ShardLayout(**shard_arrays, copies=lay_out_copies(model, copied, within))
 
 
 def _chunk_edges(counts: NDArray[np.int64]) -> list[int]:

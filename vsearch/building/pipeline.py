@@ -179,7 +179,7 @@ class _Build:
         model = model_of(trained, options.metric, cast("Rerank | None", options.rerank))
         by_partition = np.argsort(split.members, kind="stable")
         starts = np.cumsum(counts) - counts
-        content = ShardContent(take, self.columns, self.ids, rows, self.parts)
+        content = ShardContent(take, self.columns, self.ids, rows, self.parts, bool(options.spill))
         entries, first, done = [], 0, 0
 
         def report(encoded: int) -> None:
@@ -278,6 +278,7 @@ def manifest_of(
         attributes=attributes,
         settings=SettingsEntry(),
         provenance=ProvenanceEntry(__version__, skipped or UNSET),
+        spill=True if options.spill else UNSET,
         **_fields(described),
     )
 

@@ -118,8 +118,11 @@ def plan_build(
         kinds.CODES: forecast.code_bytes * (1 + partitions * BLOCK / (2 * n)),
         kinds.ROWS: float(forecast.factor_bytes + 2 * (options.rerank is not None) + offsets),
         kinds.RERANK: float(d * np.dtype(RERANK_DTYPES[options.rerank]).itemsize) if options.rerank else 0.0,
+        "copies": float(forecast.code_bytes * (1 + partitions * BLOCK / (2 * n)) + forecast.factor_bytes + 4 + offsets)
+        if options.spill is True
+        else 0.0,
         kinds.IDS: 8.0 if own_ids else 4.0,
-        kinds.PARTITIONS: 28 * partitions / n,
+        kinds.PARTITIONS: 28 * (1 + (options.spill is True)) * partitions / n,
         "model": 4 * (partitions * d + d * d + forecast.model_floats) / n,
         kinds.ATTRIBUTES: 2 * attribute_bytes / n,
     }
@@ -131,7 +134,8 @@ def plan_build(
     peak = INTERPRETER_BYTES + 2 * sample * 4 * d + 16 * n + per_vector * n / shards + 3 * threads * CHUNK_ROWS * 4 * d
     compared = 2 * partitions**0.5 if partitions >= FLAT else partitions  # with each row in a round of training
     peak += sum(other.memory_bytes for other in others)
-    multiply_adds = d * (compared * sample * ITERATIONS + partitions * n + d * (n + sample))
+    assigned = partitions + (partitions // shards if options.spill is True else 0)  # copies stay in their shard
+    multiply_adds = d * (compared * sample * ITERATIONS + assigned * n + d * (n + sample))
     seconds = multiply_adds / _multiply_adds_per_second() + n * d * ENCODE_SECONDS / threads
     seconds += sum(other.seconds for other in others)
     return BuildPlan(

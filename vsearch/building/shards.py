@@ -94,6 +94,8 @@ class ShardContent:
     all_rows : int
         Number of rows in all shards.
     parts : sequence of PartWriter
+    spill : bool
+        Whether each row has a copy in a second partition.
     """
 
     take: Take
@@ -101,6 +103,7 @@ class ShardContent:
     ids: TakesIds
     all_rows: int
     parts: Sequence[PartWriter] = ()
+    spill: bool = False
 
 
 def write_shard(
@@ -132,11 +135,13 @@ def write_shard(
     def table(kind: str, of_kind: pa.Table) -> None:
         files[kind], sums[kind] = write_table(store, segment_path(writer, number, kind), of_kind)
 
-    layout = lay_out(shard, content.take, model, report)
+    layout = lay_out(shard, content.take, model, report, spill=content.spill)
     arrays(CODES, layout.codes)
     arrays(ROWS, layout.rows)
     arrays(RERANK, layout.rerank)
     arrays(PARTITIONS, layout.partitions)
+    for kind, copies in layout.copies.items():
+        arrays(kind, copies)
     del layout
     _write_ids(shard, content, arrays, table)
     exact = None if content.columns is None else content.columns.take(shard.rows)

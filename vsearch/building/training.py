@@ -38,6 +38,8 @@ class BuildOptions:
     partitions, shards : int or None
         None for the default.
     seed : int
+    spill : bool or "auto"
+        Whether rows have copies in second partitions; "auto" is resolved by `vsearch.api.built`.
     """
 
     metric: Metric = "cosine"
@@ -47,6 +49,7 @@ class BuildOptions:
     partitions: int | None = None
     shards: int | None = None
     seed: int = 0
+    spill: bool | str = False
 
     def __post_init__(self) -> None:
         record = find_quantizer(self.quantizer)
@@ -69,6 +72,21 @@ class BuildOptions:
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**31 - 1:
             msg = f"seed must be an integer from 0 to {2**31 - 2}, got {self.seed!r}"
             raise InputError(msg)
+        if not isinstance(self.spill, bool) and self.spill != "auto":
+            raise InputError(f'spill must be True, False or "auto", got {self.spill!r:.100}')
+        refusal = self._spill_refusal()
+        if refusal is not None:
+            if self.spill is True:
+                raise InputError(refusal)
+            object.__setattr__(self, "spill", False)
+
+    def _spill_refusal(self) -> str | None:
+        """Why rows cannot have copies in second partitions, or None."""
+        if self.rerank is None:
+            return "spill=True needs rerank codes, by which both copies of a row get the same score: pass rerank="
+        if self.record.name == "osq-lloyd":
+            return "spill=True is not supported by the quantizer osq-lloyd, whose codes do not depend on partitions"
+        return None
 
     @property
     def record(self) -> QuantizerRecord:

@@ -60,6 +60,9 @@ def build(
     partitions: Annotated[int | None, typer.Option(min=1, help="Coarse partitions.")] = None,
     shards: Annotated[int | None, typer.Option(min=1, help="Shards.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of all random choices.")] = None,
+    spill: Annotated[
+        str | None, typer.Option(help="Store rows in second partitions too: on, off, or auto, if it pays.")
+    ] = None,
     documents: Annotated[
         bool, typer.Option("--documents", help="Build an index of multi-vector documents; see the options marked so.")
     ] = False,
@@ -109,6 +112,8 @@ def build(
     arguments |= options.given(
         metric=metric, quantizer=quantizer, bits=bits, rerank=rerank, partitions=partitions, shards=shards, seed=seed
     )
+    if spill is not None:
+        arguments["spill"] = {"on": True, "off": False}.get(spill, spill)
     if arguments.get("rerank") == "none":
         arguments["rerank"] = None
     arguments |= options.given(vectors=vectors, id=id, missing=missing, packed=True if packed else None, ttl=ttl)

@@ -10,7 +10,20 @@ import vsearch
 from vsearch.errors import InputError
 
 OPTIONS = frozenset(
-    {"metric", "quantizer", "bits", "rerank", "partitions", "shards", "seed", "vectors", "id", "missing", "packed"}
+    {
+        "metric",
+        "quantizer",
+        "bits",
+        "rerank",
+        "partitions",
+        "shards",
+        "seed",
+        "spill",
+        "vectors",
+        "id",
+        "missing",
+        "packed",
+    }
 )
 
 

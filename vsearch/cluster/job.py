@@ -33,6 +33,7 @@ class JobOptions(msgspec.Struct, frozen=True):
     seed: int
     ttl: str | None = None
     parts: tuple[int, int, bool] | None = None
+    spill: bool = False
 
     def build_options(self) -> BuildOptions:
         """The options in the form of a build in one process."""
@@ -45,6 +46,7 @@ class JobOptions(msgspec.Struct, frozen=True):
             self.partitions,
             self.shards,
             self.seed,
+            self.spill,
         )
 
 

@@ -83,7 +83,9 @@ def write_rows(context: Context, number: int) -> None:
         model = context.model
         shard = ShardRows(np.argsort(partitions, kind="stable"), counts, first)
         columns = None if context.rows.attributes is None else _attributes(table, len(rows))
-        content = ShardContent(take, columns, _ids(plan.id_kind, rows, table), plan.rows)
+        content = ShardContent(
+            take, columns, _ids(plan.id_kind, rows, table), plan.rows, spill=bool(context.options.spill)
+        )
         entry = write_shard(outputs.store, outputs.writer, number, shard, content, model, lambda _: None)
         outputs.finish("shard", number, Written(entry), [file.path for file in entry.files.values()])
 

@@ -16,6 +16,7 @@ from msgspec import UNSET
 from vsearch.errors import ConflictError, MissingDependencyError, StoreError
 from vsearch.legs.registry import all_legs_of
 from vsearch.live.commits import Draft, commit_change
+from vsearch.live.copying import copies_of_rows
 from vsearch.live.merging import Moved, gather, join_removed, partitions_of, removed_elsewhere, removed_of, runs_of
 from vsearch.live.plan import MOST_DELTAS, RunCounts, ShardPlan, plan_folds, plan_shards
 from vsearch.live.splitting import SplitOutput, plan_split, write_split
@@ -249,7 +250,7 @@ def optimize(
     due = any(plan.base or plan.young for plan in plans)
     if due and limit is not None:
         size = _merged_bytes(snapshot.manifest, plans)
-        if not limit.allows(f"the merge of {size / 1e6:,.1f} MB of runs", merging_seconds(size)):
+        if not limit.allows(f"the merge of {size / 1e6:,.1f} MB of runs", merging_seconds(snapshot.manifest, size)):
             due, plans = False, [ShardPlan()] * len(plans)
     if due or _idle(snapshot):
         rewrite = Rewrite(snapshot, clear=True)
@@ -350,7 +351,7 @@ def _write_shards(rewrite: Rewrite, plans: Sequence[ShardPlan], progress: Progre
         output = None
         if plan.base or len(rows) or removed is not None:
             path = f"segments/{name}-{number:05d}-run.arrow"
-            more = _leg_parts(manifest, rows)
+            more = (_leg_parts(manifest, rows) or {}) | copies_of_rows(snapshot, split, rows, partitions)
             entry = write_run(
                 snapshot.store, path, snapshot.model, rows, partitions, manifest.attributes, 0, removed, more
             )

@@ -24,6 +24,7 @@ def options_of(
     partitions: int | None = None,
     shards: int | None = None,
     seed: int | None = None,
+    spill: bool | None = None,
 ) -> BuildOptions:
     """Return the options of a retraining: those that the index was built with, except those passed here.
 
@@ -37,15 +38,19 @@ def options_of(
         quantizer = manifest.quantizer.name
         if quantizer == "pq" and bits is None:
             quantizer = PQ(stored["subquantizers"], stored["centroids"], stored["rotation"])
+    rerank = manifest.rerank if rerank == SAME else rerank
+    if spill is None:  # new options may rule copies out
+        spill = manifest.spill is True and rerank is not None
     bits = float(stored.get("bits", 1.0)) if bits is None else bits
     return BuildOptions(
         snapshot.model.metric,
         quantizer,
         bits,
-        manifest.rerank if rerank == SAME else rerank,
+        rerank,
         partitions,
         min(len(manifest.shards), max(1, manifest.rows)) if shards is None else shards,
         manifest.seed if seed is None else seed,
+        spill,
     )
 
 
@@ -65,7 +70,7 @@ def store_options(options: BuildOptions) -> dict[str, Any]:
         "partitions": options.partitions,
         "shards": options.shards,
         "seed": options.seed,
-    }
+    } | ({"spill": True} if options.spill is True else {})
 
 
 class _Stored(msgspec.Struct):
@@ -75,6 +80,7 @@ class _Stored(msgspec.Struct):
     partitions: int | None
     shards: int | None
     seed: int
+    spill: bool = False
 
 
 def read_options(stored: dict[str, Any], metric: Any) -> BuildOptions:
@@ -88,6 +94,8 @@ def read_options(stored: dict[str, Any], metric: Any) -> BuildOptions:
     try:
         read = msgspec.convert(stored, _Stored)
         quantizer = PQ(**read.quantizer) if isinstance(read.quantizer, dict) else read.quantizer
-        return BuildOptions(metric, quantizer, read.bits, read.rerank, read.partitions, read.shards, read.seed)
+        return BuildOptions(
+            metric, quantizer, read.bits, read.rerank, read.partitions, read.shards, read.seed, read.spill
+        )
     except (msgspec.ValidationError, TypeError, ValueError) as error:
         raise CorruptIndexError("manifest", f"invalid training options: {error}") from None

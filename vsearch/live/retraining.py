@@ -195,6 +195,7 @@ class Retrain:
             model=built.model | ModelPart.ENCODER.entries(manifest.model),
             shards=shards,
             settings=built.settings,
+            spill=built.spill,
             live=live,
         )
 

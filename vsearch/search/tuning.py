@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import pairwise
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vsearch.kernels.query.fields import FAMILIAR_TAIL
-from vsearch.metrics import gain_of
 from vsearch.search.engine.masks import IndexMask
 from vsearch.search.engine.request import Answer, SearchRequest
 from vsearch.search.engine.routing import route
+from vsearch.search.needs import needs_of
 from vsearch.search.recall import TuneReport, recall_by_score, run_sample
 from vsearch.search.samples import Sample
 from vsearch.search.state.model import SearchSettings, nearness_unit
@@ -28,7 +25,6 @@ DECAYS = (0.07, 0.035, 0.0)
 # 0.95, 0.07 to 0.14 are equivalent; at 0.99, 0.07 is an eighth faster than 0.1. If radii differ much (for l2), wide
 # partitions far away rank before near ones, and less decay is better.
 FIRST_RADIUS_FACTOR = 0.8  # ranks partitions before the radius factor is known
-ROUNDING = 1e-6  # rounding error of a score, relative to the terms of its sum
 LARGEST_SETTING = 1e4  # larger needs are quotients of rounding errors
 LEAST_TAIL, LARGEST_TAIL = FAMILIAR_TAIL, 12.0  # standard deviations
 # Fractions of the sample's queries that count as far from all rows; the larger ones are used only if that helps.
@@ -55,6 +51,8 @@ def tune(
     """
     cells = snapshot.model.quantizer.scan == "cells"  # their bounds do not fade
     exact = run_sample(snapshot, sample, SearchRequest(k, snapshot.settings, exact=True))
+    if any(run.copies is not None for run in snapshot.shards):
+        snapshot.table.ensure(np.arange(snapshot.manifest.partitions, dtype=np.int32))
     settings, milliseconds, measured = replace(snapshot.settings, tail=0.0), 0.0, -1.0
     aim = _aim(target, len(sample.queries) * k)
     last: SearchSettings | None = None
@@ -239,9 +237,9 @@ def _widths(
     snapshot: Snapshot, sample: Sample, exact: Answer, target: float, radius_decay: float
 ) -> Callable[[float], SearchSettings]:
     """Return a function from a step to the settings to try: 0 matches the needs of the sample, more is wider."""
-    radius_factors, error_sigmas = _needs(snapshot, sample, exact, FIRST_RADIUS_FACTOR, radius_decay)
+    radius_factors, error_sigmas = needs_of(snapshot, sample, exact, FIRST_RADIUS_FACTOR, radius_decay)
     if len(radius_factors):
-        radius_factors, error_sigmas = _needs(
+        radius_factors, error_sigmas = needs_of(
             snapshot, sample, exact, float(np.quantile(radius_factors, target)), radius_decay
         )
 
@@ -256,124 +254,3 @@ def _widths(
         return SearchSettings(radius_factor, min(max(0.5, sigmas), LARGEST_SETTING) + slack, radius_decay, tail=0.0)
 
     return settings
-
-
-def _needs(
-    snapshot: Snapshot, sample: Sample, exact: Answer, ranked_by: float, radius_decay: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the radius factor and error sigmas that each true neighbor needs; see `SearchSettings`.
-
-    Cells do not use error sigmas. The decrease of the radius factor is computed for partitions ranked by the radius
-    factor `ranked_by`.
-    """
-    model = snapshot.model
-    cells = model.quantizer.scan == "cells"
-    scores = -exact.scores if model.metric == "l2" else exact.scores
-    worst = np.nanmin(scores, axis=1, initial=np.inf)
-    position, place = np.nonzero(exact.rows >= 0)
-    rows = exact.rows[position, place]
-    if len(rows) == 0:
-        return np.empty(0), np.empty(0)
-    radius_factors, error_sigmas = np.zeros(len(rows)), np.zeros(len(rows))
-    # the score that the bound of a visited partition must reach: a search of cells only knows the best centroid's
-    goal = (
-        route(model, sample.queries, snapshot.radii, SearchSettings(0.0)).centroid_scores.max(axis=1)
-        if cells
-        else worst
-    )
-    fades = None if cells or radius_decay == 0 else _fades(snapshot, sample, max(0.0, ranked_by))
-    effective_radii = snapshot.radii if sample.mask is None else sample.mask.effective_radii
-    norms = np.linalg.norm(sample.queries, axis=1)
-    deviation = float(model.quantizer.calibration.deviation[0])
-    gain = gain_of(model.metric)
-    for shard, at, inside in snapshot.locate(rows):
-        table = shard.table
-        local = np.searchsorted(table.row_starts + table.rows, inside, side="right")
-        centroids = model.centroids[shard.first_partition + local]
-        queries = sample.queries[position[at]]
-        true = scores[position[at], place[at]].astype(np.float64)
-        inner = np.einsum("ij,ij->i", queries, centroids).astype(np.float64)
-        radii = table.radii[local].astype(np.float64)
-        width = effective_radii[shard.first_partition + local].astype(np.float64)
-        if model.metric == "l2":
-            differences = queries - centroids  # expanding the square would cancel far from the mean
-            base = -np.einsum("ij,ij->i", differences, differences).astype(np.float64)
-            spread, floor = 2 * np.sqrt(np.maximum(-base, 0)) * width, base - radii**2
-        else:
-            base, spread, floor = inner, norms[position[at]] * width, inner
-        squares = np.einsum("ij,ij->i", centroids, centroids).astype(np.float64)
-        rounding = ROUNDING * (
-            norms[position[at]] ** 2 + squares if model.metric == "l2" else norms[position[at]] * np.sqrt(squares)
-        )
-        if model.exact_centroid_scores:  # the terms are then differences, not squares
-            rounding = ROUNDING * np.abs(base)
-        radius_factors[at] = np.where(
-            spread > 0, (goal[position[at]] - floor - rounding) / np.maximum(spread, 1e-30), 0
-        )
-        if cells:
-            continue
-        if fades is not None:
-            lost = radius_decay * fades[position[at], shard.first_partition + local] * radii / np.maximum(width, 1e-30)
-            radius_factors[at] += np.where(spread > 0, lost, 0)
-        offsets = shard.arrays.offsets[inside] if model.metric == "l2" else 0.0
-        estimates, factors = _first_estimates(snapshot, shard, queries, position[at], local, inside)
-        estimate = base + gain * estimates - offsets
-        error = gain * factors * deviation * norms[position[at]]
-        if model.exact_centroid_scores:
-            rounding = ROUNDING * (np.abs(base) + np.abs(offsets))
-        short = np.minimum(true, worst[position[at]]) - estimate - rounding
-        error_sigmas[at] = np.where(error > 0, short / np.maximum(error, 1e-30), 0)
-    return radius_factors, error_sigmas
-
-
-def _fades(snapshot: Snapshot, sample: Sample, radius_factor: float) -> NDArray[np.float64]:
-    """Return log(1 + number of average-sized partitions that precede each partition), float64 (m, partitions)."""
-    upper_bounds = route(
-        snapshot.model, sample.queries, snapshot.radii, SearchSettings(radius_factor, tail=0.0)
-    ).upper_bounds
-    order = np.argsort(-upper_bounds, axis=1, kind="stable")
-    rows = (snapshot.partition_rows if sample.mask is None else sample.mask.matches)[order]
-    before = np.cumsum(rows, axis=1) - rows
-    fades = np.empty(upper_bounds.shape)
-    average = snapshot.manifest.rows / snapshot.manifest.partitions
-    np.put_along_axis(fades, order, np.log1p(before // average), axis=1)
-    return fades
-
-
-def _first_estimates(
-    snapshot: Snapshot,
-    shard: Any,
-    queries: NDArray[np.float32],
-    positions: NDArray[np.int64],
-    partitions: NDArray[np.int64],
-    rows: NDArray[np.int64],
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return first-stage estimates of ``<query, residual>`` and the factors of (query, row) pairs.
-
-    `positions` of the queries in their batch are ascending: the tables of a query serve all of its rows.
-    """
-    from vsearch.kernels.scan.blocks import BLOCK
-
-    quantizer, table, arrays = snapshot.model.quantizer, shard.table, shard.arrays
-    staged = len(arrays.first_factors) > 0
-    halves = arrays.first_factors if staged else arrays.factors
-    scales = table.first_factor_scales if staged else table.factor_scales
-    factors = halves[rows].view(np.float16).astype(np.float64) * scales[partitions]
-    within = rows - table.row_starts[partitions]
-    blocks, lanes = table.block_starts[partitions] + within // BLOCK, within % BLOCK
-    codes = arrays.first_codes[blocks].reshape(len(rows), -1, BLOCK)[np.arange(len(rows)), :, lanes]
-    pairs = np.arange(codes.shape[1])
-    sums = np.empty(len(rows))
-    for members in _runs(positions):
-        tables, mine = quantizer.tables(np.ascontiguousarray(queries[members.start])), codes[members]
-        if quantizer.scan == "bytes":
-            sums[members] = tables[pairs, mine].sum(axis=1)
-        else:
-            sums[members] = tables[2 * pairs, mine & 15].sum(axis=1) + tables[2 * pairs + 1, mine >> 4].sum(axis=1)
-    return sums * factors * float(quantizer.calibration.scale[0]), factors
-
-
-def _runs(values: NDArray[np.int64]) -> list[slice]:
-    """Return where each run of equal values is."""
-    edges = [0, *(np.flatnonzero(np.diff(values)) + 1).tolist(), len(values)]
-    return [slice(start, stop) for start, stop in pairwise(edges) if stop > start]

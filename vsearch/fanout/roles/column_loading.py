@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from vsearch.search.state.run_table import ensure_copied
 from vsearch.search.state.shard import Shard
 from vsearch.search.state.snapshot import Snapshot
 from vsearch.storage import EncodingEntry, FileEntry, SegmentFile, ensure_together
@@ -14,6 +15,9 @@ from vsearch.storage.snapshots.kinds import (
     ATTRIBUTES,
     CELLS,
     CODES,
+    COPY_CODES,
+    COPY_PARTITIONS,
+    COPY_ROWS,
     IDS,
     PARTITIONS,
     RERANK,
@@ -26,7 +30,7 @@ T = TypeVar("T", SegmentFile, FileEntry)
 ALL_CELLS = 254
 """Columns with fewer distinct values have one cell per value, so no row is undecided."""
 
-SCANNED = (CODES, ROWS, RERANK, IDS)
+SCANNED = (CODES, ROWS, RERANK, COPY_PARTITIONS, COPY_CODES, COPY_ROWS, IDS)
 """Parts of a bundle that every search of its rows reads."""
 
 
@@ -61,6 +65,7 @@ def load_scanned(snapshot: Snapshot) -> None:
     ensure_together([(file, name, None, None) for file in files for name in file.arrays])
     for run in runs:
         run.ensure(np.arange(run.partitions, dtype=np.int32))
+        ensure_copied([(run, np.arange(run.partitions))])
 
 
 def is_bundle(run: Shard) -> bool:

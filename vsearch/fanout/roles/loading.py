@@ -34,6 +34,7 @@ from vsearch.storage.snapshots.kinds import (
     ATTRIBUTES,
     CELLS,
     CHECKSUMS,
+    COPY_PARTITIONS,
     PARTITIONS,
     RANKED_KINDS,
     REMOVED,
@@ -46,7 +47,7 @@ from vsearch.storage.snapshots.manifest import manifest_segments
 BY_ROW = (ATTRIBUTES, CELLS, *RANKED_KINDS)
 """Kinds of files that are read by row: for columns, for rows that cells leave undecided, and to rank documents."""
 
-TABLE_KINDS = (PARTITIONS, CHECKSUMS, REMOVED)
+TABLE_KINDS = (PARTITIONS, COPY_PARTITIONS, CHECKSUMS, REMOVED)
 """Kinds of files that are read for planning."""
 
 PART_BYTES, PARTITION_BYTES, REMOVED_BYTES = 1 << 16, 200, 16

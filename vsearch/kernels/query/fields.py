@@ -23,6 +23,7 @@ TOGETHER = 64  # rows of a group, whose small integers are stored together: cent
 LARGEST_WORD = 32767  # norm of vectors in 16-bit words: an inner product of two fits in 32 bits
 FAMILIAR_TAIL = 2.3  # tail, in standard deviations, of queries that lie among the rows; costs almost nothing
 PLAIN_TAIL = 5.0  # largest tail without a filter: only filters that exclude nearby rows need more
+MARKS = 4096  # rows whose places in SEEN are listed; after more, all of it is cleared
 HEAD = 256  # partitions that are ordered before the first visit; the others only if these do not suffice
 
 
@@ -109,6 +110,7 @@ class ShardField(IntEnum):
     DIMENSIONS = 19
     FIRST_WIDTH = 20  # bytes of a block's first codes
     LATER_WIDTH = 21
+    POSITIONS = 22  # uint32 (n,) of copies: the row of the run that each is a copy of, or 0
 
 
 @unique
@@ -131,6 +133,7 @@ class RunField(IntEnum):
     MASK_WORDS = 2  # 0: no mask
     FIRST_ROW = 3  # number of its first row in results
     END = 4  # position after the last run that has the same partitions
+    OWNER = 5  # of copies: address of the block of the run that they are copies of; otherwise 0
 
 
 @unique
@@ -189,6 +192,12 @@ class CallField(IntEnum):
     CODES_LENGTH = 49  # d, rounded up to a multiple of 4
     WORDS_LENGTH = 50  # d, rounded up to a multiple of 2
     UNCHECKED = 51  # 1: QUERY may hold any numbers; `search_runs` sets 0, or returns at once if a number is not usable
+    SEEN = (
+        52  # uint64 (SEEN_WORDS,): rows that were pending once, by their numbers in results; only if there are copies
+    )
+    SEEN_WORDS = 53
+    MARKED = 54  # number of rows set in SEEN
+    MARKS = 55  # int64 (MARKS,): the words of SEEN in which they were set
 
 
 @unique

@@ -4,6 +4,9 @@ Partitions are visited in the given order; those whose bound cannot reach the k-
 each partition the codes are scanned block by block, rows whose upper bound cannot reach that score are dropped, and the
 survivors are refined and reranked.
 
+A run may have copies: codes of its rows in a second partition each (see `copies`). They are scanned like rows, and
+survivors stand for the row that they are copies of, which is reranked once.
+
 A row's estimated score is ``base + gain * <query, residual> - offset``: base is the base score of the partition, gain
 is 1 for inner product and cosine and 2 for (negated) squared distance, and offset is 0 except for squared distance. If
 partitions are far from the mean, rerank scores are computed from differences instead (see `rerank`).
@@ -17,6 +20,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from vsearch.kernels.query.copies import is_seen, mark_seen, partition_of
 from vsearch.kernels.query.fields import PENDING, REFINED, RERANK_NONE, SCANNED, VISITED, FloatField
 from vsearch.kernels.query.prefetching import AHEAD, fetch_blocks, fetch_centroid, fetch_factors, fetch_rerank
 from vsearch.kernels.query.rerank import LEAST, rerank_waiting
@@ -73,7 +77,7 @@ def scan_partition(
     Parameters
     ----------
     address : int
-        Of the run's block; `shard` has its data.
+        Of the block of the run, or of its copies; `shard` has its data.
     fetch : bool
         Whether to prefetch codes, including the `following_blocks` blocks of `next_codes` from `following` on, which are
         scanned next.
@@ -87,14 +91,18 @@ def scan_partition(
     stage_scales, last_margin = model.stage_scales, numbers[FloatField.LAST_MARGIN]
     squared, exhaustive = model.squared != 0, call.exact != 0
     first_codes, later_codes = shard.first_codes, shard.later_codes
-    factors, offsets, rerank_scales = shard.factors, shard.offsets, shard.rerank_scales
+    copied, owner_address = run.owner != 0, run.owner if run.owner != 0 else address
+    owner_run = run_at(owner_address)
+    owner, positions, seen = shard_at(owner_run.shard), shard.positions, call.seen
+    factors, offsets, rerank_scales = shard.factors, shard.offsets, owner.rerank_scales
     near = shard.first_factors if stages == 2 else factors
-    codes, halves, floats = shard.rerank_bytes, shard.rerank_halves, shard.rerank_floats
+    codes, halves, floats = owner.rerank_bytes, owner.rerank_halves, owner.rerank_floats
     tables, byte_tables, sums = call.tables, call.byte_tables, call.sums
-    rounded, expanded, mask, first = call.rounded, call.expanded, run.mask, run.first_row
+    rounded, expanded, mask, first = call.rounded, call.expanded, owner_run.mask, owner_run.first_row
     scores, rows_found, k = call.scores, call.rows, call.k
     pending, pending_scales, counters = call.pending, call.pending_scales, call.counters
     masked, by_bytes = mask.shape[0] > 0, byte_tables.shape[0] > 0
+    once = seen.shape[0] > 0 and not exhaustive
     gain = np.float32(2.0) if squared else np.float32(1.0)
     refined = kind == RERANK_NONE or (stages == 2 and not exhaustive)
     ahead = max(AHEAD // first_codes.shape[1], 1)
@@ -102,19 +110,21 @@ def scan_partition(
     base = call.centroid_scores[partition]
     if refined or (not exhaustive and model.centroid_rounding_bounds[partition] > TIGHT * model.radii[partition]):
         base = exact_centroid_score(call.rotated, centroids, half_centroids, squared, partition)
-    counters[VISITED] += 1
+    counters[VISITED] += np.int64(not copied)
     row_start, rows, block_start = shard.row_starts[local], shard.row_counts[local], shard.block_starts[local]
     factor_scale = shard.factor_scales[local]
     near_scale = gain * (shard.first_factor_scales[local] if stages == 2 else factor_scale)
     slope = near_scale * stage_scales[0] * numbers[FloatField.STEP]
     intercept = near_scale * (stage_scales[0] * numbers[FloatField.BIAS] + numbers[FloatField.FIRST_MARGIN])
-    rerank_scale = shard.rerank_partition_scales[local] * (np.float32(1.0) if model.differences != 0 else gain)
+    rerank_gain = np.float32(1.0) if model.differences != 0 else gain
+    rerank_scale = owner.rerank_partition_scales[local] * rerank_gain
     fetched = False
     blocks = (rows + 31) // 32
     for block in range(blocks):
         first_row = row_start + block * 32
         count = min(rows - block * 32, 32)
-        present = mask_bits(mask, first_row, count) if masked else (np.uint64(1) << np.uint64(count)) - np.uint64(1)
+        every = (np.uint64(1) << np.uint64(count)) - np.uint64(1)
+        present = mask_bits(mask, first_row, count) if masked and not copied else every
         at = block_start + block
         if fetch:  # a little at a time: more would fill the memory queue and stall the scan
             if block + ahead < blocks:
@@ -138,6 +148,13 @@ def scan_partition(
                 lane = trailing_zeros(present)
                 present &= present - np.uint64(1)
                 row = first_row + lane
+                owned = row
+                if copied:
+                    owned = np.int64(positions[row])
+                    if masked and (mask[owned >> 6] >> np.uint64(owned & 63)) & np.uint64(1) == np.uint64(0):
+                        continue
+                if once and is_seen(seen, first + owned):
+                    continue
                 if refined:
                     counters[REFINED] += 1
                     offset = offsets[row] if offsets.shape[0] > 0 else np.float32(0.0)
@@ -153,12 +170,19 @@ def scan_partition(
                         continue
                     if base + gain * factor * (total + last_margin) - offset < threshold:
                         continue
-                fetch_rerank(kind, codes, halves, floats, row)
-                prefetch(rerank_scales, 2 * row)
+                fetch_rerank(kind, codes, halves, floats, owned)
+                prefetch(rerank_scales, 2 * owned)
+                own_partition = partition
+                if once:
+                    mark_seen(call, seen, first + owned)
+                if copied:
+                    place = partition_of(owner.row_starts, owned)
+                    own_partition = owner.first_partition + place
+                    rerank_scale = owner.rerank_partition_scales[place] * rerank_gain
                 if not fetched:
-                    fetched = True
-                    fetch_centroid(centroids, half_centroids, partition)
-                pending[0, waiting], pending[1, waiting], pending[2, waiting] = row, partition, address
+                    fetched = not copied  # copies in a partition are of rows in several others
+                    fetch_centroid(centroids, half_centroids, own_partition)
+                pending[0, waiting], pending[1, waiting], pending[2, waiting] = owned, own_partition, owner_address
                 pending_scales[waiting] = rerank_scale
                 waiting += 1
         # A block adds at most 32 rows. Before there are k rows there is no threshold, so candidates are reranked at
@@ -210,10 +234,13 @@ def search_partitions(model, runs, call, order, first, last, min_probes, descend
         end = run_at(addresses[position]).end
         while position < end:
             address = addresses[position]
-            shard = shard_at(run_at(address).shard)
+            run = run_at(address)
+            shard = shard_at(run.shard)
             position += 1
             if shard.row_counts[partition - shard.first_partition] == 0:
                 continue  # a run may have no rows of a partition
+            if run.owner != 0 and call.exact != 0:
+                continue
             next_codes, following, following_blocks = shard.first_codes, np.int64(0), np.int64(0)
             if fetch:
                 next_partition, next_position = partition, position

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from vsearch.kernels.query.copies import forget_seen
 from vsearch.kernels.query.fields import COUNTERS
 from vsearch.kernels.query.nearest import fetch_nearest, visit_nearest
 from vsearch.kernels.query.plan import complete_order, plan_tables, plan_visits
@@ -61,6 +62,7 @@ def scan_rest(model_address, runs_address, call_address):
 @inlined
 def _begin(call):
     call.counters[:] = 0
+    forget_seen(call)
     call.size = call.waiting = 0
     call.first_visit, call.last_visit, call.settled = 0, call.visits, 0
 

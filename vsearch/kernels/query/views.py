@@ -5,6 +5,7 @@ from __future__ import annotations
 from vsearch.kernels.query.fields import (
     COUNTERS,
     HEAD,
+    MARKS,
     PENDING,
     RADIX,
     TOGETHER,
@@ -72,6 +73,7 @@ SHARD = {
     "rerank_bytes": ArrayField("int8", ("rows", "dimensions")),
     "rerank_halves": ArrayField("uint16", ("rows", "dimensions")),
     "rerank_floats": ArrayField("float32", ("rows", "dimensions")),
+    "positions": ArrayField("uint32", ("rows",)),
 }
 shard_at = view("shard", ShardField, SHARD)
 
@@ -106,6 +108,8 @@ CALL = {
     "pending": ArrayField("int64", (3, PENDING)),
     "pending_scales": ArrayField("float32", (PENDING,)),
     "counters": ArrayField("int64", (COUNTERS,)),
+    "seen": ArrayField("uint64", ("seen_words",)),
+    "marks": ArrayField("int64", (MARKS,)),
 }
 call_at = view("call", CallField, CALL)
 

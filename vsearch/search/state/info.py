@@ -38,7 +38,7 @@ def describe(snapshot: Snapshot) -> dict[str, Any]:
     for shard in manifest.shards:
         for kind, entry in shard.files.items():
             part = kind if kind in (*kinds.VECTOR_KINDS, kinds.ATTRIBUTES) else DOCUMENT_PARTS.get(kind, kinds.CELLS)
-            part = _leg_part(kind) or part
+            part = "copies" if kind in kinds.COPY_KINDS else _leg_part(kind) or part
             by_kind[part] = by_kind.get(part, 0) + entry.bytes
     by_kind |= _bundle_bytes(snapshot)
     for leg, size in _leg_bytes(snapshot).items():
@@ -49,7 +49,7 @@ def describe(snapshot: Snapshot) -> dict[str, Any]:
     if encoder:
         by_kind["encoder"] = sum(entry.bytes for entry in encoder.values())
     rows = snapshot.live_count
-    vector = sum(by_kind.get(part, 0) for part in (*kinds.VECTOR_KINDS, *BUNDLE_PARTS))
+    vector = sum(by_kind.get(part, 0) for part in ("copies", *kinds.VECTOR_KINDS, *BUNDLE_PARTS))
     return {
         "url": snapshot.store.url,
         "snapshot": manifest.snapshot,
@@ -72,6 +72,7 @@ def describe(snapshot: Snapshot) -> dict[str, Any]:
         "partitions": manifest.partitions,
         "shards": len(manifest.shards),
         "seed": manifest.seed,
+        "spill": manifest.spill is True,
         "attributes": {a.name: a.type for a in manifest.attributes},
         "settings": snapshot.settings.to_dict(),
         "training": manifest.provenance.jpq or None,

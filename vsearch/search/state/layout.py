@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.errors import CorruptIndexError
+from vsearch.search.state.copies import open_copies
+from vsearch.search.state.partition_table import PartitionTable
 from vsearch.search.state.run_table import RunTable
-from vsearch.search.state.shard import PartitionTable, Shard, view_arrays
+from vsearch.search.state.shard import Shard, view_arrays
 from vsearch.search.state.shard_runs import ShardRuns, group_runs, list_runs
 from vsearch.search.state.stored_ids import check_ids
 from vsearch.search.state.workspace import pack_model, pack_shard
@@ -107,7 +109,8 @@ def open_run(
     views = view_arrays(model, rows, table.blocks, files)
     _check_rows(files, rows, text=text)
     native = pack_shard(where.start, rows, table, views)
-    return Shard(0, where.start, 0, rows, table, files, views, native, encodings)
+    copies = open_copies(model, files, where.start, len(where))
+    return Shard(0, where.start, 0, rows, table, files, views, native, encodings, copies=copies)
 
 
 def _check_rows(files: Mapping[str, SegmentFile], rows: int, *, text: bool) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
+from vsearch.search.state.copies import moved_copies
 from vsearch.search.state.layout import open_run
 from vsearch.search.state.shard import Shard
 from vsearch.search.state.workspace import pack_shard
@@ -177,6 +178,7 @@ class RunOpener:
             native,
             known.encodings,
             state=known.read,
+            copies=moved_copies(known.copies, first),
         )
 
     def _read_deltas(self, removed: Sequence[Removed]) -> tuple[Delta, ...]:

@@ -13,6 +13,7 @@ from vsearch.errors import CorruptIndexError
 from vsearch.forking import cached_property, renew_in_children
 from vsearch.kernels.scan.blocks import BLOCK
 from vsearch.search.state.model import Model
+from vsearch.search.state.partition_table import PartitionTable
 from vsearch.storage import ensure_together
 from vsearch.storage.snapshots.kinds import CODES, RERANK, ROWS
 
@@ -27,51 +28,10 @@ if TYPE_CHECKING:
 REMAINDER = 1 / 32
 """Share of the rows of a run in a folder that is read at once when the rest has been read."""
 
+POSITION = "row"
+"""The array with the row of the run that each copy belongs to, uint32."""
+
 RERANK_DTYPES = {"int8": np.int8, "float16": np.float16, "float32": np.float32}
-
-
-@dataclass(frozen=True, eq=False)
-class PartitionTable:
-    """The partitions of a run, in the order of their rows.
-
-    Attributes
-    ----------
-    rows, row_starts, block_starts : int64 (partitions,)
-    radii : float32 (partitions,)
-        Root mean square distance of the rows to the centroid.
-    factor_scales, first_factor_scales, rerank_scales : float32 (partitions,)
-        Scales of the float16 columns of the rows.
-    """
-
-    rows: NDArray[np.int64]
-    row_starts: NDArray[np.int64]
-    block_starts: NDArray[np.int64]
-    radii: NDArray[np.float32]
-    factor_scales: NDArray[np.float32]
-    first_factor_scales: NDArray[np.float32]
-    rerank_scales: NDArray[np.float32]
-
-    @classmethod
-    def from_arrays(cls, path: str, arrays: dict[str, NDArray[Any]], total: int) -> PartitionTable:
-        """Check the arrays read from `path`, and compute the starts."""
-        try:
-            rows = np.asarray(arrays["rows"], np.int64)
-            floats = [
-                np.ascontiguousarray(arrays[name], np.float32)
-                for name in ("radius", "factor_scale", "first_factor_scale", "rerank_scale")
-            ]
-        except KeyError as missing:
-            raise CorruptIndexError(path, f"the partition table has no column {missing}") from None
-        if rows.ndim != 1 or (rows < 0).any() or int(rows.sum()) != total or any(len(f) != len(rows) for f in floats):
-            raise CorruptIndexError(path, f"the row counts of its partitions do not add up to {total}")
-        if not all(np.isfinite(f).all() for f in floats):
-            raise CorruptIndexError(path, "the numbers of its partition table must be finite")
-        blocks = (rows + BLOCK - 1) // BLOCK
-        return cls(rows, np.cumsum(rows) - rows, np.cumsum(blocks) - blocks, *floats)
-
-    @property
-    def blocks(self) -> int:
-        return int(((self.rows + BLOCK - 1) // BLOCK).sum())
 
 
 class RunState:
@@ -122,6 +82,8 @@ class Shard:
         Removed rows, ascending.
     read : RunState
         Shared with another run of the same files if `state` is passed.
+    copies : Copies or None
+        Codes of its rows in second partitions.
     """
 
     number: int
@@ -136,6 +98,7 @@ class Shard:
     segment: int | Addresses = 0
     gone: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     state: RunState | None = None
+    copies: Copies | None = None
     read: RunState = field(init=False)
     _live: NDArray[np.uint64] | None = None
     _live_ready: bool = field(init=False, default=False)
@@ -149,7 +112,12 @@ class Shard:
 
     @property
     def ready(self) -> bool:
-        """Whether all partitions with live rows are read and verified: kernels read nothing of rows that are masked."""
+        """Whether all partitions with live rows are read and verified: kernels read nothing of rows that are masked.
+
+        Copies are read completely, since other runs may have rows in their partitions.
+        """
+        if self.copies is not None and not self.copies.read.all_ready:
+            return False
         if self.read.all_ready or self._live_ready:
             return True
         if len(self.gone):
@@ -216,10 +184,7 @@ class Shard:
 
     def parts(self, missing: NDArray[np.int64]) -> list[tuple[SegmentFile, str, NDArray[np.int64], NDArray[np.int64]]]:
         """Return what to read for partitions: (file, array, starts, stops)."""
-        table = self.table
-        starts, stops = table.row_starts[missing], table.row_starts[missing] + table.rows[missing]
-        first = table.block_starts[missing]
-        last = first + (table.rows[missing] + BLOCK - 1) // BLOCK
+        starts, stops, first, last = self.table.extents(missing)
         ranges = self.arrays.ranges(first, last, starts, stops)
         return [(self.files[kind], name, low, high) for kind, names, low, high in ranges for name in names]
 
@@ -232,6 +197,82 @@ class Shard:
     def bytes_fetched(self) -> int:
         """Return the bytes read from the store so far."""
         return sum(file.bytes_read for file in self.files.values())
+
+
+@dataclass(frozen=True, eq=False)
+class Copies:
+    """The copies of rows of a run, in the order of their partitions, which are those of the run.
+
+    Attributes
+    ----------
+    first_partition, rows : int
+        `rows` is the number of copies.
+    table : PartitionTable
+    files : dict of str to SegmentFile
+        By the kinds of files of rows.
+    arrays : ShardArrays
+        Without rerank codes.
+    positions : uint32 (rows,)
+        The row of the run that each is a copy of.
+    native : KernelArguments
+    read : RunState
+    """
+
+    first_partition: int
+    rows: int
+    table: PartitionTable
+    files: dict[str, SegmentFile]
+    arrays: ShardArrays
+    positions: NDArray[np.uint32]
+    native: KernelArguments
+    read: RunState
+
+    def missing(self, partitions: NDArray[np.int32]) -> NDArray[np.int64]:
+        """Return those of the partitions, numbered within the run, whose copies are not read yet, ascending."""
+        if self.read.all_ready:
+            return np.empty(0, np.int64)
+        needed = np.zeros(len(self.read.ready), np.bool_)
+        needed[partitions] = True
+        return np.flatnonzero(needed & ~self.read.ready)
+
+    def parts(self, missing: NDArray[np.int64]) -> list[tuple[SegmentFile, str, NDArray[np.int64], NDArray[np.int64]]]:
+        """Return what to read for partitions: (file, array, starts, stops)."""
+        starts, stops, first, last = self.table.extents(missing)
+        ranges = self.arrays.ranges(first, last, starts, stops)
+        parts = [(self.files[kind], name, low, high) for kind, names, low, high in ranges for name in names]
+        return [*parts, (self.files[ROWS], POSITION, starts, stops)]
+
+    def owners(self, partitions: NDArray[np.int64], run: Shard) -> NDArray[np.int32]:
+        """Return the partitions of the rows that the copies in partitions belong to, ascending.
+
+        Raises
+        ------
+        CorruptIndexError
+            The run does not have one of these rows.
+        """
+        positions = self.positions_in(partitions)
+        if len(positions) and int(positions.max()) >= run.rows:
+            reason = f"a copy belongs to row {positions.max()}, its run has {run.rows}; restore the file"
+            raise CorruptIndexError(self.files[ROWS].path, reason)
+        table = run.table
+        local = np.searchsorted(table.row_starts + table.rows, positions, side="right")
+        return np.unique(local).astype(np.int32)
+
+    def positions_in(self, partitions: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the rows that the copies in partitions, which are read, belong to."""
+        starts, stops, _, _ = self.table.extents(partitions)
+        ranges = [self.positions[low:high] for low, high in zip(starts.tolist(), stops.tolist(), strict=True)]
+        return np.concatenate([np.empty(0, np.uint32), *ranges]).astype(np.int64)
+
+    def copies_of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return a copy of each row of the run, int64 (n,); -1 if it has none. O(copies log copies); all must be read."""
+        order = np.argsort(self.positions, kind="stable")
+        ordered = self.positions[order]
+        places = np.searchsorted(ordered, rows)
+        inside = np.minimum(places, len(ordered) - 1)
+        if not len(ordered):
+            return np.full(len(rows), -1, np.int64)
+        return np.where(ordered[inside] == rows, order[inside], -1)
 
 
 def ensure_runs(wanted: Sequence[tuple[Shard, NDArray[np.int64]]]) -> None:
@@ -271,8 +312,13 @@ class ShardArrays:
         return needed
 
 
-def view_arrays(model: Model, rows: int, blocks: int, files: dict[str, SegmentFile]) -> ShardArrays:
-    """Return the arrays of a run, with every shape and dtype checked against the model before kernels use them."""
+def view_arrays(
+    model: Model, rows: int, blocks: int, files: dict[str, SegmentFile], *, reranked: bool = True
+) -> ShardArrays:
+    """Return the arrays of a run, with every shape and dtype checked against the model before kernels use them.
+
+    Without `reranked`, rerank codes are left out, as copies have none.
+    """
 
     def take(kind: str, name: str, dtype: Any, shape: tuple[int, ...]) -> NDArray[Any]:
         if kind not in files:
@@ -289,8 +335,9 @@ def view_arrays(model: Model, rows: int, blocks: int, files: dict[str, SegmentFi
     staged, cells = len(stages) == 2, model.quantizer.scan == "cells"
     offset = model.metric == "l2" and (model.rerank is not None or not cells)
     bytes_ = halves = floats = None
-    if model.rerank is not None:
-        codes = take(RERANK, "rerank", RERANK_DTYPES[model.rerank], (rows, d))
+    reranked = reranked and model.rerank is not None
+    if reranked:
+        codes = take(RERANK, "rerank", RERANK_DTYPES[str(model.rerank)], (rows, d))
         bytes_ = codes if model.rerank == "int8" else None
         halves = codes.view(np.uint16) if model.rerank == "float16" else None
         floats = codes if model.rerank == "float32" else None
@@ -308,7 +355,7 @@ def view_arrays(model: Model, rows: int, blocks: int, files: dict[str, SegmentFi
         factors=half("factor", not cells),
         first_factors=half("first_factor", staged and not cells),
         offsets=take(ROWS, "offset", np.float32, (rows,)) if offset else np.empty(0, np.float32),
-        rerank_scales=half("rerank_scale", model.rerank is not None),
+        rerank_scales=half("rerank_scale", reranked),
         rerank_bytes=np.empty((0, d), np.int8) if bytes_ is None else bytes_,
         rerank_halves=np.empty((0, d), np.uint16) if halves is None else halves,
         rerank_floats=np.empty((0, d), np.float32) if floats is None else floats,

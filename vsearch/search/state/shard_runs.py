@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from vsearch.errors import CorruptIndexError
 from vsearch.forking import cached_property
+from vsearch.search.state.partition_table import PartitionTable
 from vsearch.search.state.run_table import RunTable
-from vsearch.search.state.shard import PartitionTable, RunState, Shard
+from vsearch.search.state.shard import RunState, Shard
 from vsearch.search.state.workspace import pack_shard
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def list_runs(shards: Sequence[ShardRuns]) -> RunTable:
         The partitions of a run are not those of its shard, or those of the shards do not follow each other.
     """
     runs = tuple(run for shard in shards for run in shard.runs)
-    counts = [len(shard.runs) for shard in shards]
+    counts = [sum(1 + (run.copies is not None) for run in shard.runs) for shard in shards]
     starts = np.cumsum(counts) - counts
     first_row, low = shards[0].first_row, shards[0].first_partition
     for before, shard in zip((None, *shards), shards, strict=False):
@@ -84,7 +85,7 @@ def list_runs(shards: Sequence[ShardRuns]) -> RunTable:
     return RunTable(
         runs=runs,
         first_rows=tuple(run.first_row - first_row for run in runs),
-        ends=tuple(int(start + count) for start, count in zip(starts, counts, strict=True) for _ in range(count)),
+        ends=tuple(int(start + n) for start, n, shard in zip(starts, counts, shards, strict=True) for _ in shard.runs),
         owners=np.repeat(starts, [shard.partitions for shard in shards]).astype(np.int32),
         first_partition=low,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from vsearch.kernels.query.fields import (
     COUNTERS,
     HEAD,
+    MARKS,
     PENDING,
     RADIX,
     RERANK_FLOAT,
@@ -30,8 +31,11 @@ from vsearch.kernels.query.fields import (
 from vsearch.quantizers.protocol import SignPlanes
 from vsearch.search.state.arguments import KernelArguments, address
 from vsearch.search.state.model import Model, SearchSettings, nearness_unit
-from vsearch.search.state.run_table import RunTable
-from vsearch.search.state.shard import PartitionTable, ShardArrays
+from vsearch.search.state.partition_table import PartitionTable
+from vsearch.search.state.shard import ShardArrays
+
+if TYPE_CHECKING:
+    from vsearch.search.state.run_table import RunTable
 
 Words = NDArray[np.uint64] | None
 """Bit mask of the rows of a run that pass, uint64 (words,); None if all do."""
@@ -206,6 +210,8 @@ class Workspace:
         self._table: RunTable | None = None
         self._words: Mapping[int, Words] | Sequence[Words] | None = None
         self._run_blocks: list[KernelArguments] = []
+        self._copy_blocks: list[KernelArguments] = []
+        self._seen = np.empty(0, np.uint64)
         self._use_heap(0)
         for field, array in (
             (CallField.QUERY, self.query),
@@ -233,6 +239,7 @@ class Workspace:
             (CallField.GROUP_SUMS, np.empty(TOGETHER, np.int32)),
             (CallField.COUNTERS, self.counters),
             (CallField.FLOATS, self.numbers),
+            (CallField.MARKS, np.empty(MARKS, np.int64)),
         ):
             self.fields.point(field, array, array.dtype)
         for field, number in (
@@ -311,23 +318,14 @@ class Workspace:
         """Reset the heap and the counters for another shard, as kernels that run a whole query do."""
         self.values[CallField.SIZE] = self.values[CallField.WAITING] = 0
         self.counters[:] = 0
+        self._seen[:] = 0
+        self.values[CallField.MARKED] = 0
 
     def use_runs(self, table: RunTable, words: Mapping[int, Words] | Sequence[Words] | None) -> None:
         """Set the runs to search and their masks, by the number of the run, or None; almost free if they are unchanged."""
         if table is not self._table:
             self._table, self._words, self.state = table, None, None
-            self._run_blocks = [KernelArguments(len(RunField)) for _ in table.runs]
-            for block, run, first_row, end in zip(
-                self._run_blocks, table.runs, table.first_rows, table.ends, strict=True
-            ):
-                block.values[RunField.SHARD] = run.native.address
-                block.values[RunField.FIRST_ROW], block.values[RunField.END] = first_row, end
-            addresses = np.array([block.address for block in self._run_blocks], np.int64)
-            self.runs.point(RunsField.RUNS, addresses, np.int64)
-            self.runs.point(RunsField.OWNERS, table.owners, np.int32)
-            self.runs.values[RunsField.COUNT] = len(table.runs)
-            self.runs.values[RunsField.FIRST_PARTITION] = table.first_partition
-            self.runs.values[RunsField.PARTITIONS] = len(table.owners)
+            self._list_runs(table)
         if words is not self._words:
             self._words, self.state = words, None
             for block, run in zip(self._run_blocks, table.runs, strict=True):
@@ -337,3 +335,32 @@ class Workspace:
                 else:
                     block.point(RunField.MASK, mask, np.uint64)
                     block.values[RunField.MASK_WORDS] = len(mask)
+
+    def _list_runs(self, table: RunTable) -> None:
+        """Pack the runs of a table, each followed by its copies, and make room for the rows that a query has seen."""
+        self._run_blocks, self._copy_blocks, addresses = [], [], []
+        for run, first_row, end in zip(table.runs, table.first_rows, table.ends, strict=True):
+            block = _pack_run(run.native, first_row, end)
+            self._run_blocks.append(block)
+            addresses.append(block.address)
+            if run.copies is not None:
+                copies = _pack_run(run.copies.native, first_row, end)
+                copies.values[RunField.OWNER] = block.address
+                self._copy_blocks.append(copies)
+                addresses.append(copies.address)
+        self.runs.point(RunsField.RUNS, np.array(addresses, np.int64), np.int64)
+        self.runs.point(RunsField.OWNERS, table.owners, np.int32)
+        self.runs.values[RunsField.COUNT] = len(addresses)
+        self.runs.values[RunsField.FIRST_PARTITION] = table.first_partition
+        self.runs.values[RunsField.PARTITIONS] = len(table.owners)
+        self._seen = np.zeros(-(-table.rows // 64), np.uint64)
+        self.fields.point(CallField.SEEN, self._seen, np.uint64)
+        self.values[CallField.SEEN_WORDS], self.values[CallField.MARKED] = len(self._seen), 0
+
+
+def _pack_run(native: KernelArguments, first_row: int, end: int) -> KernelArguments:
+    """Pack a run of a table, or its copies, without a mask."""
+    block = KernelArguments(len(RunField))
+    block.values[RunField.SHARD] = native.address
+    block.values[RunField.FIRST_ROW], block.values[RunField.END] = first_row, end
+    return block

@@ -21,6 +21,12 @@ PARTITIONS = "partitions"
 CHECKSUMS = "checksums"
 """The file with the chunk checksums of all other files of its shard."""
 
+COPY_PARTITIONS = "copy-partitions"
+COPY_CODES = "copy-codes"
+COPY_ROWS = "copy-rows"
+COPY_KINDS = (COPY_PARTITIONS, COPY_CODES, COPY_ROWS)
+"""Codes of the rows in second partitions, if the index has copies."""
+
 ATTRIBUTES = "attributes"
 CELLS = "cells"
 
@@ -44,7 +50,10 @@ LISTS = "lists"
 VECTOR_KINDS = (CODES, ROWS, RERANK, IDS, PARTITIONS, CHECKSUMS)
 """Kinds that every shard has."""
 
-SCANNED_KINDS = (CODES, ROWS, RERANK, PATCH_CODES, PATCH_NUMBERS, PATCH_RESIDUALS, PATCH_FACTORS, LISTS)
+SCANNED_KINDS = (
+    *(CODES, ROWS, RERANK, COPY_CODES, COPY_ROWS),
+    *(PATCH_CODES, PATCH_NUMBERS, PATCH_RESIDUALS, PATCH_FACTORS, LISTS),
+)
 """Kinds that a scan may read completely; plans depend on their size."""
 
 RANKED_KINDS = (PATCH_EXACT, PATCH_POSITIONS)

@@ -242,6 +242,7 @@ class Manifest(msgspec.Struct, frozen=True):
     legs: LegEntries | UnsetType = UNSET
     lineage: tuple[Text, ...] = ()  # writers of the previous snapshots, latest first
     live: LiveEntry | UnsetType = UNSET
+    spill: bool | UnsetType = UNSET  # whether rows of runs have copies in second partitions
 
 
 class _Format(msgspec.Struct):
@@ -251,11 +252,8 @@ class _Format(msgspec.Struct):
 def manifest_files(manifest: Manifest) -> list[FileEntry]:
     """Return all files of a snapshot, those of the model first."""
     of_shards = [entry for shard in manifest.shards for entry in shard.files.values()]
-    return [
-        *manifest.model.values(),
-        *of_shards,
-        *(bundle_file(segment.bundle) for segment in manifest_segments(manifest)),
-    ]
+    bundles = [bundle_file(segment.bundle) for segment in manifest_segments(manifest)]
+    return [*manifest.model.values(), *of_shards, *bundles]
 
 
 def manifest_segments(manifest: Manifest) -> list[SegmentEntry]:
