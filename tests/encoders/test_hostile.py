@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import struct
 import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,15 +13,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.encoders.byte_pairs import write_modern
-from tests.encoders.models import sentences, write_model
+from tests.encoders.byte_pairs import describe_byte_pairs, write_modern
+from tests.encoders.models import VOCABULARY, sentences, tensors, write_model
 from tests.encoders.test_compress import rewrite
 from tests.encoders.test_outliers import facts_of
 from tests.encoders.test_unigram import write_xlm
+from tests.encoders.unigrams import describe_unigram
 from vsearch.encoders import CompressedEncoder, TextEncoder, compress, load
 from vsearch.encoders.functions import attend, attention_received
 from vsearch.encoders.loading import from_files
 from vsearch.encoders.queries import LONGEST, encode_queries
+from vsearch.encoders.tensors import find_overlap
 from vsearch.encoders.writing import model_parts, to_files
 from vsearch.errors import CorruptIndexError, InputError
 
@@ -190,3 +194,131 @@ def test_deadlines_are_checked_between_long_texts() -> None:
     assert seen == [32, 10, 2]
     assert encode_queries(encode, ["a" * LONGEST] * 3).shape == (3, 2)
     assert seen[3:] == [1, 1, 1]
+
+
+def change_json(path: Path, **changes: Any) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def describe_words(vocabulary: list[str], **options: Any) -> dict[str, Any]:
+    """The tokenizer.json of a WordPiece tokenizer."""
+    return {
+        "model": {"type": "WordPiece", "vocab": {token: row for row, token in enumerate(vocabulary)}} | options,
+        "normalizer": {"type": "BertNormalizer"},
+        "pre_tokenizer": {"type": "BertPreTokenizer"},
+    }
+
+
+def with_long_piece() -> dict[str, Any]:
+    described = describe_unigram()
+    described["model"]["vocab"][-2][0] = "b" * 20_000
+    return described
+
+
+def with_many_added() -> dict[str, Any]:
+    described = describe_byte_pairs()
+    token = described["added_tokens"][0]
+    described["added_tokens"] += [token | {"id": row, "content": f"<<<<{row}"} for row in range(1100)]
+    return described
+
+
+@pytest.mark.parametrize(
+    ("kind", "described", "reason"),
+    [
+        ("unigram", with_long_piece(), "at most 128 characters"),
+        ("wordpiece", describe_words([*VOCABULARY[:-1], "b" * 129]), "at most 128 characters"),
+        ("wordpiece", describe_words(VOCABULARY, continuing_subword_prefix="#" * 10_000), "at most 128 characters"),
+        ("bpe", with_many_added(), "at most 1024 added tokens|different integers"),
+    ],
+)
+def test_tokenizers_that_would_take_hours(tmp_path: Path, kind: str, described: Any, reason: str) -> None:
+    folder = WRITERS[kind](tmp_path)
+    (folder / "tokenizer.json").write_text(json.dumps(described))
+    with pytest.raises(InputError, match=reason):
+        load(folder)
+
+
+def test_long_words_that_nearly_match(tmp_path: Path) -> None:
+    """Takes minutes if every part of a word is looked up, however long the longest token is."""
+    folder = write_model(tmp_path)
+    described = describe_words(VOCABULARY, max_input_chars_per_word=1000)
+    (folder / "tokenizer.json").write_text(json.dumps(described))
+    tokenizer = load(folder).model.tokenizer
+    unknown = VOCABULARY.index("[UNK]")
+    assert tokenizer.encode(("a" * 998 + "\u2603 ") * 500, 502)[1:-1] == [unknown] * 500
+    assert len(tokenizer.encode("a" * 998, 2000)) == 1000
+
+
+def test_tensors_that_share_bytes(tmp_path: Path) -> None:
+    """A model of a few kilobytes could claim any number of layers."""
+    folder = write_model(tmp_path)
+    data = (folder / "model.safetensors").read_bytes()
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + size])
+    layer = {name: entry for name, entry in header.items() if ".layer.0." in name}
+    for number in range(2, 96):
+        header |= {name.replace(".0.", f".{number}.", 1): entry for name, entry in layer.items()}
+    described = json.dumps(header).encode()
+    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(described)) + described + data[8 + size :])
+    change_json(folder / "config.json", num_hidden_layers=96)
+    with pytest.raises(InputError, match="must not share bytes"):
+        load(folder)
+
+
+def test_ranges_that_overlap() -> None:
+    assert find_overlap([]) is None
+    assert find_overlap([("b", 4, 8), ("a", 0, 4), ("empty", 4, 4), ("also empty", 4, 4)]) is None
+    assert find_overlap([("b", 3, 8), ("a", 0, 4)]) == ("a", "b")
+    assert find_overlap([("outer", 0, 9), ("empty", 4, 4), ("inner", 5, 6)]) == ("outer", "inner")
+    assert find_overlap([("a", 0, 4), ("b", 0, 4)]) == ("a", "b")
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_configurations_that_are_too_large(tmp_path: Path, kind: str) -> None:
+    folder = WRITERS[kind](tmp_path)
+    (folder / "config.json").write_text("[" + "[]," * 400_000 + "[]]")
+    with bounded(4), pytest.raises(InputError, match=r"config\.json must have at most 1048576 bytes, got 1200004"):
+        load(folder)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "reason"),
+    [
+        ({"query": " " * 10_001}, "at most 10000 characters"),
+        ({"query": "\ud800"}, "lone surrogates"),
+        ({str(row): "" for row in range(1001)}, "at most 1000 prompts"),
+    ],
+)
+def test_prompts(tmp_path: Path, prompts: dict[str, str], reason: str) -> None:
+    with pytest.raises(InputError, match=reason):
+        load(write_model(tmp_path, prompts=prompts))
+
+
+def test_a_dense_module_that_is_repeated(tmp_path: Path) -> None:
+    folder = write_model(tmp_path, dense=64)
+    modules = json.loads((folder / "modules.json").read_text())
+    modules[2:2] = [modules[2]] * 3000
+    (folder / "modules.json").write_text(json.dumps(modules))
+    with pytest.raises(InputError, match="its own path, got '2_Dense' twice"):
+        load(folder)
+
+
+def test_texts_are_cut_however_much_a_model_claims_to_read(tmp_path: Path) -> None:
+    folder = write_modern(tmp_path, max_position_embeddings=65_536)
+    change_json(folder / "sentence_bert_config.json", max_seq_length=65_536)
+    encoder = compress(folder, sentences(20, 9))
+    assert encoder.model.architecture.length == 8192
+    facts = facts_of(encoder)
+    facts["architecture"] |= {"length": 65_536}  # as earlier versions wrote
+    read = from_files(rewrite(encoder, model_parts(encoder.model), facts), "encoder")
+    assert read.model.architecture.length == 8192
+
+
+@pytest.mark.parametrize("name", ["encoder.layer.0.intermediate.dense.weight", "embeddings.word_embeddings.weight"])
+def test_weights_whose_products_overflow(tmp_path: Path, name: str) -> None:
+    weights = tensors()
+    weights[name][:] = 3e38
+    folder = write_model(tmp_path, weights)
+    for run in (load(folder).encode, lambda text: compress(folder, [text])):
+        with pytest.raises(InputError, match="too large"):
+            run("the red house")

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
 
 LARGEST_BASE = 1e9
 LARGEST_WIDTH, MOST_LAYERS, MOST_TOKENS, MOST_POSITIONS = 8192, 96, 2_000_000, 65_536
+LONGEST_INPUT = 8192
+"""Maximum number of tokens of a text. The time of attention grows with its square, and models may claim any length."""
+
+LONGEST_PROMPT, MOST_PROMPTS = 10_000, 1000
 POOLINGS = ("mean", "cls")
 ACTIVATIONS = ("identity", "tanh")
 
@@ -161,6 +165,15 @@ class Architecture:
         prompts = self.prompts
         if not isinstance(prompts, dict) or not all(isinstance(text, str) for pair in prompts.items() for text in pair):
             raise InputError("prompts must be a dict of strings by name")
+        if len(prompts) > MOST_PROMPTS:
+            raise InputError(f"there must be at most {MOST_PROMPTS} prompts, got {len(prompts)}")
+        for name, text in prompts.items():
+            if max(len(name), len(text)) > LONGEST_PROMPT:
+                raise InputError(
+                    f"prompts must have at most {LONGEST_PROMPT} characters, {name!r:.100} has {len(text)}"
+                )
+            if not (is_unicode(name) and is_unicode(text)):
+                raise InputError(f"prompts must be valid Unicode, {name!r:.100} contains lone surrogates")
         if self.prompt is not None and self.prompt not in prompts:
             raise InputError(f"prompt must be the name of a prompt, got {self.prompt!r}")
 
@@ -178,6 +191,11 @@ class Architecture:
                 raise InputError(
                     f"distance of attention must be an integer from 0 to {MOST_POSITIONS}, got {distance!r}"
                 )
+
+
+def is_unicode(text: str) -> bool:
+    """Whether a text can be stored as UTF-8, which lone surrogates cannot."""
+    return not any("\ud800" <= char <= "\udfff" for char in set(text))
 
 
 def check_size(name: str, value: Any, most: int) -> int:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 import numpy as np
 
 from vsearch.encoders.functions import attend, attention_received, gelu, layer_norm, pool, rotate
+from vsearch.errors import InputError
 from vsearch.metrics import normalize
 
 if TYPE_CHECKING:
@@ -138,7 +139,8 @@ class Bert(Generic[P]):
         -------
         float32 (m, dimensions)
         """
-        rows = self.run_layers(texts, product or self._apply)
+        with np.errstate(over="ignore", invalid="ignore"):  # `finish` refuses what is not finite
+            rows = self.run_layers(texts, product or self._apply)
         bounds = np.cumsum([len(ids) for ids in texts])[:-1]
         return self.finish(np.stack([pool(text, self.architecture.pooling) for text in np.split(rows, bounds)]))
 
@@ -191,7 +193,8 @@ class Bert(Generic[P]):
                 joined.append(outputs)
             return outputs
 
-        rows = self.run_layers([ids], call)
+        with np.errstate(over="ignore", invalid="ignore"):
+            rows = self.run_layers([ids], call)
         if not sizes.rotary:
             return self.finish_tokens(rows), attention_received(joined[0], sizes.heads)
         base, distance = sizes.rotary[last]
@@ -207,6 +210,8 @@ class Bert(Generic[P]):
         for module, (_, activation) in zip(self.dense, self.architecture.dense, strict=True):
             vectors = module.apply(vectors)
             vectors = np.tanh(vectors) if activation == "tanh" else vectors
+        if not np.isfinite(vectors).all():
+            raise InputError("the encoder has weights that are too large: the vector of a text is beyond float32")
         return normalize(vectors) if self.architecture.normalized else vectors
 
     def _apply(self, layer: int, name: str, rows: NDArray[np.float32]) -> NDArray[np.float32]:

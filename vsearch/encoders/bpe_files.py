@@ -10,6 +10,7 @@ import numpy as np
 from vsearch.encoders.architecture import MOST_TOKENS
 from vsearch.encoders.bpe import ALWAYS_REQUIRED, BytePairs
 from vsearch.encoders.tokenizer_files import ends_of_texts, known_token
+from vsearch.encoders.tokenizing import LONGEST_MERGED, MOST_SPECIAL, check_tokens
 from vsearch.errors import InputError
 
 if TYPE_CHECKING:
@@ -106,6 +107,10 @@ def check_byte_pairs(
         raise InputError(f"{path}: {', '.join(FLAGS)} must be true or false")
     if any(not token or "\n" in token for name in ADDED for token in facts[name]):
         raise InputError(f"{path}: added tokens must not be empty or contain line breaks")
+    check_tokens(path, vocabulary, LONGEST_MERGED)
+    count = len(facts["special"]) + len(facts["added"])
+    if count > MOST_SPECIAL:
+        raise InputError(f"{path}: there must be at most {MOST_SPECIAL} added tokens, got {count}")
     names = {row: name for name, row in vocabulary.items()}
     for left, right in merges.tolist():
         if left not in names or right not in names or names[left] + names[right] not in vocabulary:

@@ -7,6 +7,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from vsearch.encoders.bert import Bert
 from vsearch.encoders.choosing_bits import AUTO, check_bits, compress_to_quality
 from vsearch.encoders.compressed import CompressedEncoder
@@ -88,14 +90,15 @@ def compress(
         reduced = keep_tokens(reduced, calibration, vocabulary)
     tokens = tokenize(reduced, measured)
     sensitivity: dict[str, dict[str, float]] = {}
-    if AUTO in asked.values():
-        expected = source.forward(tokenize(source, measured))
-        compressed, sensitivity = compress_to_quality(reduced, tokens, expected, asked, quality)
-    else:
-        compressed = quantize(reduced, tokens, uniform_bits(reduced, asked["weights"], asked["table"]))
-    report = EncoderReport.measure(
-        source, compressed, select_texts(source, held), part_bytes(compressed), kept, sensitivity
-    )
+    with np.errstate(over="ignore", invalid="ignore"):  # weights that are too large are refused once texts are encoded
+        if AUTO in asked.values():
+            expected = source.forward(tokenize(source, measured))
+            compressed, sensitivity = compress_to_quality(reduced, tokens, expected, asked, quality)
+        else:
+            compressed = quantize(reduced, tokens, uniform_bits(reduced, asked["weights"], asked["table"]))
+        report = EncoderReport.measure(
+            source, compressed, select_texts(source, held), part_bytes(compressed), kept, sensitivity
+        )
     if vocabulary is not None:
         report.warn_of_dropped_tokens(measured_apart=holdout is not None)
     return CompressedEncoder(compressed, report)

@@ -9,7 +9,14 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from vsearch.encoders.architecture import ACTIVATIONS, MOST_LAYERS, MOST_TOKENS, Architecture, check_size
+from vsearch.encoders.architecture import (
+    ACTIVATIONS,
+    LONGEST_INPUT,
+    MOST_LAYERS,
+    MOST_TOKENS,
+    Architecture,
+    check_size,
+)
 from vsearch.encoders.bpe_files import read_byte_pairs
 from vsearch.encoders.modern_files import read_rotary
 from vsearch.encoders.tensors import Tensors
@@ -19,8 +26,11 @@ from vsearch.encoders.vocabularies import make_tokenizer
 from vsearch.encoders.wordpiece import Normalization, WordPiece
 from vsearch.errors import InputError
 
-LARGEST_TEXT = 256 << 20
-"""Maximum size of a configuration or vocabulary file in bytes."""
+LARGEST_CONFIGURATION, LARGEST_VOCABULARY = 1 << 20, 64 << 20
+"""Maximum size of a configuration file, and of a vocabulary or description of a tokenizer, in bytes. Parsed JSON may take some 20
+times as much memory."""
+
+VOCABULARIES = ("tokenizer.json", "vocab.txt")
 
 MODERN = "modernbert"
 OFFSET = ("roberta", "xlm-roberta")
@@ -51,15 +61,19 @@ class ModelFiles:
             raise InputError(f"the encoder must be a folder, got {self.name!r}")
 
     def read(self, path: str) -> bytes | None:
-        """Return the bytes of a file; None if it does not exist."""
+        """Return the bytes of a configuration or vocabulary; None if there is no such file."""
+        most = LARGEST_VOCABULARY if path.endswith(VOCABULARIES) else LARGEST_CONFIGURATION
         if self._root is None:
-            return None if self._held is None else self._held.get(path)
-        place = self._root / path
-        if not place.is_file():
-            return None
-        if place.stat().st_size > LARGEST_TEXT:
-            raise InputError(f"{place} must have at most {LARGEST_TEXT} bytes, got {place.stat().st_size}")
-        return place.read_bytes()
+            held = None if self._held is None else self._held.get(path)
+            size = 0 if held is None else len(held)
+        else:
+            place, held = self._root / path, None
+            if not place.is_file():
+                return None
+            size = place.stat().st_size
+        if size > most:
+            raise InputError(f"{self.name}/{path} must have at most {most} bytes, got {size}")
+        return held if self._root is None else (self._root / path).read_bytes()
 
     def read_json(self, path: str) -> dict[str, Any] | None:
         """Return the object in a JSON file; None if the file does not exist."""
@@ -80,9 +94,10 @@ class ModelFiles:
         path = join(folder, WEIGHTS)
         if self._root is not None and (self._root / path).is_file() and (self._root / path).stat().st_size:
             return Tensors(np.memmap(self._root / path, np.uint8, "r"), f"{self.name}/{path}")
-        data = self.read(path)
-        if data is None:
+        data = None if self._held is None else self._held.get(path)
+        if data is None and not (self._root is not None and (self._root / path).is_file()):
             raise InputError(f"{self.name}: {path} is missing; save the model as safetensors")
+        data = b"" if data is None else data
         return Tensors(np.frombuffer(data, np.uint8), f"{self.name}/{path}")
 
     def _parse(self, path: str) -> Any:
@@ -138,6 +153,8 @@ class Modules:
         elif short == "Pooling":
             self.pooling = path
         elif short == "Dense":
+            if path in self.dense:
+                raise InputError(f"{name}/modules.json: each dense module must have its own path, got {path!r} twice")
             self.dense.append(path)
         elif short == "Normalize":
             self.normalized = True
@@ -230,12 +247,13 @@ def has_bias(files: ModelFiles, folder: str) -> bool:
 
 def _read_length(files: ModelFiles, folder: str, positions: int) -> int:
     """Return the maximum number of tokens of a text."""
+    most = min(positions, LONGEST_INPUT)
     for name in CONFIGURATIONS:
         length = (files.read_json(join(folder, name)) or {}).get("max_seq_length")
         if length is not None:
-            return min(check_size(f"{files.name}/{name}: max_seq_length", length, 2**31), positions)
+            return min(check_size(f"{files.name}/{name}: max_seq_length", length, 2**31), most)
     length = (files.read_json(join(folder, "tokenizer_config.json")) or {}).get("model_max_length")
-    return min(int(length), positions) if isinstance(length, (int, float)) and 0 < length < positions else positions
+    return int(length) if isinstance(length, (int, float)) and 0 < length < most else most
 
 
 def _read_pooling(files: ModelFiles, folder: str | None) -> str:

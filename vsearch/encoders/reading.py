@@ -6,13 +6,13 @@ Everything is checked before use: the architecture determines the type and shape
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 import numpy as np
 
-from vsearch.encoders.architecture import Architecture
+from vsearch.encoders.architecture import LONGEST_INPUT, Architecture
 from vsearch.encoders.bert import PRODUCTS, Layer, Linear, Norm
 from vsearch.encoders.bpe_files import byte_pairs_of
 from vsearch.encoders.entries import DATA, ENTRY, FORMAT, PLAIN_FORMAT, Entry
@@ -21,6 +21,7 @@ from vsearch.encoders.packing import TRIT_BYTES, are_trits, row_sums, up_to
 from vsearch.encoders.quantized import Apart, Packed, QuantizedLinear, TokenTable
 from vsearch.encoders.report import EncoderReport
 from vsearch.encoders.running import QuantizedBert
+from vsearch.encoders.tensors import find_overlap
 from vsearch.encoders.unigram_files import unigram_of
 from vsearch.encoders.vocabularies import make_tokenizer
 from vsearch.encoders.wordpiece import Normalization
@@ -96,13 +97,21 @@ class _Reader:
         if missing:
             raise InputError(f"the bits of {missing[0]!r} are missing")
         self._bits = {name: _check_bits(told[name]) for name in names}
+        ranges = [
+            (f"{part}/{array.name}", array.offset, array.offset + array.bytes)
+            for part, file in files.items()
+            for array in file.arrays.values()
+        ]
+        shared = find_overlap(ranges)
+        if shared is not None:
+            raise InputError(f"arrays must not share bytes, got {shared[0]!r:.100} and {shared[1]!r:.100} that do")
         for file in files.values():
             file.ensure_all()
 
     def model(self) -> tuple[QuantizedBert, EncoderReport]:
         sizes = self._sizes
         model = QuantizedBert(
-            architecture=sizes,
+            architecture=replace(sizes, length=min(sizes.length, LONGEST_INPUT)),
             tokenizer=self._tokenizer(),
             table=self._table(),
             positions=np.empty((0, sizes.width), np.float32) if sizes.rotary else self._positions(),
@@ -130,7 +139,7 @@ class _Reader:
 
     def _positions(self) -> NDArray[np.float32]:
         positions = self._take("floats", "positions", np.float16, (self._sizes.length, self._sizes.width))
-        return positions.astype(np.float32)
+        return positions[:LONGEST_INPUT].astype(np.float32)
 
     def _norm(self, name: str) -> Norm:
         shape = (self._sizes.width,)

@@ -15,12 +15,12 @@ import numpy as np
 from vsearch.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-LARGEST_HEADER = 100_000_000
-"""Maximum size of a header in bytes, according to the format."""
+LARGEST_HEADER = 10_000_000
+"""Maximum size of a header in bytes. The format allows ten times as many, but the largest supported model needs less than 1 MB."""
 
 MOST_AXES = 8
 
@@ -77,6 +77,10 @@ class Tensors:
                     self.entries[name] = _parse(fields, len(self._body))
                 except ValueError as error:
                     raise InputError(f"{path}: tensor {name[:100]!r} {error}") from None
+        shared = find_overlap((name, tensor.start, tensor.stop) for name, tensor in self.entries.items())
+        if shared is not None:
+            first, second = (name[:100] for name in shared)
+            raise InputError(f"{path}: tensors must not share bytes, got {first!r} and {second!r} that do")
 
     def take(self, name: str, shape: Sequence[int]) -> NDArray[np.float32]:
         """Return a copy of a tensor as float32.
@@ -102,6 +106,20 @@ class Tensors:
         if not np.isfinite(values).all():
             raise InputError(f"{self.path}: tensor {name!r} contains NaN, infinity or a number beyond float32")
         return values.reshape(tensor.shape)
+
+
+def find_overlap(ranges: Iterable[tuple[str, int, int]]) -> tuple[str, str] | None:
+    """Return the names of two ranges (name, start, stop) of bytes that overlap; None if no two do.
+
+    A small file whose arrays share their bytes could take any amount of memory once each array is converted.
+    """
+    previous, end = "", 0
+    for name, start, stop in sorted(ranges, key=lambda entry: entry[1:]):
+        if start < min(end, stop):
+            return previous, name
+        if stop > end:
+            previous, end = name, stop
+    return None
 
 
 def _split(data: NDArray[np.uint8], path: str) -> tuple[NDArray[np.uint8], Mapping[str, Any]]:

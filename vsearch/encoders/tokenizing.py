@@ -5,16 +5,36 @@ from __future__ import annotations
 import re
 import unicodedata
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import groupby
 from typing import Protocol
 
+from vsearch.errors import InputError
 from vsearch.forking import cached_property
 
 SPACES = "".join(
     map(chr, [*range(9, 14), 32, 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F, 0x205F, 0x3000])
 )
 """The characters that are whitespace in Unicode."""
+
+
+LONGEST_TOKEN, LONGEST_MERGED = 128, 1024
+"""Maximum number of characters of a token, and of one that is found by merging pairs, which takes no longer for longer tokens."""
+
+MOST_SPECIAL = 1024
+"""Maximum number of tokens that are searched for in texts before these are split into words."""
+
+
+def check_tokens(path: str, tokens: Iterable[str], longest: int = LONGEST_TOKEN) -> None:
+    """Check that tokens are short enough to be found in bounded time.
+
+    Raises
+    ------
+    InputError
+    """
+    for token in tokens:
+        if len(token) > longest:
+            raise InputError(f"{path}: tokens must have at most {longest} characters, {token!r:.40} has {len(token)}")
 
 
 class Tokenizer(Protocol):

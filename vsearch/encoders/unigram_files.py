@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vsearch.encoders.tokenizer_files import ends_of_texts, known_token
+from vsearch.encoders.tokenizing import MOST_SPECIAL, check_tokens
 from vsearch.encoders.unigram import META, CharacterMap, Unigram
 from vsearch.errors import InputError
 
@@ -103,6 +104,9 @@ def _check(
     vocabulary = {name: row for row, name in enumerate(names) if name}
     if len(scores) != len(names) or not np.isfinite(scores).all():
         raise InputError(f"{path}: every token must have a finite score")
+    check_tokens(path, vocabulary)
+    if len(special) > MOST_SPECIAL:
+        raise InputError(f"{path}: there must be at most {MOST_SPECIAL} added tokens, got {len(special)}")
     if len(vocabulary) != sum(map(bool, names)):
         raise InputError(f"{path}: a token occurs twice")
     for name in ("unknown", "first", "last"):

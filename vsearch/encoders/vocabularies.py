@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from vsearch.encoders.tokenizing import check_tokens
 from vsearch.encoders.wordpiece import Normalization, WordPiece
 from vsearch.errors import InputError
 
@@ -18,6 +19,8 @@ def make_tokenizer(path: str, vocabulary: Any, tokens: int, normalization: Norma
     ids = vocabulary.values()
     if set(map(type, ids)) != {int} or min(ids) < 0 or max(ids) >= tokens:
         raise InputError(f"{path}: ids of tokens must be integers from 0 to {tokens - 1}")
+    check_tokens(path, vocabulary)
+    check_tokens(path, [options.get("prefix", "")])
     special = {name: vocabulary[name] for name in SPECIAL.values() if name in vocabulary}
     missing = {SPECIAL[name] for name in ("unk", "cls", "sep")} - special.keys()
     if missing:

@@ -132,6 +132,10 @@ class WordPiece(WordTokenizer):
         return token in self.special or [*self._words(word)] == [word]
 
     @cached_property
+    def _longest(self) -> int:
+        return max(map(len, self.vocabulary))
+
+    @cached_property
     def _table(self) -> CharacterTable:
         return CharacterTable(self.normalization)
 
@@ -154,9 +158,9 @@ class WordPiece(WordTokenizer):
         if word_id is not None and len(word) <= self.longest_word:
             ids.append(word_id)
             return
-        size, start, count = len(word), 0, len(ids)
+        size, start, count, longest = len(word), 0, len(ids), self._longest
         while start < size:
-            stop, token_id = size if size <= self.longest_word else start, None
+            stop, token_id = min(size, start + longest) if size <= self.longest_word else start, None
             while stop > start:
                 token = word[start:stop] if start == 0 else self.prefix + word[start:stop]
                 token_id = vocabulary.get(token)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
+from vsearch.encoders.architecture import is_unicode
 from vsearch.encoders.bert import PRODUCTS
 from vsearch.encoders.bpe import BytePairs
 from vsearch.encoders.bpe_files import byte_pair_facts
@@ -89,7 +90,7 @@ def _vocabulary_text(tokenizer: Tokenizer) -> NDArray[np.uint8]:
     """Return the tokens by id, one per line. Tokens with line breaks or lone surrogates never occur, so their lines are empty."""
     lines = [""] * (max(tokenizer.vocabulary.values()) + 1)
     for token, row in tokenizer.vocabulary.items():
-        if "\n" not in token and not any("\ud800" <= char <= "\udfff" for char in token):
+        if "\n" not in token and is_unicode(token):
             lines[row] = token
     return np.frombuffer("\n".join(lines).encode(), np.uint8)
 
