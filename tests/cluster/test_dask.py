@@ -9,11 +9,14 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 import vsearch
 from tests.cli.conftest import invoke
-from tests.cluster.conftest import OPTIONS, check_no_orphans, check_same
+from tests.cluster.conftest import OPTIONS, check_no_orphans, check_same, table, vectors
+from tests.cluster.test_optimizing import check_clean, check_same_runs
 from vsearch.storage import open_store
 
 distributed = pytest.importorskip("distributed")
@@ -110,3 +113,45 @@ def test_in_an_object_store(parquet, reference, s3_url, s3_options, small_chunks
         vsearch.build(f"{s3_url}/source", f"{s3_url}/index", client=client, **arguments)
     check_same(reference, f"{s3_url}/index", s3_options)
     check_no_orphans(store)
+
+
+def test_changes_go_on_when_workers_die(parquet, tmp_path, small_chunks) -> None:
+    stages = ("encode", "merge")
+    (tmp_path / "killed").mkdir()
+    folders = [tmp_path / "one", tmp_path / "many"]
+    for folder in folders:
+        vsearch.build(table(vectors(), 0, 300), folder, vectors="v", id="key", partitions=8, shards=2)
+    source = tmp_path / "source"
+    source.mkdir()
+    pq.write_table(table(vectors(), 300, 18_000), source / "rows.parquet")
+    one = vsearch.open(folders[0])
+    one.append(source, vectors="v", id="key")
+    one.optimize(retune=False, force=True)
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        client.register_plugin(Killer(tmp_path / "killed", stages))
+        index = vsearch.open(folders[1])
+        commit = index.append(source, vectors="v", id="key", client=client)
+        report = index.optimize(retune=False, force=True, client=client)
+    assert commit.added == 17_700
+    assert report.merged == 2
+    assert set(stages) == {path.name for path in (tmp_path / "killed").iterdir()}
+    check_same_runs(one.snapshot, index.snapshot)
+    check_clean(open_store(folders[1]))
+
+
+def test_changes_from_the_command_line(tmp_path) -> None:
+    rows = vectors()
+    np.save(tmp_path / "first.npy", rows[:300])
+    np.save(tmp_path / "second.npy", rows[300:700])
+    for command in (
+        ("build", tmp_path / "first.npy", tmp_path / "index", "--partitions", "4"),
+        ("append", tmp_path / "index", tmp_path / "second.npy", "--cluster", "local:1"),
+        ("optimize", tmp_path / "index", "--force", "--cluster", "local:1"),
+    ):
+        told = invoke(*command)
+        assert told.status == 0, told.errors
+    assert vsearch.open(tmp_path / "index").info()["rows"] == 700
+    check_clean(open_store(tmp_path / "index"))

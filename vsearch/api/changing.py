@@ -35,6 +35,9 @@ class ChangeableIndex(OpenedIndex):
         saliency: object | None = None,
         token: str | None = None,
         if_snapshot: int | None = None,
+        client: object | None = None,
+        storage: Mapping[str, object] | None = None,
+        source_storage: Mapping[str, object] | None = None,
         progress: Callable[[str, int, int], None] | None = None,
     ) -> Commit:
         """Add rows.
@@ -52,6 +55,13 @@ class ChangeableIndex(OpenedIndex):
             the first, so that a retry after a crash takes effect once. The index keeps the last 256 tokens.
         if_snapshot : int, optional
             Commit only if this is the newest snapshot.
+        client : distributed.Client, address, "local" or "local:<workers>", optional
+            Read and encode the rows by many tasks on a dask cluster, with the same result; an append that was interrupted goes on
+            if it is started again. The embeddings are then a URL, a folder or a file, and `attributes` and `ids` name columns.
+            Rows stay in the memory of readers until `optimize` merges them, as after any append.
+        storage, source_storage : mapping, optional
+            With `client`: options with which workers open the index and the source. By default those of this index, without
+            keys, which workers then find for themselves.
         progress : callable, optional
             Called with ``(stage, done, total)``.
 
@@ -69,6 +79,20 @@ class ChangeableIndex(OpenedIndex):
         from vsearch.building.inputs.rows import Given
         from vsearch.live.operations import Append
 
+        if client is not None:
+            return self._append_on_cluster(
+                embeddings,
+                Given(attributes, ids, vectors, id, missing, packed),
+                {"offsets": offsets, "saliency": saliency},
+                client=client,
+                storage=storage,
+                source_storage=source_storage,
+                token=token,
+                if_snapshot=if_snapshot,
+                progress=progress,
+            )
+        if storage is not None or source_storage is not None:
+            raise InputError(f"{'source_storage' if storage is None else 'storage'} is only available with client=")
         new = self._read(embeddings, Given(attributes, ids, vectors, id, missing, packed), offsets, saliency, progress)
         return self._change(Append(new), token, if_snapshot)
 
@@ -217,6 +241,28 @@ class ChangeableIndex(OpenedIndex):
 
         check_name(new)
         return self._change(RenameColumn(name, new), token, if_snapshot)
+
+    def _append_on_cluster(
+        self,
+        source: object,
+        given: Given,
+        documents: Mapping[str, object],
+        *,
+        progress: Callable[[str, int, int], None] | None,
+        **options: Any,
+    ) -> Commit:
+        from vsearch.api.cluster_changes import append_on_cluster
+        from vsearch.live.optimizing import silent
+
+        for name, value in documents.items():
+            if value is not None:
+                raise InputError(f"{name} is not available with client=; append in one process")
+        with self._lock:
+            commit, self._snapshot = append_on_cluster(
+                self._snapshot, source, given, progress=progress or silent, **options
+            )
+            self._keep_up()
+        return commit
 
     def _read(
         self,

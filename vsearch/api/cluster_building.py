@@ -42,19 +42,10 @@ def build_on_cluster(
     InputError
         An argument is only for builds in one process, or is invalid.
     """
-    if not isinstance(source, (str, os.PathLike)):
-        msg = (
-            f"with client= the embeddings are a URL or path of files that every worker can read, got "
-            f"{type(source).__name__}; write it to Parquet files first"
-        )
-        raise InputError(msg)
     for name, value in texts.items():
         if value is not None:
             raise InputError(f"{name} is not available with client=; build in one process, or embed texts first")
-    columns = _columns(given)
-    where = source if isinstance(source, str) and is_url(source) else str(Path(source).expanduser().absolute())
-    if "://" not in where and source_storage is not None:
-        raise InputError("source_storage is only for embeddings given by a URL")
+    where, columns = absolute_source(source, source_storage), columns_of(given)
     of_source = source_options(where, store.url, source_storage, storage)
     job = describe_job(where, of_source, _job_options(options, ttl), store.url, columns=columns)
     with open_engine(client) as engine:
@@ -69,7 +60,34 @@ def build_on_cluster(
         )
 
 
-def _columns(given: Given) -> Columns:
+def absolute_source(source: object, source_storage: Mapping[str, object] | None) -> str:
+    """Return the URL or absolute path of files that every worker can read.
+
+    Raises
+    ------
+    InputError
+        The source is something else, or has storage options without being a URL.
+    """
+    if not isinstance(source, (str, os.PathLike)):
+        msg = (
+            f"with client= the embeddings are a URL or path of files that every worker can read, got "
+            f"{type(source).__name__}; write it to Parquet files first"
+        )
+        raise InputError(msg)
+    where = source if isinstance(source, str) and is_url(source) else str(Path(source).expanduser().absolute())
+    if "://" not in where and source_storage is not None:
+        raise InputError("source_storage is only for embeddings given by a URL")
+    return where
+
+
+def columns_of(given: Given) -> Columns:
+    """Return the columns of a job's source.
+
+    Raises
+    ------
+    InputError
+        Ids or attributes are not names of columns, or an option is only for one process.
+    """
     if given.packed or given.missing != "error":
         raise InputError(f"{'packed' if given.packed else 'missing'} is not available with client=")
     ids, attributes = given.id if given.id is not None else given.ids, given.attributes

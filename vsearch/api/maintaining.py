@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from vsearch.api.opened import OpenedIndex
@@ -23,6 +23,8 @@ class MaintainableIndex(OpenedIndex):
         retune: bool | str = "auto",
         *,
         force: bool = False,
+        client: object | None = None,
+        storage: Mapping[str, object] | None = None,
         progress: Callable[[str, int, int], None] | None = None,
     ) -> OptimizeReport:
         """Do the maintenance that is due; a second call does nothing.
@@ -43,6 +45,11 @@ class MaintainableIndex(OpenedIndex):
             Tune the settings again: if more than a tenth of the rows changed or the data moved, always, or never.
         force : bool
             Merge everything that can be merged.
+        client : distributed.Client, address, "local" or "local:<workers>", optional
+            Merge and tune by tasks on a dask cluster, one for each shard, with the same result; what was interrupted goes on if it
+            is started again.
+        storage : mapping, optional
+            With `client`: options with which workers open the index; see `append`.
         progress : callable, optional
             Called with ``(stage, done, total)``.
 
@@ -59,6 +66,22 @@ class MaintainableIndex(OpenedIndex):
         from vsearch.live.maintenance import check_options, maintain
 
         check_options(budget_seconds, retune)
+        if client is not None:
+            from vsearch.api.cluster_changes import optimize_on_cluster
+
+            report, after = optimize_on_cluster(
+                self._snapshot,
+                budget_seconds,
+                retune=retune,
+                force=force,
+                client=client,
+                storage=storage,
+                progress=progress,
+            )
+            self._adopt(after)
+            return report
+        if storage is not None:
+            raise InputError("storage is only available with client=")
         report, after = maintain(self._snapshot, budget_seconds, retune=retune, force=force, progress=progress)
         self._adopt(after)
         return report

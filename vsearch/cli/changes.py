@@ -60,6 +60,7 @@ def append(
     saliency: Saliency = None,
     token: Token = None,
     if_snapshot: IfSnapshot = None,
+    cluster: options.Cluster = None,
     as_json: options.AsJson = False,
     endpoint: options.Endpoint = None,
     anonymous: options.Anonymous = False,
@@ -68,6 +69,8 @@ def append(
     index = vsearch.open(url, **options.storage(endpoint, anonymous))
     given = _rows(attributes, vectors, id, ids, missing) | options.given(token=token, if_snapshot=if_snapshot)
     given |= _documents(offsets, saliency)
+    if cluster is not None:
+        given |= {"client": cluster, "storage": options.storage(endpoint, anonymous)}
     with output.progress() as report:
         commit = index.append(source, **given, progress=report)
     _print_commit(commit, as_json=as_json)
@@ -160,14 +163,18 @@ def optimize(
         bool | None,
         typer.Option("--retune/--no-retune", help="Tune the search settings again; by default only when due."),
     ] = None,
+    cluster: options.Cluster = None,
     as_json: options.AsJson = False,
     endpoint: options.Endpoint = None,
     anonymous: options.Anonymous = False,
 ) -> None:
     """Run the maintenance that is due."""
     index = vsearch.open(url, **options.storage(endpoint, anonymous))
+    given: dict[str, Any] = {}
+    if cluster is not None:
+        given = {"client": cluster, "storage": options.storage(endpoint, anonymous)}
     with output.progress() as report:
-        done = index.optimize(budget, "auto" if retune is None else retune, force=force, progress=report)
+        done = index.optimize(budget, "auto" if retune is None else retune, force=force, progress=report, **given)
     if as_json:
         output.print_json({"changed": done.changed, **done.to_dict()})
     elif done.changed:

@@ -31,6 +31,14 @@ Exact = Annotated[bool, typer.Option("--exact", help="Search exhaustively.")]
 Nprobe = Annotated[int | None, typer.Option("--nprobe", min=1, help="Partitions to visit; a minimum with --where.")]
 Columns = Annotated[str | None, typer.Option("--columns", help="Attribute columns to print, separated by commas.")]
 Snapshot = Annotated[int | None, typer.Option("--snapshot", min=0, help="Read this snapshot instead of the latest.")]
+Cluster = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="Use a dask cluster: the address of its scheduler, or local:2 for processes of this machine. "
+        "The same command goes on with what was interrupted.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Endpoint = Annotated[
     str | None,

@@ -14,14 +14,17 @@ from numpy.typing import NDArray
 from vsearch.building.pipeline import manifest_of
 from vsearch.building.steps import training_rows
 from vsearch.building.training import BuildOptions, Trained
-from vsearch.cluster.job import Dealt, Job, Plan, TrainedFiles
+from vsearch.cluster.job import Based, Dealt, Job, Plan, TrainedFiles
 from vsearch.cluster.outputs import Outputs
 from vsearch.cluster.source import SourceRows, open_source
 from vsearch.forking import cached_property
 from vsearch.quantizers.registry import load_quantizer
 from vsearch.search.state.model import Model
 from vsearch.search.state.model_reading import read_model
+from vsearch.search.state.snapshot import Snapshot, open_snapshot
 from vsearch.storage import Manifest, ShardEntry, Store, open_store
+from vsearch.storage.files.naming import manifest_path
+from vsearch.storage.snapshots.manifest import decode_manifest
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -100,6 +103,21 @@ class Context:
     def dealt(self) -> Dealt:
         """The assignment of partitions to shards."""
         return self.outputs.read(Dealt, "deal")
+
+    @cached_property
+    def _bases(self) -> dict[int, tuple[Based, Snapshot]]:
+        return {}
+
+    def base(self, number: int) -> tuple[Based, Snapshot]:
+        """The snapshot that a round of a change applies to, open; the newest one is kept open."""
+        known = self._bases.get(number)
+        if known is None:
+            made = self.outputs.read(Based, "base", number)
+            manifest = decode_manifest(manifest_path(made.snapshot), made.manifest)
+            known = made, open_snapshot(self.store, manifest)
+            self._bases.clear()
+            self._bases[number] = known
+        return known
 
     def manifest(self, writer: str, shards: Sequence[ShardEntry]) -> Manifest:
         """The manifest of the index with these shards, before its settings are tuned and it is committed."""

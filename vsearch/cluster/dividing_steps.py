@@ -17,7 +17,7 @@ from vsearch.building.pipeline import model_arrays, write_model
 from vsearch.building.steps import BATCH_ROWS, assign_batch, deal
 from vsearch.building.training import prepare_vectors
 from vsearch.cluster.context import Context
-from vsearch.cluster.job import Assigned, DataFile, Dealt, Distinct, Divided, Picked
+from vsearch.cluster.job import Assigned, DataFile, Dealt, Distinct, Divided, Encoded, Picked
 from vsearch.cluster.outputs import Outputs
 from vsearch.cluster.source import id_keys
 from vsearch.cluster.training_steps import gather_rows
@@ -38,15 +38,23 @@ def assign_chunk(context: Context, number: int) -> None:
         raw = context.rows.files.vectors(first, last)
         members[first - start : last - start] = assign_batch(raw, first, context.trained, context.options)
     file = outputs.write("assign", number, "members", {"members": members})
-    keys, edges = None, ()
-    if plan.buckets:
-        own = id_keys(context.rows.ids(start, stop))
-        bucket = own.view(np.uint64) % np.uint64(plan.buckets)
-        order = np.argsort(bucket, kind="stable")
-        keys = outputs.write("assign", number, "keys", {"key": own[order]})
-        edges = tuple(np.searchsorted(bucket[order], np.arange(plan.buckets + 1)).tolist())
+    keys, edges = write_keys(context, outputs, "assign", number, context.rows.ids(start, stop))
     paths = [made.entry.path for made in (file, keys) if made is not None]
     outputs.finish("assign", number, Assigned(file, keys, edges), paths)
+
+
+def write_keys(
+    context: Context, outputs: Outputs, stage: str, number: int, ids: Any
+) -> tuple[DataFile | None, tuple[int, ...]]:
+    """Write the keys of the ids of a chunk by bucket; return the file, and the start of each bucket. None without ids."""
+    buckets = context.plan.buckets
+    if not buckets:
+        return None, ()
+    own = id_keys(ids)
+    bucket = own.view(np.uint64) % np.uint64(buckets)
+    order = np.argsort(bucket, kind="stable")
+    keys = outputs.write(stage, number, "keys", {"key": own[order]})
+    return keys, tuple(np.searchsorted(bucket[order], np.arange(buckets + 1)).tolist())
 
 
 def compare_ids(context: Context, number: int) -> None:
@@ -59,7 +67,11 @@ def compare_ids(context: Context, number: int) -> None:
     outputs, plan = context.outputs, context.plan
     parts = []
     for chunk in range(plan.chunks):
-        made = outputs.read(Assigned, "assign", chunk)
+        made: Assigned | Encoded = (
+            outputs.read(Encoded, "encode", chunk)
+            if context.job.kind == "append"
+            else outputs.read(Assigned, "assign", chunk)
+        )
         if made.keys is not None:
             parts.append(outputs.arrays(made.keys, made.edges[number], made.edges[number + 1])["key"])
     keys = np.concatenate(parts)

@@ -1,4 +1,4 @@
-"""Jobs: input, output and options of a build. The id is a digest of these, so the same command finds its job again."""
+"""Jobs: input, output and options of a build or a change. The id is a digest of these, so the same command finds its job again."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from vsearch.building.inputs.prefix_files import FileHeader, FilesPlan, FoundFil
 from vsearch.building.training import BuildOptions
 from vsearch.quantizers.pq import PQ
 from vsearch.storage import CodecEntry, FileEntry, SettingsEntry, ShardEntry
+from vsearch.storage.snapshots.manifest import SegmentEntry
 
 
 class Columns(msgspec.Struct, frozen=True):
@@ -51,7 +52,7 @@ class JobOptions(msgspec.Struct, frozen=True):
 
 
 class Job(msgspec.Struct, frozen=True):
-    """A build.
+    """A build, or a change of an index.
 
     Attributes
     ----------
@@ -63,6 +64,11 @@ class Job(msgspec.Struct, frozen=True):
         The listed files, with sizes and times, so that changed files result in another job.
     files_per_task, chunk_bytes, bucket_rows : int
         See `Division`.
+    kind : {"build", "append", "optimize", "retrain"}
+    subject : tuple of str
+        For changes: what tells one change of an index from another, such as a token.
+    known : tuple of str
+        For appends: the attributes of the index.
     """
 
     version: str
@@ -73,6 +79,9 @@ class Job(msgspec.Struct, frozen=True):
     files_per_task: int
     chunk_bytes: int
     bucket_rows: int
+    kind: str = "build"
+    subject: tuple[str, ...] = ()
+    known: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
@@ -238,6 +247,70 @@ class Tuned(msgspec.Struct, frozen=True):
     settings: SettingsEntry
 
 
+class Based(msgspec.Struct, frozen=True):
+    """Result of ``base``: the snapshot that a round of an append applies to.
+
+    Attributes
+    ----------
+    snapshot : int
+    manifest : bytes
+        Its manifest, encoded; the snapshot itself may be pruned.
+    encoded : int
+        The round whose deltas are appended: this one, or an earlier one whose deltas are still valid.
+    first : int
+        Number of the first row, in an index that numbers its rows.
+    """
+
+    snapshot: int
+    manifest: bytes
+    encoded: int = 0
+    first: int = 0
+
+
+class Encoded(msgspec.Struct, frozen=True):
+    """Result of ``encode``: the delta with the rows of a chunk; keys of its ids, and the start of each bucket."""
+
+    delta: SegmentEntry
+    keys: DataFile | None
+    edges: tuple[int, ...]
+
+
+class Checked(msgspec.Struct, frozen=True):
+    """Result of ``check``: how many ids of a chunk belong to expired rows of the index; none belongs to another row."""
+
+    expired: int
+
+
+class Pieces(msgspec.Struct, frozen=True):
+    """Result of ``pieces``: the split of partitions that are too large; without files if there are none.
+
+    Attributes
+    ----------
+    model : FileEntry or None
+        Centroids and numbers of all partitions.
+    places, rows : DataFile or None
+        The new position of each old partition; rows that are split, with the new partition of each.
+    added : tuple of int
+        Number of new partitions of each shard.
+    count : int
+        Number of partitions that are split.
+    """
+
+    model: FileEntry | None = None
+    places: DataFile | None = None
+    rows: DataFile | None = None
+    added: tuple[int, ...] = ()
+    count: int = 0
+
+
+class Merged(msgspec.Struct, frozen=True):
+    """Result of ``merge``: the new run of a shard, and where its rows came from; None for a run without rows."""
+
+    run: SegmentEntry | None
+    moved: DataFile | None
+    rows: int
+
+
 RESULTS: dict[str, type[msgspec.Struct]] = {
     "files": Headers,
     "plan": Plan,
@@ -251,5 +324,11 @@ RESULTS: dict[str, type[msgspec.Struct]] = {
     "exchange": Exchanged,
     "shard": Written,
     "tune": Tuned,
+    "base": Based,
+    "encode": Encoded,
+    "check": Checked,
+    "pieces": Pieces,
+    "merge": Merged,
+    "settings": Tuned,
 }
 """What a task of each stage leaves behind, in the order of the stages."""

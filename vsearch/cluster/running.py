@@ -75,12 +75,12 @@ def build_job(
     try:
         context = open_context(place)
         for stage, numbers in _stages(context):
-            _run_stage(outputs, engine, place, stage, numbers, progress)
+            run_stage(outputs, engine, place, stage, numbers, progress)
             if stage == "plan":
                 for message in context.plan.warnings:
                     warnings.warn(message, VsearchWarning, stacklevel=2)
             elif stage == "exchange":  # the last stage that reads the source
-                _check_unchanged(context)
+                check_unchanged(context)
         manifest = _commit(store, outputs, context, base, overwrite=overwrite)
     except InputError:
         outputs.clear()
@@ -154,7 +154,10 @@ def _stages(context: Context) -> Iterator[tuple[str, range]]:
     yield "tune", range(1)
 
 
-def _run_stage(outputs: Outputs, engine: Engine, place: Place, stage: str, numbers: range, progress: Progress) -> None:
+def run_stage(
+    outputs: Outputs, engine: Engine, place: Place, stage: str, numbers: Sequence[int], progress: Progress
+) -> None:
+    """Run the tasks of a stage that are not yet done; raises the first error that a task returns."""
     there = outputs.done()
     left = [number for number in numbers if outputs.record(stage, number) not in there]
     done = len(numbers) - len(left)
@@ -166,7 +169,7 @@ def _run_stage(outputs: Outputs, engine: Engine, place: Place, stage: str, numbe
         progress(stage, done, len(numbers))
 
 
-def _check_unchanged(context: Context) -> None:
+def check_unchanged(context: Context) -> None:
     """Refuse a source that changed while tasks read it."""
     path = changed_file(context.source, context.job.files)
     if path is not None:

@@ -102,6 +102,11 @@ class SourceRows:
         return pa.Table.from_batches(batches, schema)
 
 
+def attribute_names(table: pa.Table) -> dict[str, str]:
+    """Columns of attributes in what `SourceRows.table` returns, each with its name in the source."""
+    return {name: name.removeprefix(ATTRIBUTE) for name in table.column_names if name.startswith(ATTRIBUTE)}
+
+
 def plan_rows(job: Job, store: Store, files: FilesPlan) -> Plan:
     """Choose columns and chunks, and check everything that can be checked before rows are read.
 
@@ -116,7 +121,8 @@ def plan_rows(job: Job, store: Store, files: FilesPlan) -> Plan:
         chosen = _choose_columns(job, store, files)
         column, width, dtype, attributes, id_name, id_kind = chosen
     told = tuple(str(warning.message) for warning in caught)
-    training_rows(files.rows, width, options)
+    if job.kind == "build":
+        training_rows(files.rows, width, options)
     if job.options.ttl is not None:
         _check_ttl(job.options.ttl, files, attributes, store, column)
     batches = max(1, job.chunk_bytes // (width * np.dtype(dtype).itemsize) // BATCH_ROWS)
@@ -149,7 +155,8 @@ def _choose_columns(
     width, dtype = PrefixRows(store, files, column).shape
     attributes: tuple[str, ...] | None = None
     if others is not None:
-        kept: Any = without_vectors(others, width, None)
+        known = (lambda: job.known) if job.kind == "append" else None
+        kept: Any = without_vectors(others, width, known)
         schema = attribute_schema(kept.schema, files.label)
         attributes = tuple(schema.names) or None
     kind = "row"

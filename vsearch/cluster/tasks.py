@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from vsearch.cluster.append_steps import check_chunk, encode_chunk
 from vsearch.cluster.context import Context, Place, open_context
 from vsearch.cluster.dividing_steps import (
     assign_chunk,
@@ -13,6 +14,7 @@ from vsearch.cluster.dividing_steps import (
     gather_oversize,
     split_partitions,
 )
+from vsearch.cluster.merge_steps import choose_settings, split_pieces, write_merged
 from vsearch.cluster.shard_steps import exchange_chunk, tune_index, write_rows
 from vsearch.cluster.training_steps import draw_sample, make_plan, read_headers, train_model
 from vsearch.errors import InputError
@@ -22,6 +24,15 @@ if TYPE_CHECKING:
 
 Task = Callable[[int], "VsearchError | None"]
 """A task of a stage, given its number; returns an error that it would be of no use to try again after."""
+
+CHANGES: dict[str, Callable[[Context, int], None]] = {
+    "encode": encode_chunk,
+    "check": check_chunk,
+    "pieces": split_pieces,
+    "merge": write_merged,
+    "settings": choose_settings,
+}
+"""Further stages, of changes."""
 
 STEPS: dict[str, Callable[[Context, int], None]] = {
     "files": read_headers,
@@ -51,7 +62,7 @@ def run_task(place: Place, stage: str, number: int) -> VsearchError | None:
     try:
         context = open_context(place)
         if not context.outputs.has(stage, number):
-            STEPS[stage](context, number)
+            (STEPS.get(stage) or CHANGES[stage])(context, number)
     except InputError as error:
         return error
     return None

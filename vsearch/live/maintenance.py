@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from vsearch.live.commits import commit_change, newest_of
 from vsearch.live.operations import Expire
 from vsearch.live.optimizing import OptimizeReport, fold, optimize, silent
 from vsearch.live.plan import MOST_DELTAS
-from vsearch.live.retuning import retune as find_settings
+from vsearch.live.retuning import retune as tune_again
 from vsearch.live.time_limits import OutOfTimeError, TimeLimit, training_seconds, tuning_seconds
 from vsearch.search.state.drift import needs_tuning
 from vsearch.search.state.expiry import present
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from vsearch.storage import Store
 
 logger = logging.getLogger("vsearch")
+
+Merge = Callable[..., tuple[OptimizeReport, "Snapshot"]]
+Tune = Callable[["Snapshot"], "Snapshot"]
 
 KEPT = 2
 """Number of snapshots that are kept regardless of their age."""
@@ -51,10 +55,17 @@ def maintain(
     retune: bool | str = "auto",
     force: bool = False,
     progress: Progress | None = None,
+    merge: Merge = optimize,
+    tune: Tune = tune_again,
 ) -> tuple[OptimizeReport, Snapshot]:
     """Run the steps that are due; see `vsearch.Index.optimize`.
 
     Within a budget, a step starts only if it probably fits in what is left, and is abandoned when it reports progress after that.
+
+    Parameters
+    ----------
+    merge, tune : callable
+        How to fold and merge, and how to find and commit settings.
     """
     limit, expired = TimeLimit.of(budget), 0
     report = limit.watch(progress or silent)
@@ -70,7 +81,7 @@ def maintain(
         expired = commit.deleted
     if in_time():
         try:
-            done, snapshot = optimize(snapshot, force=force, progress=report, limit=limit)
+            done, snapshot = merge(snapshot, force=force, progress=report, limit=limit)
         except OutOfTimeError:
             limit.abandoned("the merge")
     done = replace(done, expired=expired)
@@ -85,7 +96,7 @@ def maintain(
         and limit.allows("tuning the settings", tuning_seconds(snapshot.manifest))
     ):
         (progress or silent)("tune", 0, 1)
-        snapshot = find_settings(snapshot)
+        snapshot = tune(snapshot)
         done = replace(done, tuned=True)
         report("tune", 1, 1)
     if in_time() and snapshot.manifest.live:

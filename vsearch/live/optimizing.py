@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -13,28 +12,22 @@ import msgspec
 import numpy as np
 from msgspec import UNSET
 
-from vsearch.errors import ConflictError, MissingDependencyError, StoreError
-from vsearch.legs.registry import all_legs_of
+from vsearch.errors import ConflictError, StoreError
 from vsearch.live.commits import Draft, commit_change
-from vsearch.live.copying import copies_of_rows
-from vsearch.live.merging import Moved, gather, join_removed, partitions_of, removed_elsewhere, removed_of, runs_of
-from vsearch.live.plan import MOST_DELTAS, RunCounts, ShardPlan, plan_folds, plan_shards
+from vsearch.live.merging import Moved, join_removed, removed_elsewhere
+from vsearch.live.plan import MOST_DELTAS, ShardPlan, plan_folds
+from vsearch.live.shard_merging import Output, ShardOutput, is_idle, merge_shard, merged_bytes, plan_merges
 from vsearch.live.splitting import SplitOutput, plan_split, write_split
 from vsearch.live.time_limits import merging_seconds
 from vsearch.search.state.deltas import Gone, Removed, take_ids, write_delta
-from vsearch.search.state.runs import live_rows, write_run
-from vsearch.search.state.shard import Addresses
+from vsearch.search.state.runs import live_rows
 from vsearch.storage.snapshots.manifest import manifest_files
 
 if TYPE_CHECKING:
     from vsearch.live.time_limits import TimeLimit
-    from vsearch.search.state.deltas import Rows
-    from vsearch.search.state.shard import Shard
     from vsearch.search.state.snapshot import Snapshot
     from vsearch.storage import Manifest
     from vsearch.storage.snapshots.manifest import SegmentEntry, ShardEntry
-
-logger = logging.getLogger("vsearch")
 
 Progress = Callable[[str, int, int], None]
 
@@ -89,30 +82,6 @@ class OptimizeReport:
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as a dict."""
         return asdict(self)
-
-
-@dataclass(frozen=True, eq=False)
-class Output:
-    """A segment that replaces others.
-
-    Attributes
-    ----------
-    entry : SegmentEntry
-        It gets its number when it is committed.
-    moved : Moved
-        Where its rows came from.
-    """
-
-    entry: SegmentEntry
-    moved: Moved
-
-
-@dataclass(frozen=True, eq=False)
-class ShardOutput:
-    """The new runs of a shard; None for a base that is kept, or for no young run."""
-
-    base: Output | None
-    young: Output | None
 
 
 @dataclass(eq=False)
@@ -246,22 +215,33 @@ def optimize(
     live = snapshot.manifest.live
     if not live:
         return OptimizeReport(snapshot.manifest.snapshot), snapshot
-    plans = _plan(snapshot, force=force)
+    plans = plan_merges(snapshot, force=force)
     due = any(plan.base or plan.young for plan in plans)
-    if due and limit is not None:
-        size = _merged_bytes(snapshot.manifest, plans)
-        if not limit.allows(f"the merge of {size / 1e6:,.1f} MB of runs", merging_seconds(snapshot.manifest, size)):
-            due, plans = False, [ShardPlan()] * len(plans)
-    if due or _idle(snapshot):
+    if due and not fits(snapshot, plans, limit):
+        due, plans = False, [ShardPlan()] * len(plans)
+    if due or is_idle(snapshot):
         rewrite = Rewrite(snapshot, clear=True)
         snapshot, written = _commit(rewrite, lambda: _write_shards(rewrite, plans, progress), snapshot)
-        number = snapshot.manifest.snapshot
-        if rewrite.dropped:
-            return OptimizeReport(number), snapshot
-        merged = sum(plan.base or plan.young for plan in plans)
-        split = 0 if rewrite.split is None else rewrite.split.split.count
-        return OptimizeReport(number, merged=merged, split=split, rows_written=written), snapshot
+        return report_of(rewrite, plans, written, snapshot), snapshot
     return fold(snapshot, progress=progress)
+
+
+def fits(snapshot: Snapshot, plans: Sequence[ShardPlan], limit: TimeLimit | None) -> bool:
+    """Whether merges probably fit in a time limit, which otherwise lists them as postponed."""
+    if limit is None:
+        return True
+    size = merged_bytes(snapshot.manifest, plans)
+    return limit.allows(f"the merge of {size / 1e6:,.1f} MB of runs", merging_seconds(snapshot.manifest, size))
+
+
+def report_of(rewrite: Rewrite, plans: Sequence[ShardPlan], written: int, after: Snapshot) -> OptimizeReport:
+    """Return the report of a merge of shards."""
+    number = after.manifest.snapshot
+    if rewrite.dropped:
+        return OptimizeReport(number)
+    merged = sum(plan.base or plan.young for plan in plans)
+    split = 0 if rewrite.split is None else rewrite.split.split.count
+    return OptimizeReport(number, merged=merged, split=split, rows_written=written)
 
 
 def fold(
@@ -294,46 +274,8 @@ def _discard(rewrite: Rewrite) -> None:
         rewrite.start.store.delete(rewrite.paths)
 
 
-def _plan(snapshot: Snapshot, *, force: bool) -> list[ShardPlan]:
-    runs, tail = runs_of(snapshot)
-    shards = [partitions_of(snapshot.manifest, number) for number in range(len(runs))]
-    tails = [0 if tail is None else _tail_rows(tail, where) for where in shards]
-    counts = [_counts(snapshot, number, shard_runs) for number, shard_runs in enumerate(runs)]
-    return plan_shards(counts, tails, force=force)
-
-
-def _merged_bytes(manifest: Manifest, plans: Sequence[ShardPlan]) -> int:
-    """Return the size of the files of all runs and deltas that a merge reads."""
-    live, size = manifest.live, 0
-    for shard, plan in zip(manifest.shards, plans, strict=True):
-        if plan.base:
-            size += sum(entry.bytes for entry in shard.files.values()) + sum(run.bundle.bytes for run in shard.runs)
-        elif plan.young and shard.young:
-            size += shard.young.bundle.bytes
-    return size + sum(entry.bundle.bytes for entry in live.deltas) if live else size
-
-
-def _counts(snapshot: Snapshot, number: int, runs: Sequence[Shard]) -> list[RunCounts]:
-    young = snapshot.manifest.shards[number].young
-    merged = [0 if young is UNSET else young.removed, 0]  # the young run holds earlier removals from the base
-    return [RunCounts(run.rows, len(run.gone), len(run.gone) - past) for run, past in zip(runs, merged, strict=False)]
-
-
-def _idle(snapshot: Snapshot) -> bool:
-    """Whether there are deltas, but none has live rows or removals from runs."""
-    runs, tail = runs_of(snapshot)
-    waiting = [run.waiting for number, shard_runs in enumerate(runs) for run in _counts(snapshot, number, shard_runs)]
-    return bool(snapshot.deltas) and tail is None and not any(waiting)
-
-
-def _tail_rows(tail: Shard, where: range) -> int:
-    return int(tail.table.rows[where.start : where.stop].sum())
-
-
 def _write_shards(rewrite: Rewrite, plans: Sequence[ShardPlan], progress: Progress) -> int:
     snapshot, name, written = rewrite.start, uuid4().hex, 0
-    runs, tail = runs_of(snapshot)
-    manifest, tails = snapshot.manifest, [] if tail is None else [tail]
     split = plan_split(snapshot, [number for number, plan in enumerate(plans) if plan.base])
     if split is not None:
         rewrite.split = write_split(snapshot.store, f"model/{name}-splits.arrow", split)
@@ -341,42 +283,12 @@ def _write_shards(rewrite: Rewrite, plans: Sequence[ShardPlan], progress: Progre
         progress("merge", number, len(plans))
         if not (plan.base or plan.young):
             continue
-        partitions, shard_runs = partitions_of(manifest, number), runs[number]
-        rows, positions = gather(snapshot, [*(shard_runs if plan.base else shard_runs[1:]), *tails], partitions)
-        if split is not None:
-            rows, positions = split.apply(rows, positions)
-            partitions = split.partitions_of(partitions, number)
-        base = shard_runs[0]
-        removed = None if plan.base else removed_of(base, _segment(base), snapshot)
-        output = None
-        if plan.base or len(rows) or removed is not None:
-            path = f"segments/{name}-{number:05d}-run.arrow"
-            more = (_leg_parts(manifest, rows) or {}) | copies_of_rows(snapshot, split, rows, partitions)
-            entry = write_run(
-                snapshot.store, path, snapshot.model, rows, partitions, manifest.attributes, 0, removed, more
-            )
-            output = Output(entry, Moved.of(snapshot.addresses(positions)))
-        rewrite.shards[number] = ShardOutput(output, None) if plan.base else ShardOutput(None, output)
-        written += len(rows)
+        path = f"segments/{name}-{number:05d}-run.arrow"
+        output, rows = merge_shard(snapshot, plan, number, split, path)
+        rewrite.shards[number] = ShardOutput.of(plan, output)
+        written += rows
     progress("merge", len(plans), len(plans))
     return written
-
-
-def _leg_parts(manifest: Manifest, rows: Rows) -> dict[str, Any] | None:
-    """Return the parts of a run for the legs beside the vectors, such as postings of text columns."""
-    parts: dict[str, Any] = {}
-    for leg in all_legs_of(manifest):
-        try:
-            parts |= leg.parts(leg.entry(manifest), rows.attributes, len(rows))
-        except MissingDependencyError as error:  # as in functions; readers then make them from attributes
-            logger.warning("the merged rows are stored without what the leg %r reads: %s", leg.name, error)
-    return parts or None
-
-
-def _segment(run: Shard) -> int:
-    if isinstance(run.segment, Addresses):
-        raise TypeError("a tail is not a segment")
-    return run.segment
 
 
 def _write_folds(rewrite: Rewrite, folds: Sequence[range], progress: Progress) -> int:

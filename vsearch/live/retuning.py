@@ -62,11 +62,15 @@ def commit_settings(snapshot: Snapshot, settings: SearchSettings) -> Snapshot:
 
 def retune(snapshot: Snapshot) -> Snapshot:
     """Tune to the target of the current settings, and commit the result."""
+    return commit_settings(snapshot, find_settings(snapshot))
+
+
+def find_settings(snapshot: Snapshot) -> SearchSettings:
+    """Find settings for the target of the current ones."""
     before = snapshot.settings
     if snapshot.manifest.documents is not None:
         from vsearch.multivector.tuning import CANDIDATE_RECALL, CANDIDATES, tune_documents
 
-        settings = tune_documents(snapshot, before.target or CANDIDATE_RECALL, max(before.k or 0, CANDIDATES))
-        return commit_settings(snapshot, settings)
+        return tune_documents(snapshot, before.target or CANDIDATE_RECALL, max(before.k or 0, CANDIDATES))
     recall = DEFAULT_RECALL if before.target is None else before.target
-    return commit_settings(snapshot, tune_defaults(snapshot, recall, before.k or DEFAULT_K))
+    return tune_defaults(snapshot, recall, before.k or DEFAULT_K)

@@ -71,6 +71,11 @@ def open_store(url: str | os.PathLike[str], **options: Any) -> Store:
     return kind.load()(text, **present)
 
 
+def reopening_options(store: Store) -> dict[str, Any]:
+    """Return the options with which another process opens a store, without keys, which that process finds for itself."""
+    return dict(getattr(store, "_options", {}))
+
+
 def _refuse(names: list[str], kind: StoreKind, url: str) -> str:
     """Explain why a kind of store does not accept these options."""
     listed = ", ".join(names)

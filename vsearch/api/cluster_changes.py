@@ -1,0 +1,127 @@
+"""Changes of an open index by many tasks on a dask cluster: what they accept, as jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from vsearch._version import __version__
+from vsearch.api.cluster_building import absolute_source, columns_of
+from vsearch.api.sources import source_options
+from vsearch.cluster.appending import append_job
+from vsearch.cluster.description import build_division
+from vsearch.cluster.engines import open_engine
+from vsearch.cluster.job import Columns, Job, JobOptions
+from vsearch.cluster.merge_steps import FORCE
+from vsearch.cluster.optimizing import optimize_by_job, tune_by_job
+from vsearch.cluster.running import Progress, describe_job
+from vsearch.errors import InputError
+from vsearch.live.commits import check_call
+from vsearch.live.maintenance import maintain
+from vsearch.storage.snapshots.upgrading import origin_of
+from vsearch.storage.stores.opening import reopening_options
+
+if TYPE_CHECKING:
+    from vsearch.building.inputs.rows import Given
+    from vsearch.live.commits import Commit
+    from vsearch.live.optimizing import OptimizeReport
+    from vsearch.live.time_limits import TimeLimit
+    from vsearch.search.state.snapshot import Snapshot
+    from vsearch.storage import Manifest
+
+
+def append_on_cluster(
+    snapshot: Snapshot,
+    source: object,
+    given: Given,
+    *,
+    client: object,
+    storage: Mapping[str, object] | None,
+    source_storage: Mapping[str, object] | None,
+    token: str | None,
+    if_snapshot: int | None,
+    progress: Progress,
+) -> tuple[Commit, Snapshot]:
+    """Append rows by many tasks; see `vsearch.Index.append` for the parameters.
+
+    Raises
+    ------
+    InputError
+        An argument is only for appends in one process, or is invalid.
+    """
+    check_call(token, if_snapshot)
+    manifest, store = snapshot.manifest, snapshot.store
+    if manifest.documents is not None:
+        raise InputError("client is not available for an index of multi-vector documents; append in one process")
+    where, columns = absolute_source(source, source_storage), columns_of(given)
+    options = worker_options(snapshot, storage)
+    of_source = source_options(where, store.url, source_storage, options)
+    job = describe_job(
+        where,
+        of_source,
+        _unused_options(manifest),
+        store.url,
+        columns=columns,
+        kind="append",
+        subject=(origin_of(manifest), token or ""),
+        known=tuple(attribute.name for attribute in manifest.attributes),
+    )
+    with open_engine(client) as engine:
+        return append_job(
+            snapshot,
+            job,
+            engine,
+            storage=options,
+            source_storage=of_source,
+            token=token,
+            if_snapshot=if_snapshot,
+            progress=progress,
+        )
+
+
+def optimize_on_cluster(
+    snapshot: Snapshot,
+    budget_seconds: float | None,
+    *,
+    retune: bool | str,
+    force: bool,
+    client: object,
+    storage: Mapping[str, object] | None,
+    progress: Progress | None,
+) -> tuple[OptimizeReport, Snapshot]:
+    """Optimize an index by many tasks; see `vsearch.Index.optimize` for the parameters."""
+    options = worker_options(snapshot, storage)
+    manifest = snapshot.manifest
+
+    def job(*subject: str) -> Job:
+        division = msgspec.structs.asdict(build_division())
+        division.pop("retries")
+        own = _unused_options(manifest)
+        return Job(
+            __version__, "", (), Columns(), own, **division, kind="optimize", subject=(origin_of(manifest), *subject)
+        )
+
+    with open_engine(client) as engine:
+
+        def merge(
+            now: Snapshot, *, force: bool, progress: Progress, limit: TimeLimit
+        ) -> tuple[OptimizeReport, Snapshot]:
+            own = job(FORCE) if force else job()
+            return optimize_by_job(now, own, engine, storage=options, progress=progress, limit=limit)
+
+        def tune(now: Snapshot) -> Snapshot:
+            return tune_by_job(now, job("tune", str(now.manifest.snapshot)), engine, storage=options)
+
+        return maintain(snapshot, budget_seconds, retune=retune, force=force, progress=progress, merge=merge, tune=tune)
+
+
+def worker_options(snapshot: Snapshot, storage: Mapping[str, object] | None) -> dict[str, object]:
+    """Options with which workers open the store of an index: those passed, or those it was opened with, without keys."""
+    return dict(storage) if storage is not None else reopening_options(snapshot.store)
+
+
+def _unused_options(manifest: Manifest) -> JobOptions:
+    """Options of a job that trains nothing."""
+    return JobOptions(manifest.metric, manifest.quantizer.name, 1.0, manifest.rerank, None, None, manifest.seed)
