@@ -33,6 +33,8 @@ ROW_BYTES = 12 + 96 + 8
 REQUESTS = 400
 WARMING = 10
 """Requests before those that count."""
+BATCHES, BATCH_WARMING = 6, 3
+"""Least number of requests of many queries, and those before: one makes up to 10^5 calls, whose times spread little together."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def costs_of(measured: Measured, planning: Planning) -> Costs:
 def simulate(costs: Costs, shape: Shape, network: Network, *, hedge: float | None, warm: int, requests: int) -> Outcome:
     """Run requests one after another; cold starts are those of requests that need more environments than any before."""
     simulation = Simulation(costs, network, hedge=hedge, warm=warm)
-    for _ in range(WARMING):
+    for _ in range(WARMING if shape.queries == 1 else BATCH_WARMING):
         simulation.run(shape)
     runs = [simulation.run(shape) for _ in range(requests)]
     seconds = [run.seconds for run in runs]
@@ -122,7 +124,7 @@ def main() -> None:
         for queries, allocators in ((1, 0), (1_000, 84)):
             shape = Shape(queries, allocators, 4, scale.shards, planning.calls)
             for hedge, warm in ((None, 1), (0.1, 1), (0.1, 2)):
-                requests = args.requests if queries == 1 else max(20, args.requests // 20)
+                requests = args.requests if queries == 1 else max(BATCHES, args.requests // 20)
                 found = simulate(costs, shape, network, hedge=hedge, warm=warm, requests=requests)
                 how = "no" if hedge is None else f"after {1e3 * hedge:.0f} ms"
                 lines.append(

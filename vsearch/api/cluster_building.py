@@ -47,7 +47,7 @@ def build_on_cluster(
             raise InputError(f"{name} is not available with client=; build in one process, or embed texts first")
     where, columns = absolute_source(source, source_storage), columns_of(given)
     of_source = source_options(where, store.url, source_storage, storage)
-    job = describe_job(where, of_source, _job_options(options, ttl), store.url, columns=columns)
+    job = describe_job(where, of_source, job_options(options, ttl), store.url, columns=columns)
     with open_engine(client) as engine:
         return build_job(
             store,
@@ -102,7 +102,14 @@ def columns_of(given: Given) -> Columns:
     return Columns(given.vectors, ids, tuple(attributes))
 
 
-def _job_options(options: BuildOptions, ttl: str | None) -> JobOptions:
+def job_options(options: BuildOptions, ttl: str | None) -> JobOptions:
+    """Return the options of a build as a job stores them.
+
+    Raises
+    ------
+    InputError
+        The quantizer is an instance of another class than `PQ`.
+    """
     if options.spill == "auto":
         raise InputError('spill="auto" is not available with client=; pass True or False')
     quantizer = options.quantizer

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from vsearch._version import __version__
-from vsearch.api.cluster_building import absolute_source, columns_of
+from vsearch.api.cluster_building import absolute_source, columns_of, job_options
 from vsearch.api.sources import source_options
 from vsearch.cluster.appending import append_job
 from vsearch.cluster.description import build_division
@@ -16,15 +16,19 @@ from vsearch.cluster.engines import open_engine
 from vsearch.cluster.job import Columns, Job, JobOptions
 from vsearch.cluster.merge_steps import FORCE
 from vsearch.cluster.optimizing import optimize_by_job, tune_by_job
+from vsearch.cluster.retraining import retrain_by_job
 from vsearch.cluster.running import Progress, describe_job
 from vsearch.errors import InputError
+from vsearch.legs.registry import all_legs_of
 from vsearch.live.commits import check_call
 from vsearch.live.maintenance import maintain
+from vsearch.search.state.model_reading import training_of
 from vsearch.storage.snapshots.upgrading import origin_of
 from vsearch.storage.stores.opening import reopening_options
 
 if TYPE_CHECKING:
     from vsearch.building.inputs.rows import Given
+    from vsearch.building.training import BuildOptions
     from vsearch.live.commits import Commit
     from vsearch.live.optimizing import OptimizeReport
     from vsearch.live.time_limits import TimeLimit
@@ -115,6 +119,31 @@ def optimize_on_cluster(
             return tune_by_job(now, job("tune", str(now.manifest.snapshot)), engine, storage=options)
 
         return maintain(snapshot, budget_seconds, retune=retune, force=force, progress=progress, merge=merge, tune=tune)
+
+
+def retrain_on_cluster(
+    snapshot: Snapshot,
+    options: BuildOptions,
+    *,
+    client: object,
+    storage: Mapping[str, object] | None,
+    progress: Progress,
+) -> tuple[Commit, Snapshot]:
+    """Retrain an index by many tasks; see `vsearch.Index.retrain` for the parameters."""
+    manifest = snapshot.manifest
+    if all_legs_of(manifest):
+        raise InputError("client is not available for an index that searches words or other legs; retrain in one process")
+    training = sorted(training_of(manifest).values())
+    job = _job_of_index("retrain", job_options(options, None), (origin_of(manifest), *training))
+    with open_engine(client) as engine:
+        return retrain_by_job(snapshot, job, engine, storage=worker_options(snapshot, storage), progress=progress)
+
+
+def _job_of_index(kind: str, options: JobOptions, subject: tuple[str, ...]) -> Job:
+    """Return a job whose source is the index itself."""
+    division = msgspec.structs.asdict(build_division())
+    division.pop("retries")
+    return Job(__version__, "", (), Columns(), options, **division, kind=kind, subject=subject)
 
 
 def worker_options(snapshot: Snapshot, storage: Mapping[str, object] | None) -> dict[str, object]:

@@ -97,6 +97,8 @@ class MaintainableIndex(OpenedIndex):
         partitions: int | None = None,
         shards: int | None = None,
         seed: int | None = None,
+        client: object | None = None,
+        storage: Mapping[str, object] | None = None,
         progress: Callable[[str, int, int], None] | None = None,
     ) -> Commit:
         """Rebuild the index next to the current one, with partitions and codes trained on the current rows, then switch to it.
@@ -116,6 +118,11 @@ class MaintainableIndex(OpenedIndex):
         partitions, shards : int, optional
             By default, the number of partitions that a build would choose, and the current number of shards.
         seed : int, optional
+        client : distributed.Client, address, "local" or "local:<workers>", optional
+            Train and encode by many tasks on a dask cluster, from the stored vectors and with the same result; what was interrupted
+            goes on if it is started again. Not for indexes with text columns.
+        storage : mapping, optional
+            With `client`: options with which workers open the index; see `append`.
         progress : callable, optional
             Called with ``(stage, done, total)``.
 
@@ -136,6 +143,20 @@ class MaintainableIndex(OpenedIndex):
             raise InputError("indexes of multi-vector documents cannot be retrained: rebuild the index")
         snapshot = self._snapshot
         options = options_of(snapshot, quantizer, bits, rerank, partitions, shards, seed)
+        if client is not None:
+            from vsearch.api.cluster_changes import retrain_on_cluster
+
+            if vectors is not None or ids is not None:
+                raise InputError(
+                    "vectors and ids are not available with client=; retrain in one process, or from stored vectors"
+                )
+            commit, after = retrain_on_cluster(
+                snapshot, options, client=client, storage=storage, progress=progress or silent
+            )
+            self._adopt(after)
+            return commit
+        if storage is not None:
+            raise InputError("storage is only available with client=")
         commit, after = retrain(snapshot, options, vectors, Given(ids=ids), progress=progress or silent)
         self._adopt(after)
         return commit

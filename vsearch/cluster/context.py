@@ -17,6 +17,8 @@ from vsearch.building.training import BuildOptions, Trained
 from vsearch.cluster.job import Based, Dealt, Job, Plan, TrainedFiles
 from vsearch.cluster.outputs import Outputs
 from vsearch.cluster.source import SourceRows, open_source
+from vsearch.cluster.stored_rows import StoredRows
+from vsearch.errors import CorruptIndexError
 from vsearch.forking import cached_property
 from vsearch.quantizers.registry import load_quantizer
 from vsearch.search.state.model import Model
@@ -79,8 +81,13 @@ class Context:
         return self.outputs.read(Plan, "plan")
 
     @cached_property
-    def rows(self) -> SourceRows:
-        """The rows of the source."""
+    def rows(self) -> SourceRows | StoredRows:
+        """The rows of the source; in a retraining, those of the index."""
+        if self.job.kind == "retrain":
+            based, snapshot = self.base(0)
+            if based.positions is None:
+                raise CorruptIndexError(self.outputs.record("base"), "names no rows; remove the job with prune")
+            return StoredRows(snapshot, self.outputs, based.positions)
         return SourceRows(self.source, self.plan)
 
     @cached_property

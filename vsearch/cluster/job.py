@@ -259,12 +259,15 @@ class Based(msgspec.Struct, frozen=True):
         The round whose deltas are appended: this one, or an earlier one whose deltas are still valid.
     first : int
         Number of the first row, in an index that numbers its rows.
+    positions : DataFile or None
+        For a retraining: the rows that it is trained on, which are its source.
     """
 
     snapshot: int
     manifest: bytes
     encoded: int = 0
     first: int = 0
+    positions: DataFile | None = None
 
 
 class Encoded(msgspec.Struct, frozen=True):

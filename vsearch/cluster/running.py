@@ -137,6 +137,11 @@ def _stages(context: Context) -> Iterator[tuple[str, range]]:
     job = context.job
     yield "files", range(-(-len(job.files) // job.files_per_task))
     yield "plan", range(1)
+    yield from stages_of_rows(context)
+
+
+def stages_of_rows(context: Context) -> Iterator[tuple[str, range]]:
+    """Yield the stages of a job whose rows are planned, with the numbers of their tasks."""
     chunks = context.plan.chunks
     yield "sample", range(chunks)
     yield "train", range(1)

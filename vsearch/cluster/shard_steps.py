@@ -20,6 +20,7 @@ from vsearch.cluster.outputs import Outputs
 from vsearch.cluster.source import ATTRIBUTE, ID
 from vsearch.errors import CorruptIndexError
 from vsearch.live.attributes import with_ttl
+from vsearch.live.retraining import tune_like
 from vsearch.search.defaults import tune_defaults
 from vsearch.search.state.snapshot import open_snapshot
 from vsearch.storage import Manifest
@@ -92,7 +93,8 @@ def write_rows(context: Context, number: int) -> None:
 
 def tune_index(context: Context, number: int) -> None:
     """Tune the search settings of the index, which is not yet committed."""
-    settings = tune_defaults(open_snapshot(context.store, untuned_manifest(context, context.job_id)))
+    built = open_snapshot(context.store, untuned_manifest(context, context.job_id))
+    settings = tune_like(context.base(0)[1], built) if context.job.kind == "retrain" else tune_defaults(built)
     context.outputs.finish("tune", number, Tuned(settings.to_entry()), ())
 
 

@@ -44,8 +44,12 @@ if TYPE_CHECKING:
     from vsearch.building.training import BuildOptions
     from vsearch.live.commits import Commit
     from vsearch.live.optimizing import Progress
+    from vsearch.search.state.model import SearchSettings
     from vsearch.search.state.snapshot import Snapshot
     from vsearch.storage import Manifest
+
+
+PRODUCT_ROWS = 16_384
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +86,21 @@ class StoredVectors:
         return self._vectors(self.positions[np.asarray(rows, np.int64)])
 
     def _vectors(self, positions: NDArray[np.int64]) -> NDArray[np.float32]:
-        return original_vectors(self.snapshot.model, reconstruct(self.snapshot, positions))
+        return stored_vectors(self.snapshot, positions)
+
+
+def stored_vectors(snapshot: Snapshot, positions: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Decode the vectors of rows, float32 (n, d); each is the same whatever others are decoded with it.
+
+    Sums in a matrix product may depend on the number and the places of its rows. They are computed in float64, where such
+    differences are lost in the final rounding, except about once in 10^9 numbers.
+    """
+    rotated = reconstruct(snapshot, positions)
+    result = np.empty(rotated.shape, np.float32)
+    for start in range(0, len(rotated), PRODUCT_ROWS):
+        rows = slice(start, start + PRODUCT_ROWS)
+        result[rows] = original_vectors(snapshot.model, rotated[rows].astype(np.float64))
+    return result
 
 
 @dataclass(frozen=True, eq=False)
@@ -225,7 +243,7 @@ def retrain(
         The index was rebuilt or retrained in the meantime.
     """
     positions = matching_rows(present(snapshot), None)
-    _check(snapshot, vectors, len(positions))
+    check_retrainable(snapshot, vectors, len(positions))
     writer, store = uuid4().hex, snapshot.store
     with scratch_folder() as scratch:
         passed = None if vectors is None or given is None else _open_passed(snapshot, vectors, given, str(scratch))
@@ -234,10 +252,7 @@ def retrain(
             inputs = Inputs(source, _attributes(snapshot, positions), _ids(snapshot, positions), {})
             manifest = write_index(store, inputs, options, writer, progress, _parts(snapshot.manifest))
             progress("tune", 0, 1)
-            target, k = snapshot.settings.target, snapshot.settings.k
-            if _pending(snapshot):
-                target, k = None, None  # those of an untrained index are not targets to tune for
-            settings = tune_defaults(open_snapshot(store, manifest), target or DEFAULT_RECALL, k or DEFAULT_K)
+            settings = tune_like(snapshot, open_snapshot(store, manifest))
             manifest = msgspec.structs.replace(
                 manifest, settings=settings.to_entry(), id_type=snapshot.manifest.id_type
             )
@@ -253,6 +268,14 @@ def retrain(
             raise
 
 
+def tune_like(before: Snapshot, built: Snapshot) -> SearchSettings:
+    """Find the settings of a retrained index, for the target of the index before."""
+    target, k = before.settings.target, before.settings.k
+    if _pending(before):
+        target, k = None, None  # those of an untrained index are not targets to tune for
+    return tune_defaults(built, target or DEFAULT_RECALL, k or DEFAULT_K)
+
+
 def _parts(manifest: Manifest) -> tuple[PartWriter, ...]:
     return tuple(leg.rewriter(leg.entry(manifest)) for leg in all_legs_of(manifest))
 
@@ -262,7 +285,13 @@ def _pending(snapshot: Snapshot) -> bool:
     return live is not UNSET and live.pending is not None
 
 
-def _check(snapshot: Snapshot, vectors: object | None, rows: int) -> None:
+def check_retrainable(snapshot: Snapshot, vectors: object | None, rows: int) -> None:
+    """Refuse to retrain an index that has no rows, or does not store what retraining needs.
+
+    Raises
+    ------
+    InputError
+    """
     manifest = snapshot.manifest
     if not rows:
         raise InputError("cannot retrain an index without rows")
