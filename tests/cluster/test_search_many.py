@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import vsearch
+from tests.cli.conftest import invoke
 from tests.indexes import clustered
 from vsearch.api import searching_many
 from vsearch.storage import open_store
@@ -141,3 +142,14 @@ def test_queries_that_change_meanwhile_are_noticed(index, queries, tmp_path) -> 
     with pytest.raises(vsearch.InputError, match=r"1.npy: was changed"):
         vsearch.search_many(index, queries, tmp_path / "out", 5, progress=change)
     assert not (tmp_path / "out" / "_SUCCESS").exists()
+
+
+def test_from_the_command_line(index, queries, tmp_path) -> None:
+    told = invoke("search-many", index, queries, tmp_path / "out", "-k", "3", "--where", "n < 300", "--json")
+    assert told.status == 0, told.errors
+    assert told.json["queries"] == len(QUERIES)
+    check(tmp_path / "out", index, 3, "n < 300")
+    again = invoke("search-many", index, queries, tmp_path / "out", "-k", "4")
+    assert again.status == 2
+    assert "answers of another search" in again.errors
+    assert "client must be" in invoke("search-many", index, queries, tmp_path / "more", "--cluster", "nowhere").errors

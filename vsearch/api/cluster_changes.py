@@ -132,7 +132,9 @@ def retrain_on_cluster(
     """Retrain an index by many tasks; see `vsearch.Index.retrain` for the parameters."""
     manifest = snapshot.manifest
     if all_legs_of(manifest):
-        raise InputError("client is not available for an index that searches words or other legs; retrain in one process")
+        raise InputError(
+            "client is not available for an index that searches words or other legs; retrain in one process"
+        )
     training = sorted(training_of(manifest).values())
     job = _job_of_index("retrain", job_options(options, None), (origin_of(manifest), *training))
     with open_engine(client) as engine:

@@ -19,6 +19,7 @@ from vsearch.cli import (
     exchange,
     faas,
     indexes,
+    joins,
     maintenance,
     plots,
     reading,
@@ -111,6 +112,7 @@ def _root(
 
 app.command()(indexes.build)
 app.command()(searches.search)
+app.command()(joins.search_many)
 app.command()(indexes.info)
 app.command()(changes.append)
 app.command()(changes.upsert)
