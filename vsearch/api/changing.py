@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from vsearch.api.opened import OpenedIndex
-from vsearch.errors import InputError
+from vsearch.errors import InputError, VsearchWarning
 
 if TYPE_CHECKING:
     from vsearch.building.inputs.rows import Given
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from vsearch.live.grouping import Waiting
     from vsearch.live.inputs import NewRows
     from vsearch.predicates import Where
+    from vsearch.search.state.snapshot import Snapshot
 
 
 class ChangeableIndex(OpenedIndex):
@@ -75,6 +77,11 @@ class ChangeableIndex(OpenedIndex):
             The rows are invalid, or an id is already in the index. Nothing was changed.
         ConflictError
             The index was rebuilt or retrained in the meantime, or `if_snapshot` is not the newest snapshot.
+
+        Warns
+        -----
+        VsearchWarning
+            With this change, the rows added since the last merge are far from all partitions (`info()["drift"]`).
         """
         from vsearch.building.inputs.rows import Given
         from vsearch.live.operations import Append
@@ -292,11 +299,13 @@ class ChangeableIndex(OpenedIndex):
         from vsearch.live.grouping import GROUPED, Waiting, commit_waiting
 
         check_call(token, if_snapshot)
+        before = self._snapshot
         documents = self._snapshot.manifest.documents is not None  # each change updates the count of vectors
         if if_snapshot is not None or documents or operation.kind not in GROUPED:
             with self._lock:
                 commit, self._snapshot = commit_change(self._snapshot, operation, token=token, if_snapshot=if_snapshot)
                 self._keep_up()
+            _warn_of_distance(before, self._snapshot, operation.kind)
             return commit
         waiting = Waiting(operation, token)
         self._waiting.append(waiting)
@@ -309,9 +318,22 @@ class ChangeableIndex(OpenedIndex):
             with suppress(ValueError):  # already taken from the queue
                 self._waiting.remove(waiting)
             raise
-        return waiting.result()
+        commit = waiting.result()
+        _warn_of_distance(before, self._snapshot, operation.kind)
+        return commit
 
     def _keep_up(self) -> None:
         from vsearch.live.maintenance import keep_up
 
         self._snapshot = keep_up(self._snapshot)
+
+
+def _warn_of_distance(before: Snapshot, after: Snapshot, kind: str) -> None:
+    """Warn at the commit with which the rows in deltas became far from all partitions."""
+    if kind not in ("append", "upsert"):
+        return
+    from vsearch.search.state.drift import warn_of_distance
+
+    text = warn_of_distance(before, after)
+    if text is not None:
+        warnings.warn(text, VsearchWarning, stacklevel=4)

@@ -20,7 +20,7 @@ from vsearch.errors import (
     StoreError,
     VsearchError,
 )
-from vsearch.live.written import Written, discard
+from vsearch.live.written import Written, check_store, discard
 from vsearch.search.state.model_reading import training_of
 from vsearch.search.state.snapshot import Snapshot, reopen_snapshot
 from vsearch.storage import read_manifest
@@ -230,8 +230,9 @@ def _commit(
                 return Commit(manifest.snapshot), snapshot
             snapshot = newest
             continue
-        # From here on a manifest may refer to the written files whatever is raised, so only a prune may remove them.
         written = Written.of(store, draft.model or snapshot.model, draft.rows, draft.removed, written)
+        check_store(store, written, paths)
+        # From here on a manifest may refer to the written files whatever is raised, so only a prune may remove them.
         after, committed, follower = None, written, next_manifest(snapshot, operation.kind, draft, written, token)
         try:
             late = time.monotonic() - begun > UNCHECKED

@@ -12,6 +12,7 @@ import numpy as np
 from vsearch.errors import StoreError
 from vsearch.search.state import row_codes
 from vsearch.search.state.deltas import Delta, Removed, Rows, no_ids, write_delta
+from vsearch.storage.stores.probing import probe_with
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,6 +62,23 @@ def discard(store: Store, written: Written | None, paths: Sequence[str] = ()) ->
     if delta_paths or paths:
         with suppress(StoreError):
             store.delete([*delta_paths, *paths])
+
+
+def check_store(store: Store, written: Written, paths: Sequence[str] = ()) -> None:
+    """Check, before the first commit of this process to a bucket, that it does not overwrite the commits of others.
+
+    Raises
+    ------
+    StoreError
+        It would; the files of the change are removed.
+    """
+    if written.entry is None:
+        return
+    try:
+        probe_with(store, written.entry.bundle.path)
+    except StoreError:
+        discard(store, written, paths)
+        raise
 
 
 def _same_rows(one: Rows | None, other: Rows | None) -> bool:

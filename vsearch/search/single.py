@@ -15,14 +15,14 @@ from vsearch.search.engine.merge import as_seen
 from vsearch.search.engine.request import SearchRequest
 from vsearch.search.engine.stats import SearchStats
 from vsearch.search.engine.steps import begin_all
-from vsearch.search.state.fetching import take_ids
+from vsearch.search.state.fetching import take_found_ids, take_ids
 from vsearch.search.where import mask_of
 
 if TYPE_CHECKING:
     from vsearch.predicates import Where
     from vsearch.search.state.snapshot import Snapshot
 
-FLOAT, INTEGER = np.dtype(np.float32), np.dtype(np.int64)
+FLOAT = np.dtype(np.float32)
 # read once, since looking up a member of an enumeration costs as much as the assignment
 QUERY, UNCHECKED, SIZE = int(CallField.QUERY), int(CallField.UNCHECKED), int(CallField.SIZE)
 
@@ -73,10 +73,8 @@ def search_single(
     searched = time.perf_counter()
     scores = as_seen(workspace.score_row.copy(), model)
     plain = snapshot.plain_ids()
-    if plain is not None and len(plain[1]) == 1 and values[SIZE] == k:
-        ids: NDArray[Any] = plain[1][0].take(workspace.id_row)
-        if ids.dtype is not INTEGER:
-            ids = ids.astype(np.int64)
+    if plain is not None and plain[1] and values[SIZE] == k:
+        ids: NDArray[Any] = take_found_ids(plain, workspace.id_row)
     else:
         ids = take_ids(snapshot, workspace.id_row)
     counters = workspace.counters.tolist()

@@ -25,6 +25,9 @@ LEAST_SHARE = 0.01
 FAR_ENERGY = 1.5
 """Relative residual energy above which retraining is recommended."""
 
+LEAST_ROWS = 20
+"""Number of rows in deltas from which their distance is judged."""
+
 GROWTH = 10.0
 """Number of rows, relative to the training, above which retraining is recommended, as there are too few partitions."""
 
@@ -62,6 +65,37 @@ def measure_drift(snapshot: Snapshot) -> Drift:
     energy = _energy(snapshot)
     rows = manifest.rows / live.trained_rows if live.trained_rows else 1.0
     return Drift(round(energy, 4), round(rows, 4), _recommend(snapshot, energy, rows))
+
+
+def warn_of_distance(before: Snapshot, after: Snapshot) -> str | None:
+    """Return a warning if a change made the rows in deltas too far from all partitions; None if they are not, or were before.
+
+    O(rows in deltas); it needs no layout.
+    """
+    energy = _delta_energy(after)
+    if energy < FAR_ENERGY or (before is not after and _delta_energy(before) >= FAR_ENERGY):
+        return None
+    action = "retrain()" if after.manifest.documents is None else "build the index again"
+    return (
+        f"the rows added since the last merge are far from all partitions: their squared distance to centroids is "
+        f"{energy:.1f} times that of the trained rows, so searches visit more of the index and codes are less exact; "
+        f"{action} if such rows are here to stay"
+    )
+
+
+def _delta_energy(snapshot: Snapshot) -> float:
+    """Return the residual energy of the rows in deltas relative to the bases; 1 for too few rows to tell."""
+    squares = [delta.rows.codes.squares for delta in snapshot.deltas]
+    if sum(map(len, squares)) < LEAST_ROWS:
+        return 1.0
+    before, runs = _mean_square(_bases(snapshot)), np.concatenate(squares)
+    return float(runs.mean(dtype=np.float64)) / before if before else 1.0
+
+
+def _bases(snapshot: Snapshot) -> list[Shard]:
+    runs = iter(snapshot.runs)
+    by_shard = [[next(runs) for _ in range(1 + bool(entry.young))] for entry in snapshot.manifest.shards]
+    return [shard_runs[0] for shard_runs in by_shard]
 
 
 def needs_tuning(snapshot: Snapshot) -> bool:

@@ -15,6 +15,14 @@ AT_THE_ROOT = (
     "whole bucket; use a prefix: {scheme}://bucket/prefix"
 )
 
+IGNORED = (
+    "{url}: this store ignores conditional writes (If-None-Match: *), so concurrent writers would silently "
+    "overwrite each other; keep the index in a store that has them, such as AWS S3, MinIO or SeaweedFS, or in a folder"
+)
+
+MOST_PROBED = 1000
+_probed: set[str] = set()  # buckets that are known to refuse to overwrite
+
 
 def probe(store: Store) -> None:
     """Check that objects can be written, and that a conditional put does not overwrite an existing one.
@@ -38,10 +46,39 @@ def probe(store: Store) -> None:
     try:
         store.put(path, b"2")
     except ConflictError:
+        _probed.add(_bucket_of(store))
         return
     finally:
         store.delete([path])
-    raise StoreError(
-        f"{store.url}: this store ignores conditional writes (If-None-Match: *), so concurrent writers would silently "
-        "overwrite each other; keep the index in a store that has them, such as AWS S3, MinIO or SeaweedFS, or in a folder"
-    )
+    raise StoreError(IGNORED.format(url=store.url))
+
+
+def probe_with(store: Store, path: str) -> None:
+    """Check with an object of the caller, which nothing refers to yet, that a conditional put does not overwrite it.
+
+    One request for each bucket and process, of no bytes; none for a folder. Unlike `probe`, it needs no right to delete. If the
+    outcome is not known, the next call checks again.
+
+    Raises
+    ------
+    StoreError
+        The store ignores the condition; the object is now empty.
+    """
+    key = _bucket_of(store)
+    if isinstance(store, FolderStore) or store.url.startswith("memory:") or key in _probed:
+        return
+    try:
+        store.put(path, b"")
+    except ConflictError:
+        if len(_probed) >= MOST_PROBED:
+            _probed.clear()
+        _probed.add(key)
+    except StoreError:  # it is busy, or the answer was lost; what follows will say so
+        return
+    else:
+        raise StoreError(IGNORED.format(url=store.url))
+
+
+def _bucket_of(store: Store) -> str:
+    scheme, _, rest = store.url.partition("://")
+    return f"{scheme}://{rest.partition('/')[0]}"
