@@ -77,7 +77,7 @@ def ask(folder, queries):
 
 def main():
     folder = sys.argv[1]
-    for number, (metric, rerank, bits, d, n, partitions) in enumerate(
+    for number, (metric, rerank, bits, d, n, partitions, *spill) in enumerate(
         [
             ("cosine", "int8", 1.0, 37, 333, 5),
             ("ip", "float16", 3.0, 21, 320, 5),
@@ -87,6 +87,8 @@ def main():
             ("ip", "int8", 0.25, 1, 40, 5),
             ("l2", "int8", 4.0, 64, 1, 1),
             ("l2", "int8", 1.0, 18, 100, 70),  # two groups of centroids, and more than the nearest
+            ("cosine", "int8", 1.0, 37, 333, 5, True),
+            ("l2", "float16", 3.0, 20, 290, 40, True),
         ]
     ):
         url, queries = f"{folder}/{number}", clustered(4, d, seed=1)
@@ -96,6 +98,7 @@ def main():
             "bits": bits,
             "shards": 2 if n > 100 else 1,
             "partitions": partitions,
+            "spill": bool(spill),
         }
         vsearch.build(clustered(n, d), url, attributes=pa.table({"number": np.arange(n)}), **options)
         wanted = ask(url, queries)

@@ -9,12 +9,14 @@ import numba as nb
 import numpy as np
 import pyarrow as pa
 import pytest
+from typer.testing import CliRunner
 
 import vsearch
 from tests.indexes import METRICS, brute_force, clustered, same
 from vsearch.api.index import Index
 from vsearch.building.copies import second_partitions
 from vsearch.building.spilling import without_copies
+from vsearch.cli.app import app
 from vsearch.errors import CorruptIndexError, InputError
 from vsearch.kernels.query.copies import partition_of
 from vsearch.search.engine.request import SearchRequest
@@ -400,3 +402,32 @@ def test_auto_is_off_where_copies_save_nothing(tmp_path):
     assert not auto.info()["spill"]
     assert auto.snapshot.settings == off.snapshot.settings
     assert not built(tmp_path / "estimates", spill="auto", rerank=None).info()["spill"]
+
+
+def test_an_index_that_begins_empty_has_copies_once_it_is_trained(tmp_path, queries):
+    with pytest.raises(InputError, match="spill must be True or False for an index without rows"):
+        vsearch.create(tmp_path / "other", D, spill="auto")
+    index = vsearch.create(tmp_path / "index", D, partitions=20, spill=True)
+    index.append(clustered(100, D))
+    assert not index.info()["spill"]
+    index.append(clustered(2000, D, seed=6, clusters=60))
+    assert index.info()["spill"]
+    assert any(run.copies is not None for run in index.snapshot.shards)
+    same(widely(index).search(queries), index.search(queries, exact=True))
+
+
+def test_documents_refuse_copies(tmp_path):
+    with pytest.raises(InputError, match="spill"):
+        vsearch.build_documents(clustered(60, 8), np.arange(0, 61, 3), tmp_path / "index", spill=True)
+
+
+def test_the_command_line_builds_copies(tmp_path):
+    np.save(tmp_path / "rows.npy", clustered(400, 8))
+    for said, expected in (("on", True), ("off", False), ("auto", False)):
+        folder = tmp_path / said
+        command = ["build", str(tmp_path / "rows.npy"), str(folder), "--partitions", "4", "--spill", said]
+        result = CliRunner().invoke(app, command)
+        assert result.exit_code == 0, result.output
+        assert vsearch.open(folder).info()["spill"] == expected
+    result = CliRunner().invoke(app, [*command[:-3], "--overwrite", "--spill", "often"])
+    assert result.exit_code != 0

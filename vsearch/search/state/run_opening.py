@@ -13,7 +13,7 @@ from vsearch.search.state.layout import open_run
 from vsearch.search.state.shard import Shard
 from vsearch.search.state.workspace import pack_shard
 from vsearch.storage import Manifest, ShardEntry, Store, ensure_together, open_files
-from vsearch.storage.snapshots.kinds import PARTITIONS, REMOVED
+from vsearch.storage.snapshots.kinds import COPY_PARTITIONS, PARTITIONS, REMOVED
 
 if TYPE_CHECKING:
     from vsearch.search.state.deltas import Delta, Gone, Removed
@@ -154,7 +154,7 @@ class RunOpener:
         files = [
             source.files[kind]
             for source in sources
-            for kind in (PARTITIONS, REMOVED)
+            for kind in (PARTITIONS, COPY_PARTITIONS, REMOVED)
             if source.entry is not None and kind in source.files
         ]
         ensure_together([(file, name, None, None) for file in files for name in file.arrays])
