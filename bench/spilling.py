@@ -135,7 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     text = [report.table(header, rows), *built, args.note]
     parameters = {
         "partitions": f"{partitions:,}",
-        "clock": "processor time of the calling thread, one query a call, relative to no copies at the same recall",
+        "clock": "processor time of the calling thread, one query a call, relative to no copies tuned to the same recall",
         "repetitions": f"{args.repetitions}, in turns; medians of {AT_ONCE} queries; means of these",
         "settings": f"tuned to each recall by the first {half} queries, measured on the other {len(data.queries) - half}",
         "versions": report.versions(["vsearch", "numpy", "numba"]),
