@@ -81,7 +81,7 @@ def check_same_runs(one, two):
     assert before.live.deltas == after.live.deltas == ()
     pairs = [(a.base, b.base) for a, b in zip(before.shards, after.shards, strict=True)]
     for old, new in pairs:
-        assert (old.number, old.rows, old.ids) == (new.number, new.rows, new.ids)
+        assert (old.rows, old.ids) == (new.rows, new.ids)  # numbers depend on how many deltas there were
         assert bytes(one.store.get(old.bundle.path)) == bytes(two.store.get(new.bundle.path))
     for kind, entry in before.model.items():
         assert bytes(one.store.get(entry.path)) == bytes(two.store.get(after.model[kind].path)), kind
