@@ -22,7 +22,14 @@ from numba.extending import intrinsic
 
 from vsearch.kernels.query.copies import is_seen, mark_seen, partition_of
 from vsearch.kernels.query.fields import PENDING, REFINED, RERANK_NONE, SCANNED, VISITED, FloatField
-from vsearch.kernels.query.prefetching import AHEAD, fetch_blocks, fetch_centroid, fetch_factors, fetch_rerank
+from vsearch.kernels.query.prefetching import (
+    AHEAD,
+    fetch_blocks,
+    fetch_centroid,
+    fetch_factors,
+    fetch_later_runs,
+    fetch_rerank,
+)
 from vsearch.kernels.query.rerank import LEAST, rerank_waiting
 from vsearch.kernels.query.route import exact_centroid_score
 from vsearch.kernels.query.views import run_at, shard_at
@@ -232,6 +239,12 @@ def search_partitions(model, runs, call, order, first, last, min_probes, descend
             continue
         position = np.int64(owners[partition - first_partition])
         end = run_at(addresses[position]).end
+        following_position = np.int64(-1)
+        if fetch:
+            fetch_later_runs(addresses, position + 1, end, partition, model.stages)
+            next_partition = np.int64(order[visit + 1]) if visit + 1 < order.shape[0] else np.int64(-1)
+            if first_partition <= next_partition < first_partition + own:
+                following_position = np.int64(owners[next_partition - first_partition])
         while position < end:
             address = addresses[position]
             run = run_at(address)
@@ -242,20 +255,14 @@ def search_partitions(model, runs, call, order, first, last, min_probes, descend
             if run.owner != 0 and call.exact != 0:
                 continue
             next_codes, following, following_blocks = shard.first_codes, np.int64(0), np.int64(0)
-            if fetch:
-                next_partition, next_position = partition, position
-                if position == end and visit + 1 < order.shape[0]:
-                    next_partition = np.int64(order[visit + 1])
-                    if first_partition <= next_partition < first_partition + own:
-                        next_position = np.int64(owners[next_partition - first_partition])
-                if next_position < end or next_partition != partition:
-                    following_shard = shard_at(run_at(addresses[min(next_position, runs.count - 1)]).shard)
-                    local = next_partition - following_shard.first_partition
-                    if 0 <= local < following_shard.partitions:
-                        fetch_factors(following_shard, local, model.stages)
-                        next_codes, following = following_shard.first_codes, following_shard.block_starts[local]
-                        ahead = max(AHEAD // following_shard.first_width, 1)
-                        following_blocks = np.int64(min((following_shard.row_counts[local] + 31) // 32, ahead))
+            if following_position >= 0:  # while the first run is scanned, since later ones have few rows to wait behind
+                following_shard = shard_at(run_at(addresses[following_position]).shard)
+                local = next_partition - following_shard.first_partition
+                fetch_factors(following_shard, local, model.stages)
+                next_codes, following = following_shard.first_codes, following_shard.block_starts[local]
+                ahead = max(AHEAD // following_shard.first_width, 1)
+                following_blocks = np.int64(min((following_shard.row_counts[local] + 31) // 32, ahead))
+                following_position = np.int64(-1)
             waiting, size = scan_partition(
                 model,
                 address,
