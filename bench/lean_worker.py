@@ -1,6 +1,6 @@
 """The imports of a worker: opening a snapshot and searching it, with NumPy and kernels compiled ahead of time.
 
-Nothing below this module loads Numba, Arrow, faiss, scikit-learn or a SQL parser, so a process answers its first query in little
+Nothing below this module loads Numba, Arrow, faiss or a SQL parser, so a process answers its first query in little
 more time than importing NumPy takes. Predicates are expressions already parsed by the client.
 """
 
