@@ -124,10 +124,10 @@ def _renew() -> None:
 def _await_imports() -> None:
     """Wait until no other thread imports anything: imports on first use would hang in the child."""
     locks = getattr(sys.modules.get("_frozen_importlib"), "_module_locks", None)
-    own, end = threading.get_ident(), time.monotonic() + IMPORT_SECONDS
+    thread, end = threading.get_ident(), time.monotonic() + IMPORT_SECONDS
     while locks and time.monotonic() < end:
         owners = [getattr(reference(), "owner", None) for reference in list(locks.values())]
-        if all(owner in (None, own) for owner in owners):
+        if all(owner in (None, thread) for owner in owners):
             return
         time.sleep(0.001)
 

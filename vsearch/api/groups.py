@@ -169,10 +169,10 @@ def _combine(first: Hits, parts: list[list[tuple[Hits, int, NDArray[np.int64]]]]
     tables, rows = [first.columns.slice(0, 0)] if first.columns is not None else [], np.full((queries, k), -1, np.int64)
     taken = 0
     for query, of_query in enumerate(parts):
-        found = np.concatenate([hits.scores[number, places] for hits, number, places in of_query])
+        best_scores = np.concatenate([hits.scores[number, places] for hits, number, places in of_query])
         # further answers are worse, but for rows that an approximate search missed at first
-        best = np.argsort(found if ascending else -found, kind="stable")[:k]
-        scores[query, : len(best)] = found[best]
+        best = np.argsort(best_scores if ascending else -best_scores, kind="stable")[:k]
+        scores[query, : len(best)] = best_scores[best]
         ids[query, : len(best)] = np.concatenate([hits.ids[number, places] for hits, number, places in of_query])[best]
         rows[query, : len(best)] = taken + best
         for hits, number, places in of_query:

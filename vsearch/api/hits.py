@@ -86,12 +86,12 @@ class Hits:
         if self.columns is not None and len(present):
             values = self.columns.take(number * k + present).to_pylist()
         vectors = [None] * len(present) if self.vectors is None else list(self.vectors[number, present])
-        found = zip(
+        parts = zip(
             self.ids[number, present].tolist(), self.scores[number, present].tolist(), present.tolist(), strict=True
         )
         return [
             Hit(id_, score, place + 1 + self.offset, value, vector)
-            for (id_, score, place), value, vector in zip(found, values, vectors, strict=True)
+            for (id_, score, place), value, vector in zip(parts, values, vectors, strict=True)
         ]
 
     def __iter__(self) -> Iterator[list[Hit]]:
@@ -177,14 +177,14 @@ class Hits:
                 continue
             returned = score(query, rows.slice(start, count))
             try:
-                given = np.asarray(returned, np.float32)
+                new_scores = np.asarray(returned, np.float32)
             except (TypeError, ValueError) as error:
                 raise InputError(f"rerank needs {count} finite numbers for query {query}: {error}") from error
-            if given.shape != (count,) or not np.isfinite(given).all():
-                raise InputError(f"rerank needs {count} finite numbers for query {query}, got shape {given.shape}")
-            order = np.argsort(-given, kind="stable")
+            if new_scores.shape != (count,) or not np.isfinite(new_scores).all():
+                raise InputError(f"rerank needs {count} finite numbers for query {query}, got shape {new_scores.shape}")
+            order = np.argsort(-new_scores, kind="stable")
             places[query, :count] = np.flatnonzero(~np.isnan(self.scores[query]))[order]
-            scores[query, :count] = given[order]
+            scores[query, :count] = new_scores[order]
         return self.choose(places[:, :kept], scores[:, :kept])
 
     def fuse(self, k: int = 10, weights: Sequence[float] | None = None, constant: float = CONSTANT) -> Hits:
@@ -278,8 +278,8 @@ def fuse(
         raise InputError("fuse needs answers to the same queries, with ids of the same type")
     if len({None if answer.columns is None else tuple(answer.columns.column_names) for answer in answers}) > 1:
         raise InputError("fuse needs answers with the same columns")
-    given = [1.0] * len(answers) if weights is None else list(weights) if isinstance(weights, Iterable) else []
-    if len(given) != len(answers) or not all(is_number(weight) and 0 < weight < np.inf for weight in given):
+    factors = [1.0] * len(answers) if weights is None else list(weights) if isinstance(weights, Iterable) else []
+    if len(factors) != len(answers) or not all(is_number(weight) and 0 < weight < np.inf for weight in factors):
         raise InputError(
             f"weights must be a positive number for each of the {len(answers)} answers, got {weights!r:.100}"
         )
@@ -292,7 +292,7 @@ def fuse(
     for query in range(len(joined)):
         present = [np.flatnonzero(~np.isnan(answer.scores[query])) for answer in answers]
         lists = [answer.ids[query, at] for answer, at in zip(answers, present, strict=True)]
-        best, fused = fuse_ranks(lists, given, float(constant))
+        best, fused = fuse_ranks(lists, factors, float(constant))
         origin = np.concatenate([edge + at for edge, at in zip(edges.tolist(), present, strict=False)])
         places[query, : len(best[:k])], scores[query, : len(best[:k])] = origin[best[:k]], fused[:k]
     return joined.choose(places, scores)

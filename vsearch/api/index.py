@@ -160,14 +160,14 @@ class Index(
             and (type(columns) is tuple and not columns)
             and (nprobe is None or (type(nprobe) is int and 0 < nprobe < 2**31))
         ):
-            found = search_single(self._current(), queries, k, where, begun, nprobe)
-            if found is not None:
-                return Hits(*found)
+            quick_answer = search_single(self._current(), queries, k, where, begun, nprobe)
+            if quick_answer is not None:
+                return Hits(*quick_answer)
         check_search(k=k, nprobe=nprobe, min_score=min_score, timeout=timeout, offset=offset)
         if hybrid:
             text = check_hybrid(queries, text)
         if text is not None or fusion is not None or weights is not None or depth is not None:
-            asked = {"nprobe": nprobe, "exact": exact, "min_score": min_score, "timeout": timeout}
+            vector_options = {"nprobe": nprobe, "exact": exact, "min_score": min_score, "timeout": timeout}
             fusing = fusion, weights, depth
             return self._search_both(
                 queries,
@@ -175,7 +175,7 @@ class Index(
                 int(k),
                 where,
                 fusing,
-                asked,
+                vector_options,
                 columns=columns,
                 vectors=vectors,
                 offset=int(offset),

@@ -45,11 +45,11 @@ def shown(value: Any, longest: int = LONGEST) -> Any:
 
 
 def _beginning(values: Sequence[Any], longest: int) -> list[Any]:
-    made: list[Any] = []
+    copied: list[Any] = []
     for value in values:
         if longest <= 0:
-            return [*made, "…"]
-        made.append(shown(value, longest))
+            return [*copied, "…"]
+        copied.append(shown(value, longest))
         if not isinstance(value, Mapping):
             longest -= len(value) + 1 if isinstance(value, str) else NUMBER
-    return made
+    return copied

@@ -137,7 +137,7 @@ class LegSearchableIndex(ChangeableIndex):
         k: int,
         where: Where,
         fusing: tuple[Any, Any, Any],
-        asked: dict[str, Any],
+        vector_options: dict[str, Any],
         *,
         columns: Sequence[str],
         vectors: bool,
@@ -149,8 +149,8 @@ class LegSearchableIndex(ChangeableIndex):
         """
         from vsearch.legs.hybrid import search_both
 
-        leg, encoded, options = read_fused(of_leg, fusing, k + offset, asked["min_score"])
-        timeout = asked["timeout"]
+        leg, encoded, options = read_fused(of_leg, fusing, k + offset, vector_options["min_score"])
+        timeout = vector_options["timeout"]
         deadline = None if timeout is None else time.monotonic() + timeout
         with within(deadline):
             snapshot, stats = self._current(), SearchStats()
@@ -161,8 +161,8 @@ class LegSearchableIndex(ChangeableIndex):
             request = SearchRequest(
                 k=k + offset,
                 settings=snapshot.settings,
-                nprobe=asked["nprobe"],
-                exact=asked["exact"],
+                nprobe=vector_options["nprobe"],
+                exact=vector_options["exact"],
                 deadline=deadline,
             )
             mask = mask_of(snapshot, where, stats)

@@ -209,11 +209,11 @@ def draw_selectivity(curve: RecallCurve) -> Figure:
         form("{x:,.0f}")
     axes.set_xlabel("rows that pass the filter, %")
     axes.set_ylabel("rows scanned per query", color="C0")
-    other = axes.twinx()
-    other.plot(shares, [point.recall for point in curve.points], marker="s", markersize=4, color="C1")
+    right_axes = axes.twinx()
+    right_axes.plot(shares, [point.recall for point in curve.points], marker="s", markersize=4, color="C1")
     lowest = min(point.recall for point in curve.points)
-    other.set_ylim(min(0.9, lowest - 0.02), 1.005)
-    other.set_ylabel(f"recall@{curve.k}", color="C1")
+    right_axes.set_ylim(min(0.9, lowest - 0.02), 1.005)
+    right_axes.set_ylabel(f"recall@{curve.k}", color="C1")
     axes.set_title(f"Selectivity and cost, {curve.queries} queries, {curve.rows:,} rows")
     return figure
 

@@ -108,8 +108,8 @@ class ReadableIndex(OpenedIndex):
 
         check_missing(missing)
         snapshot = self._current()
-        found, rows = rows_of_ids(snapshot, ids, skip=missing == "skip")
-        return StoredVectors(found, decode_vectors(snapshot, rows), snapshot.model.rerank or "codes")
+        present_ids, rows = rows_of_ids(snapshot, ids, skip=missing == "skip")
+        return StoredVectors(present_ids, decode_vectors(snapshot, rows), snapshot.model.rerank or "codes")
 
     @rereads
     def document_vectors(self, ids: Any, *, missing: str = "error") -> DocumentVectors:
@@ -129,8 +129,8 @@ class ReadableIndex(OpenedIndex):
 
         check_missing(missing)
         snapshot = self._current()
-        found, rows = rows_of_ids(snapshot, ids, skip=missing == "skip")
-        return DocumentVectors(found, *read_vectors(snapshot, rows))
+        present_ids, rows = rows_of_ids(snapshot, ids, skip=missing == "skip")
+        return DocumentVectors(present_ids, *read_vectors(snapshot, rows))
 
     @rereads
     def count(self, where: Where = None) -> int:

@@ -79,8 +79,8 @@ class RemoteIndex(RemoteReading, RemoteChanges, RemoteWords, AsyncIndex):
 
     def _pinned(self, snapshot: int, moment: int | None) -> RemoteIndex:
         """The same index, fixed to one snapshot and the rows of one moment; shares the connections."""
-        own = self._client.names, self._client.invoker, self._client.envelope
-        pinned = RemoteIndex(self._url, *own, snapshot, self._prices, self._platform)
+        connection = self._client.names, self._client.invoker, self._client.envelope
+        pinned = RemoteIndex(self._url, *connection, snapshot, self._prices, self._platform)
         pinned._moment = moment
         return pinned
 
@@ -199,8 +199,8 @@ class RemoteIndex(RemoteReading, RemoteChanges, RemoteWords, AsyncIndex):
 
     def _describe(self, deadline: Deadline) -> tuple[dict[str, Any], RemoteIndex]:
         """Return the description of the index, and the index fixed to what was described."""
-        asked = InfoRequest(snapshot=self._snapshot, moment=self._moment)
-        described: Described = self._client.call(self._client.names.coordinator, asked, Described, deadline)
+        request = InfoRequest(snapshot=self._snapshot, moment=self._moment)
+        described: Described = self._client.call(self._client.names.coordinator, request, Described, deadline)
         info = msgspec.json.decode(described.document)
         return info, self._pinned(info["snapshot"], described.moment)
 

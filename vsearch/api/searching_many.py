@@ -130,7 +130,7 @@ def search_many(
     check_search(k=k)
     encoded = encode_where(where)
     index_store = open_store(index_url, **storage)
-    source, out = (_absolute(each) for each in (queries, out_url))
+    source, out = (_absolute(url) for url in (queries, out_url))
     of_source = source_options(source, index_store.url, source_storage, storage)
     of_out = source_options(out, index_store.url, out_storage, storage)
     query_store, name = source_store(source, of_source)
@@ -149,9 +149,9 @@ def search_many(
         first, search.k, where
     )  # refuses what cannot be before it is recorded
     begun = _begin(out_store, search, newest=snapshot is None)
-    there = {info.path for info in out_store.list("")}
+    present = {info.path for info in out_store.list("")}
     tasks = -(-plan.rows // CHUNK_QUERIES)
-    left = [number for number in range(tasks) if _part(number) not in there]
+    left = [number for number in range(tasks) if _part(number) not in present]
     report = progress or (lambda *_: None)
     report("search", tasks - len(left), tasks)
     places = Places(begun, plan, out_store.url, dict(storage), of_source, of_out)
@@ -165,7 +165,7 @@ def search_many(
         raise InputError(
             f"{query_store.url}/{changed}: was changed while it was read; remove {out_store.url}, and search again"
         )
-    if DONE not in there:
+    if DONE not in present:
         out_store.put(DONE, b"", create=False)
     return plan.rows
 

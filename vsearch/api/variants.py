@@ -71,8 +71,8 @@ class GroupedSearch:
 
         check_search(k=k, nprobe=nprobe, min_score=min_score, timeout=timeout)
         options = {"nprobe": nprobe, "exact": exact, "min_score": min_score}
-        found = GroupSearch.of(self._fixed(), per, columns, options, timeout)
-        return found.search(self._points(queries), int(k), None if where is None else parse(where))
+        group_search = GroupSearch.of(self._fixed(), per, columns, options, timeout)
+        return group_search.search(self._points(queries), int(k), None if where is None else parse(where))
 
 
 class VectorSearch(GroupedSearch):
@@ -132,10 +132,10 @@ class VectorSearch(GroupedSearch):
         squared = fixed.metric == "l2"
         places = np.full((len(hits), k), -1, np.int64)
         for query, scores in enumerate(hits.scores):
-            found = int((~np.isnan(scores)).sum())
-            relevance = -scores[:found] if squared else scores[:found]
+            matching = int((~np.isnan(scores)).sum())
+            relevance = -scores[:matching] if squared else scores[:matching]
             assert hits.vectors is not None  # noqa: S101  they were requested
-            chosen = choose_diverse(relevance, hits.vectors[query, :found], k, float(diversity), squared=squared)
+            chosen = choose_diverse(relevance, hits.vectors[query, :matching], k, float(diversity), squared=squared)
             places[query, : len(chosen)] = chosen
         chosen_hits = hits.choose(places)
         return chosen_hits if vectors else replace(chosen_hits, vectors=None)

@@ -196,7 +196,7 @@ def split_loose(sample: NDArray[np.float32], centroids: NDArray[np.float32], see
     distance between these, and does not resolve distances within one. Where splitting brings rows hardly nearer to their
     centroids, as where many rows are almost duplicates and the others are not in clusters, the centroids stay as they are.
     """
-    given, most = centroids, MOST_SPLIT * len(centroids)
+    before, most = centroids, MOST_SPLIT * len(centroids)
     rows = sample[:: max(1, len(sample) // LOOSE_ROWS)]
     while len(centroids) < most:
         members = assign(rows, centroids)
@@ -217,17 +217,17 @@ def split_loose(sample: NDArray[np.float32], centroids: NDArray[np.float32], see
         if len(fresh) == len(centroids):
             break
         centroids = np.unique(fresh, axis=0)
-    if len(centroids) <= SOME_MORE * len(given):
+    if len(centroids) <= SOME_MORE * len(before):
         return centroids
-    return centroids if _are_clusters(rows, given, centroids) else given
+    return centroids if _are_clusters(rows, before, centroids) else before
 
 
-def _are_clusters(rows: NDArray[np.float32], given: NDArray[np.float32], split: NDArray[np.float32]) -> bool:
+def _are_clusters(rows: NDArray[np.float32], centroids: NDArray[np.float32], split: NDArray[np.float32]) -> bool:
     """Whether splitting brought the rows of loose partitions much nearer to their centroids, and several to each."""
-    members, pieces = assign(rows, given), assign(rows, split)
-    before, after = np.square(rows - given[members]).sum(axis=1), np.square(rows - split[pieces]).sum(axis=1)
-    counts = np.bincount(members, minlength=len(given))
-    loose = np.bincount(members, before, len(given)) > LOOSE * float(np.quantile(after, SHORT)) * counts
+    members, pieces = assign(rows, centroids), assign(rows, split)
+    before, after = np.square(rows - centroids[members]).sum(axis=1), np.square(rows - split[pieces]).sum(axis=1)
+    counts = np.bincount(members, minlength=len(centroids))
+    loose = np.bincount(members, before, len(centroids)) > LOOSE * float(np.quantile(after, SHORT)) * counts
     moved = loose[members]
     together = moved & (np.bincount(pieces)[pieces] >= LEAST_CLUSTER)
     if 2 * np.count_nonzero(together) <= np.count_nonzero(moved):

@@ -56,7 +56,7 @@ def demo(
     """Build an index of the bundled sample and run a few filtered searches on it, or those for your own texts."""
     if where is not None and not text:
         raise InputError("--where needs --text")
-    questions = [Question(one, where) for one in text] if text else [*QUESTIONS, *TYPED]
+    questions = [Question(words, where) for words in text] if text else [*QUESTIONS, *TYPED]
     sample = vsearch.datasets.load(SAMPLE)
     with tempfile.TemporaryDirectory(prefix="vsearch-demo-") as scratch:
         url = str(folder or Path(scratch) / SAMPLE)

@@ -49,12 +49,12 @@ Anonymous = Annotated[bool, typer.Option("--anonymous", help="Send unsigned requ
 
 def storage(endpoint: str | None, anonymous: bool) -> dict[str, Any]:
     """Keyword arguments of the library for the store options that are set."""
-    given: dict[str, Any] = {}
+    passed: dict[str, Any] = {}
     if endpoint is not None:
-        given["endpoint"] = endpoint
+        passed["endpoint"] = endpoint
     if anonymous:
-        given["anonymous"] = True
-    return given
+        passed["anonymous"] = True
+    return passed
 
 
 def given(**options: Any) -> dict[str, Any]:

@@ -107,10 +107,10 @@ def search(
         unsupported = {**document_options, **options.given(row=row, nprobe=nprobe, min_score=min_score), **fusing}
         if unsupported or exact:
             raise InputError(f"{_flag(unsupported) if unsupported else '--exact'} cannot be combined with --words")
-        found = index.search_text(
+        worded = index.search_text(
             words, k, options.condition(where), options.names(columns), timeout=timeout, offset=offset
         )
-        output.print_hits(found, as_json=as_json)
+        output.print_hits(worded, as_json=as_json)
         return
     if index.has_documents:
         unsupported = options.given(nprobe=nprobe, min_score=min_score, words=words or None)
@@ -272,6 +272,6 @@ def _pair(weights: str | None) -> tuple[float, ...] | None:
         raise InputError(f"--weights must be two numbers separated by a comma, got {weights!r:.100}") from None
 
 
-def _flag(given: dict[str, Any]) -> str:
+def _flag(unsupported: dict[str, Any]) -> str:
     """The command-line form of the first of some options."""
-    return f"--{next(iter(given)).replace('_', '-')}"
+    return f"--{next(iter(unsupported)).replace('_', '-')}"

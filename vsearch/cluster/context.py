@@ -99,11 +99,11 @@ class Context:
     def trained(self) -> Trained:
         """The result of the training."""
         outputs = self.outputs
-        made = outputs.read(TrainedFiles, "train")
-        arrays = {name: array for file in made.files for name, array in outputs.arrays(file).items()}
+        trained_files = outputs.read(TrainedFiles, "train")
+        arrays = {name: array for file in trained_files.files for name, array in outputs.arrays(file).items()}
         prefix = "quantizer."
-        own = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
-        quantizer = load_quantizer(made.codec.name, made.codec.configuration, own)
+        selected = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+        quantizer = load_quantizer(trained_files.codec.name, trained_files.codec.configuration, selected)
         return Trained(arrays["centroids"], quantizer, arrays["mean"], arrays["rerank_weights"])
 
     @cached_property

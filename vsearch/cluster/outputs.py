@@ -125,14 +125,14 @@ class Outputs:
                 continue
             except (CorruptIndexError, FormatVersionError):
                 return
-        own = [
+        of_job = [
             info.path
             for folder in (*DATA_FOLDERS, JOBS)
             for info in self.store.list(folder)
             if file_group(info.path) == self.id
         ]
         last = f"{JOBS}/{self.id}-job.json"
-        self.store.delete([path for path in own if path not in named and path != last])
+        self.store.delete([path for path in of_job if path not in named and path != last])
         self.store.delete([last])
 
     def committed(self, after: int) -> int | None:

@@ -78,8 +78,8 @@ def write_rows(context: Context, number: int) -> None:
         if len(rows) != int(counts.sum()):
             raise CorruptIndexError(dealt.counts.entry.path, "does not fit the rows; remove the job with prune")
 
-        def take(asked: NDArray[np.int64]) -> NDArray[np.float32]:
-            return prepare_vectors(vectors[asked], context.options.metric, model.mean)
+        def take(rows: NDArray[np.int64]) -> NDArray[np.float32]:
+            return prepare_vectors(vectors[rows], context.options.metric, model.mean)
 
         model = context.model
         shard = ShardRows(np.argsort(partitions, kind="stable"), counts, first)
@@ -145,16 +145,16 @@ def _collect(
     writer: Any = None
     with (scratch / "vectors").open("wb") as file, pa.OSFile(str(columns), "wb") as sink:
         for chunk in range(plan.chunks):
-            made = outputs.read(Exchanged, "exchange", chunk)
-            low, high = made.edges[shard : shard + 2]
+            exchanged = outputs.read(Exchanged, "exchange", chunk)
+            low, high = exchanged.edges[shard : shard + 2]
             if high == low:
                 continue
-            arrays = outputs.arrays(made.vectors, low, high)
+            arrays = outputs.arrays(exchanged.vectors, low, high)
             rows.append(arrays["row"])
             partitions.append(arrays["partition"])
             file.write(np.ascontiguousarray(arrays["vectors"]).data)
-            if made.columns is not None:
-                part = pa.ipc.open_stream(outputs.piece(made.columns, made.pieces[shard])).read_all()
+            if exchanged.columns is not None:
+                part = pa.ipc.open_stream(outputs.piece(exchanged.columns, exchanged.pieces[shard])).read_all()
                 part.validate(full=True)
                 if writer is None:
                     writer = pa.ipc.new_file(sink, part.schema)

@@ -211,25 +211,25 @@ def requirements() -> list[str]:
         listed = metadata.requires("vsearch") or []
     except metadata.PackageNotFoundError:
         raise InputError("vsearch is not installed, so what it needs is not known; pip install it") from None
-    plain = [each for each in listed if "extra ==" not in each]
-    extra = [each for each in listed if re.search(rf"extra == ['\"]{EXTRA}['\"]", each)]
-    return [*plain, *(each.partition(";")[0].strip() for each in extra)]
+    plain = [requirement for requirement in listed if "extra ==" not in requirement]
+    extra = [requirement for requirement in listed if re.search(rf"extra == ['\"]{EXTRA}['\"]", requirement)]
+    return [*plain, *(requirement.partition(";")[0].strip() for requirement in extra)]
 
 
 def installed_bytes() -> int:
     """Return the bytes of what the server needs, as installed here; without Python itself and the base image."""
-    waiting, sizes = [re.split(r"[\s<>=!~;\[(]", each)[0] for each in requirements()], dict[str, int]()
+    waiting, sizes = [re.split(r"[\s<>=!~;\[(]", text)[0] for text in requirements()], dict[str, int]()
     while waiting:
         name = re.sub(r"[-_.]+", "-", waiting.pop()).lower()
         if name in sizes:
             continue
         try:
-            found = metadata.distribution(name)
+            distribution = metadata.distribution(name)
         except metadata.PackageNotFoundError:
             continue
-        sizes[name] = sum(file.size or 0 for file in found.files or ())
-        needed = [each for each in found.requires or [] if "extra ==" not in each]
-        waiting += [re.split(r"[\s<>=!~;\[(]", each)[0] for each in needed]
+        sizes[name] = sum(file.size or 0 for file in distribution.files or ())
+        needed = [text for text in distribution.requires or [] if "extra ==" not in text]
+        waiting += [re.split(r"[\s<>=!~;\[(]", text)[0] for text in needed]
     return sum(sizes.values())
 
 
@@ -294,7 +294,7 @@ def knative(spec: ContainerSpec) -> dict[str, Any]:
     ]
     container = {
         "image": image(spec),
-        "args": [each.replace("$(", "$$(") for each in arguments(spec)],  # otherwise a variable
+        "args": [argument.replace("$(", "$$(") for argument in arguments(spec)],  # otherwise a variable
         "ports": [{"name": "http1", "containerPort": PORT}],
         "env": variables,
         "resources": {"limits": {"cpu": str(_processors(spec)), "memory": f"{spec.memory}Mi"}},

@@ -171,19 +171,19 @@ class BytePairs(WordTokenizer):
         ]
         heapify(queue)
         while queue:
-            _, place, made = heappop(queue)
+            _, place, merged = heappop(queue)
             right = after[place]
-            if tokens[place] < 0 or right >= count or ranks.get((tokens[place], tokens[right]), (0, -1))[1] != made:
+            if tokens[place] < 0 or right >= count or ranks.get((tokens[place], tokens[right]), (0, -1))[1] != merged:
                 continue  # one of the two was merged before
-            tokens[place], tokens[right] = made, -1
+            tokens[place], tokens[right] = merged, -1
             after[place] = after[right]
             if after[place] < count:
                 before[after[place]] = place
             for left in (before[place], place):
                 if left >= 0 and after[left] < count:
-                    found = ranks.get((tokens[left], tokens[after[left]]))
-                    if found is not None:
-                        heappush(queue, (found[0], left, found[1]))
+                    rank = ranks.get((tokens[left], tokens[after[left]]))
+                    if rank is not None:
+                        heappush(queue, (rank[0], left, rank[1]))
         return [token for token in tokens if token >= 0]
 
 

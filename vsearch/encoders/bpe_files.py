@@ -147,10 +147,10 @@ def _merges(path: str, described: Any, vocabulary: Mapping[str, int]) -> NDArray
     listed = described if isinstance(described, list) else [] if described is None else [described]
     pairs = [pair.split(" ") if isinstance(pair, str) else pair for pair in listed]
     if not all(
-        isinstance(pair, list) and len(pair) == 2 and all(isinstance(one, str) for one in pair) for pair in pairs
+        isinstance(pair, list) and len(pair) == 2 and all(isinstance(part, str) for part in pair) for pair in pairs
     ):
         raise InputError(f"{path}: merges must be a list of pairs of tokens")
-    rows = [[vocabulary.get(one, -1) for one in pair] for pair in pairs]
+    rows = [[vocabulary.get(part, -1) for part in pair] for pair in pairs]
     if any(not 0 <= row < MOST_TOKENS for pair in rows for row in pair):
         raise InputError(
             f"{path}: merges must be pairs of tokens of the vocabulary, whose ids are from 0 to {MOST_TOKENS - 1}"

@@ -64,20 +64,20 @@ def check_bits(bits: Any, quality: Any = None) -> dict[str, Any]:
     for value in by_part.values():
         if not is_bits(value) and not (isinstance(value, str) and value == AUTO):
             raise InputError(f"bits must be one of {', '.join(map(str, BITS))}, {AUTO}, got {value!r}")
-    asked: dict[str, Any] = {"weights": 8, "table": 8, **by_part}
+    requested: dict[str, Any] = {"weights": 8, "table": 8, **by_part}
     if quality is not None:
         if isinstance(quality, bool) or not isinstance(quality, (int, float)) or not 0 < quality < 1:
             raise InputError(f"quality must be a number between 0 and 1, got {quality!r}")
-        if AUTO not in asked.values():
+        if AUTO not in requested.values():
             raise InputError("quality requires bits='auto'")
-    return asked
+    return requested
 
 
 def compress_to_quality(
     model: Bert[Linear],
     texts: list[list[int]],
     expected: NDArray[np.float32],
-    asked: Mapping[str, Any],
+    requested: Mapping[str, Any],
     quality: float | None,
 ) -> tuple[QuantizedBert, Sensitivity]:
     """Quantize a model to as few bytes as keep a mean cosine similarity.
@@ -88,7 +88,7 @@ def compress_to_quality(
         Token ids of the calibration texts.
     expected : float32 (m, dimensions)
         Their vectors by the original model.
-    asked : mapping of str to bits
+    requested : mapping of str to bits
         Of ``weights`` and ``table``; at least one is "auto".
     quality : float or None
         0.99 if None.
@@ -105,19 +105,19 @@ def compress_to_quality(
         8 bits do not keep this quality.
     """
     least = QUALITY if quality is None else quality
-    start = uniform_bits(model, *(8 if asked[part] == AUTO else asked[part] for part in ("weights", TABLE)))
-    free = [part for part in start if asked[TABLE if part == TABLE else "weights"] == AUTO]
+    start = uniform_bits(model, *(8 if requested[part] == AUTO else requested[part] for part in ("weights", TABLE)))
+    free = [part for part in start if requested[TABLE if part == TABLE else "weights"] == AUTO]
     candidates = _Candidates(model, texts, expected, start, free)
     path = candidates.path()
 
     def attempt(count: int) -> tuple[bool, QuantizedBert]:
-        made = quantize(model, texts, _after(start, path[:count]))
-        near = float(cosines(expected, made.forward(texts)).mean())
+        quantized = quantize(model, texts, _after(start, path[:count]))
+        near = float(cosines(expected, quantized.forward(texts)).mean())
         if near < least and count == 0:
             raise InputError(
                 f"quality {least} cannot be kept: the mean cosine is {near:.5f} even without fewer bits; ask for less"
             )
-        return near >= least, made
+        return near >= least, quantized
 
     attempt(0)
     # the most steps for which separately rounded parts keep the quality, then a few attempts with jointly rounded ones
@@ -130,10 +130,10 @@ def compress_to_quality(
         low, stride = max(0, low - stride), 2 * stride
         fits, best = attempt(low)
     while stride <= len(path) - low:
-        fits, made = attempt(low + stride)
+        fits, attempted = attempt(low + stride)
         if not fits:
             break
-        low, best, stride = low + stride, made, 2 * stride
+        low, best, stride = low + stride, attempted, 2 * stride
     return best, candidates.sensitivity
 
 

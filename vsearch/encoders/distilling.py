@@ -324,8 +324,8 @@ class _Training:
     def _batch(self, step: int) -> NDArray[np.intp]:
         """Return the rows of the texts of a step: texts of similar length, in an order that depends on the seed alone."""
         run = self._run
-        each = max(1, len(run.texts) // run.batch)
-        epoch, number = divmod(step, each)
+        steps_per_pass = max(1, len(run.texts) // run.batch)
+        epoch, number = divmod(step, steps_per_pass)
         order = np.random.default_rng([run.seed, 1, epoch]).permutation(len(run.texts))
         together = TOGETHER * run.batch
         first = number * run.batch // together * together
@@ -351,8 +351,8 @@ class _Training:
     def _mark(self) -> str:
         """Return a digest of all that determines the training."""
         run = self._run
-        told = [run.preset.__dict__, run.kept, run.steps, run.batch, run.seed, run.texts, run.held]
-        digest = hashlib.sha256(json.dumps(told, default=str).encode())
+        described = [run.preset.__dict__, run.kept, run.steps, run.batch, run.seed, run.texts, run.held]
+        digest = hashlib.sha256(json.dumps(described, default=str).encode())
         for array in (run.targets, run.held_targets, run.student.layers[0].attention.weight):
             digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()

@@ -128,7 +128,10 @@ def _nearest(index: Searchable, vectors: NDArray[np.float32]) -> list[list[Any]]
 
 
 def _overlap(expected: Sequence[Sequence[Any]], found: Sequence[Sequence[Any]]) -> float:
-    parts = [len({*one} & {*other}) / max(1, len(one)) for one, other in zip(expected, found, strict=True)]
+    parts = [
+        len({*expected_ids} & {*returned_ids}) / max(1, len(expected_ids))
+        for expected_ids, returned_ids in zip(expected, found, strict=True)
+    ]
     return float(np.mean(parts))
 
 

@@ -30,9 +30,9 @@ SAFE_WORST = 0.95
 
 def cosines(expected: NDArray[np.float32], vectors: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return the cosine similarities float64 (m,) of pairs of vectors (m, d); 0 if one of them is zero."""
-    one, other = expected.astype(np.float64), vectors.astype(np.float64)
-    norms = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
-    products: NDArray[np.float64] = (one * other).sum(axis=1)
+    exact, estimated = expected.astype(np.float64), vectors.astype(np.float64)
+    norms = np.linalg.norm(exact, axis=1) * np.linalg.norm(estimated, axis=1)
+    products: NDArray[np.float64] = (exact * estimated).sum(axis=1)
     return products / np.maximum(norms, np.finfo(np.float64).tiny)
 
 
@@ -145,5 +145,5 @@ def _mean_bits(model: QuantizedBert) -> int | float | str:
     if len(set(bits.values())) == 1:
         return next(iter(bits.values()))
     sizes = [product.steps.size * product.scales.size for layer in model.layers for product in layer.products()]
-    each = [8 * TRIT_BYTES / GROUP if value == TERNARY else float(value) for value in bits.values()]
-    return round(float(np.average(each, weights=sizes)), 3)
+    bits_per_weight = [8 * TRIT_BYTES / GROUP if value == TERNARY else float(value) for value in bits.values()]
+    return round(float(np.average(bits_per_weight, weights=sizes)), 3)

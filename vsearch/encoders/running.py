@@ -101,8 +101,8 @@ class Runner:
         """Return the `LayerField` of each layer, and the tables of angles, for a number of tokens."""
         bases = sorted({base for base, _ in self._rotary})
         settings = np.empty((self._layers, len(LayerField)), np.int64)
-        each = len(PRODUCTS) * self._products.strides[0]
-        settings[:, LayerField.PRODUCTS] = self._products.ctypes.data + each * np.arange(self._layers)
+        layer_stride = len(PRODUCTS) * self._products.strides[0]
+        settings[:, LayerField.PRODUCTS] = self._products.ctypes.data + layer_stride * np.arange(self._layers)
         settings[:, LayerField.HEADS] = self._heads
         settings[:, LayerField.BASE] = [bases.index(base) for base, _ in self._rotary]
         settings[:, LayerField.DISTANCE] = [distance or tokens for _, distance in self._rotary]
@@ -142,7 +142,7 @@ class QuantizedBert(Bert[QuantizedLinear]):
         products = [product for layer in self.layers for product in layer.products()]
         expanded = sum(product.blocks.nbytes for product in products if product.packed is not None)
         packed = [product.packed for product in products] + [self.table.packed]
-        expanded += sum(one.planes.nbytes for one in packed if one is not None and one.ternary)
+        expanded += sum(linear.planes.nbytes for linear in packed if linear is not None and linear.ternary)
         return expanded + self.positions.nbytes + TOKEN_BYTES * len(self.tokenizer.vocabulary)
 
     def embed(self, texts: Sequence[list[int]]) -> NDArray[np.float32]:

@@ -134,13 +134,16 @@ class LearnedProduct:
         """Return the layer as it was trained."""
         torch = import_torch()
         with torch.no_grad():
-            made = self._rounded()
-        steps, codes = made[0].numpy()[:, 0].copy(), made[1].numpy()
-        if made[2] is None:
+            rounded_weights = self._rounded()
+        steps, codes = rounded_weights[0].numpy()[:, 0].copy(), rounded_weights[1].numpy()
+        if rounded_weights[2] is None:
             rounded = Rounded(steps, codes.astype(np.int8))
         else:
             rounded = Rounded(
-                steps, codes.astype(np.uint8), made[2].numpy().astype(np.uint8), made[3].numpy().astype(np.int8)
+                steps,
+                codes.astype(np.uint8),
+                rounded_weights[2].numpy().astype(np.uint8),
+                rounded_weights[3].numpy().astype(np.int8),
             )
         return QuantizedLinear.of(
             rounded, self.bits, self.bias.detach().numpy().copy(), self._start.scales, self._start.apart
@@ -172,7 +175,9 @@ class TorchEncoder:
             if norm is not None
             for part in ("weight", "bias")
         }
-        self._dense = [FloatProduct(torch.from_numpy(one.weight), torch.from_numpy(one.bias)) for one in model.dense]
+        self._dense = [
+            FloatProduct(torch.from_numpy(dense.weight), torch.from_numpy(dense.bias)) for dense in model.dense
+        ]
 
     @classmethod
     def of_floats(cls, model: Bert[Linear]) -> TorchEncoder:

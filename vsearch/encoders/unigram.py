@@ -218,8 +218,8 @@ def _normal_form(cluster: str, characters: CharacterMap) -> str:
         normal = characters.replacement(cluster)
         if normal is not None:
             return normal
-    found = [(char, characters.replacement(char)) for char in cluster]
-    return "".join(char if normal is None else normal for char, normal in found)
+    replaced = [(char, characters.replacement(char)) for char in cluster]
+    return "".join(char if normal is None else normal for char, normal in replaced)
 
 
 def _chunks(text: str) -> Iterator[str]:

@@ -143,8 +143,8 @@ class DocumentIndex:
         points = np.asarray(vectors, np.float32)[last]
         encoded = [to_json(metadata) for metadata in metadatas]
         index = self.index or self._create(points.shape[1])
-        own, types = METADATA in self._types(index), self._add_new(index, metadatas)
-        table: dict[str, Any] = {self.text: list(texts), **({METADATA: encoded} if own else {})}
+        has_metadata, types = METADATA in self._types(index), self._add_new(index, metadatas)
+        table: dict[str, Any] = {self.text: list(texts), **({METADATA: encoded} if has_metadata else {})}
         table |= self._columns(metadatas, types)
         commit: Commit = index.upsert(points, _arrow(table, types), self.as_ids(ids))
         return commit

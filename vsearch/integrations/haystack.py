@@ -63,14 +63,14 @@ class VsearchDocumentStore:
     def to_dict(self) -> dict[str, Any]:
         """Return the arguments as a dict, including options that are secret keys."""
         given = {"url": self._url, "embedding_dim": self._dimensions, "create_options": self._create}
-        made: dict[str, Any] = default_to_dict(self, **given, **self._options)
-        return made
+        serialized: dict[str, Any] = default_to_dict(self, **given, **self._options)
+        return serialized
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> VsearchDocumentStore:
         """Create a store from such a dict."""
-        made: VsearchDocumentStore = default_from_dict(cls, data)
-        return made
+        store: VsearchDocumentStore = default_from_dict(cls, data)
+        return store
 
     def count_documents(self) -> int:
         """Return the number of documents."""
@@ -81,8 +81,8 @@ class VsearchDocumentStore:
         if self.index is None:
             return []
         stored = self._documents.list_documents(self._where(filters))
-        vectors = self.index.vectors(self._documents.as_ids([one.id for one in stored])).vectors
-        return [to_document(one, vector) for one, vector in zip(stored, vectors, strict=True)]
+        vectors = self.index.vectors(self._documents.as_ids([document.id for document in stored])).vectors
+        return [to_document(document, vector) for document, vector in zip(stored, vectors, strict=True)]
 
     def write_documents(self, documents: list[Document], policy: DuplicatePolicy = DuplicatePolicy.NONE) -> int:
         """Write documents; return how many. NONE means FAIL.
@@ -94,25 +94,32 @@ class VsearchDocumentStore:
         InputError
             An element is not a document, or an embedding has the wrong number of dimensions.
         """
-        if not isinstance(documents, list) or not all(isinstance(one, Document) for one in documents):
+        if not isinstance(documents, list) or not all(isinstance(document, Document) for document in documents):
             raise InputError("documents must be a list of haystack Documents")
-        unique = {one.id: one for one in (documents if policy == DuplicatePolicy.OVERWRITE else documents[::-1])}
+        unique = {
+            document.id: document
+            for document in (documents if policy == DuplicatePolicy.OVERWRITE else documents[::-1])
+        }
         if policy != DuplicatePolicy.OVERWRITE:
-            known = {one.id for one in self._documents.get(list(unique))}
+            known = {document.id for document in self._documents.get(list(unique))}
             if policy != DuplicatePolicy.SKIP and (known or len(unique) < len(documents)):
                 counts: dict[str, int] = {}
-                for one in documents:
-                    counts[one.id] = counts.get(one.id, 0) + 1
+                for document in documents:
+                    counts[document.id] = counts.get(document.id, 0) + 1
                 twice = sorted(known) or [id_ for id_, count in counts.items() if count > 1]
                 raise DuplicateDocumentError(f"documents with these ids exist: {', '.join(twice[:5])}")
-            unique = {id_: one for id_, one in reversed(unique.items()) if id_ not in known}
+            unique = {id_: document for id_, document in reversed(unique.items()) if id_ not in known}
         written = list(unique.values())
-        lengths = [None if one.embedding is None else float(np.linalg.norm(one.embedding)) for one in written]
-        vectors = [[0.0] * self._width if one.embedding is None else one.embedding for one in written]
+        lengths = [
+            None if document.embedding is None else float(np.linalg.norm(document.embedding)) for document in written
+        ]
+        vectors = [[0.0] * self._width if document.embedding is None else document.embedding for document in written]
         if len({len(vector) for vector in vectors}) > 1:
             raise InputError(f"embeddings must have the {self._width} dimensions of the index or of embedding_dim")
-        metadatas = [to_metadata(one, length) for one, length in zip(written, lengths, strict=True)]
-        self._documents.put([one.id for one in written], [one.content or "" for one in written], metadatas, vectors)
+        metadatas = [to_metadata(document, length) for document, length in zip(written, lengths, strict=True)]
+        self._documents.put(
+            [document.id for document in written], [document.content or "" for document in written], metadatas, vectors
+        )
         return len(written)
 
     @property
@@ -134,7 +141,9 @@ class VsearchDocumentStore:
     def update_by_filter(self, filters: dict[str, Any], meta: dict[str, Any]) -> int:
         """Set fields of the meta of the documents that pass; return how many. Embeddings stay."""
         stored = [] if self.index is None else self._documents.list_documents(self._some(filters))
-        self._documents.replace_metadata([one.id for one in stored], [one.metadata | meta for one in stored])
+        self._documents.replace_metadata(
+            [document.id for document in stored], [document.metadata | meta for document in stored]
+        )
         return len(stored)
 
     def count_documents_by_filter(self, filters: dict[str, Any]) -> int:
@@ -191,10 +200,12 @@ class VsearchDocumentStore:
             whole = col(WHOLE).contains(name)
             parts = [(whole, int), (~whole, float)] if types[name] == "float64" else [(None, None)]
             for part, kind in parts:
-                both = [each for each in (where, part) if each is not None]
+                both = [condition for condition in (where, part) if condition is not None]
                 selected = None if not both else both[0] if len(both) == 1 else both[0] & both[1]
-                found = [value for value in self.index.facet(name, selected)["value"].to_pylist() if value is not None]
-                values += found if kind is None else [kind(value) for value in found]
+                stored_values = [
+                    value for value in self.index.facet(name, selected)["value"].to_pylist() if value is not None
+                ]
+                values += stored_values if kind is None else [kind(value) for value in stored_values]
         misfit = col(MISFITS).contains(name)
         others = self._documents.list_documents(misfit if where is None else where & misfit)
         others_values = [one.metadata[name] for one in others if not isinstance(one.metadata[name], (list, dict))]
@@ -211,11 +222,11 @@ class VsearchDocumentStore:
             return []
         where = self._where(filters)
         embedded = col(EMBEDDED) == True  # noqa: E712  an expression
-        found = self._documents.search(
+        results = self._documents.search(
             query_embedding, top_k, embedded if where is None else where & embedded, vectors=True, **options
         )
         sign = -1 if self._documents.metric == "l2" else 1
-        return [to_document(one, one.vector, sign * one.score) for one in found]
+        return [to_document(result, result.vector, sign * result.score) for result in results]
 
     def _where(self, filters: dict[str, Any] | None) -> Any:
         return to_expression(filters, self._documents) if filters else None
@@ -313,7 +324,7 @@ class VsearchEmbeddingRetriever:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the arguments as a dict."""
-        made: dict[str, Any] = default_to_dict(
+        serialized: dict[str, Any] = default_to_dict(
             self,
             document_store=self.document_store.to_dict(),
             filters=self.filters,
@@ -321,15 +332,15 @@ class VsearchEmbeddingRetriever:
             filter_policy=self.filter_policy.value,
             diversity=self.diversity,
         )
-        return made
+        return serialized
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> VsearchEmbeddingRetriever:
         """Create a retriever from such a dict."""
         parameters = {**data["init_parameters"]}
         parameters["document_store"] = VsearchDocumentStore.from_dict(parameters["document_store"])
-        made: VsearchEmbeddingRetriever = default_from_dict(cls, {**data, "init_parameters": parameters})
-        return made
+        retriever: VsearchEmbeddingRetriever = default_from_dict(cls, {**data, "init_parameters": parameters})
+        return retriever
 
     @component.output_types(documents=list[Document])
     def run(

@@ -62,28 +62,28 @@ def to_metadata(document: Document, length: float | None) -> dict[str, Any]:
     length : float or None
         Of the embedding.
     """
-    own: dict[str, Any] = {"length": length, "content": document.content is not None}
+    fields: dict[str, Any] = {"length": length, "content": document.content is not None}
     if document.blob is not None:
-        own["blob"] = document.blob.to_dict()
+        fields["blob"] = document.blob.to_dict()
     if document.sparse_embedding is not None:
-        own["sparse_embedding"] = document.sparse_embedding.to_dict()
+        fields["sparse_embedding"] = document.sparse_embedding.to_dict()
     if FIELDS in document.meta:
         raise InputError(f"{FIELDS!r} cannot be a key of meta")
-    return {**document.meta, FIELDS: own}
+    return {**document.meta, FIELDS: fields}
 
 
 def to_document(stored: StoredDocument, vector: Any = None, score: float | None = None) -> Document:
     """Return a stored document as one of Haystack."""
-    own = stored.metadata.get(FIELDS, {"content": True, "length": None})
-    length = own.get("length")
+    fields = stored.metadata.get(FIELDS, {"content": True, "length": None})
+    length = fields.get("length")
     embedding = None
     if vector is not None and length is not None:
         norm = float(np.linalg.norm(vector))
         embedding = (np.asarray(vector, np.float64) * (length / norm if norm else 0.0)).tolist()
-    blob, sparse = own.get("blob"), own.get("sparse_embedding")
+    blob, sparse = fields.get("blob"), fields.get("sparse_embedding")
     return Document(
         id=stored.id,
-        content=stored.text if own.get("content", True) else None,
+        content=stored.text if fields.get("content", True) else None,
         blob=None if blob is None else ByteStream.from_dict(blob),
         meta={name: value for name, value in stored.metadata.items() if name != FIELDS},
         score=score,

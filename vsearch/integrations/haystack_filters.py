@@ -88,9 +88,9 @@ def _to_values(condition: dict[str, Any], documents: DocumentIndex, name: str, k
     condition = {**condition, "field": f"meta.{name}"}
     values = documents.index.facet(name)["value"].to_pylist()
     passing = [
-        each
-        for each in values
-        if each is not None and document_matches_filter(condition, Document(content="", meta={name: each}))
+        item
+        for item in values
+        if item is not None and document_matches_filter(condition, Document(content="", meta={name: item}))
     ]
     return column.is_in(passing) if passing else Constant(value=False)
 

@@ -98,7 +98,7 @@ class VsearchVectorStore(VectorStore):
         self, texts: list[str], metadatas: list[dict[str, Any]] | None, ids: Sequence[str | None] | None, vectors: Any
     ) -> list[str]:
         given = [None] * len(texts) if ids is None else list(ids)
-        of_texts = [one or {} for one in metadatas or [{}] * len(texts)]
+        of_texts = [metadata or {} for metadata in metadatas or [{}] * len(texts)]
         if not len(given) == len(of_texts) == len(texts) == len(vectors):
             counts = f"{len(texts)} texts, {len(of_texts)} metadatas, {len(given)} ids and {len(vectors)} vectors"
             raise InputError(f"there must be one metadata dict, id and vector per text, got {counts}")
@@ -113,7 +113,7 @@ class VsearchVectorStore(VectorStore):
 
     def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
         """Return documents by id; unknown ids are skipped."""
-        return [_document(one) for one in self._documents.get(ids)]
+        return [_document(stored) for stored in self._documents.get(ids)]
 
     def similarity_search(self, query: str, k: int = 4, **options: Any) -> list[Document]:
         """Return the nearest documents to a text; `filter` and other options as for `vsearch.Index.search`."""
@@ -125,7 +125,7 @@ class VsearchVectorStore(VectorStore):
 
     def similarity_search_by_vector(self, embedding: list[float], k: int = 4, **options: Any) -> list[Document]:
         """Return the nearest documents to a vector."""
-        return [_document(one) for one in self._search(embedding, k, **options)]
+        return [_document(result) for result in self._search(embedding, k, **options)]
 
     def similarity_search_with_score(self, query: str, k: int = 4, **options: Any) -> list[tuple[Document, float]]:
         """Return the nearest documents with their scores: similarities, under l2 squared distances."""
@@ -144,7 +144,7 @@ class VsearchVectorStore(VectorStore):
         self, embedding: list[float], k: int = 4, **options: Any
     ) -> list[tuple[Document, float]]:
         """Return the nearest documents to a vector with their scores."""
-        return [(_document(one), one.score) for one in self._search(embedding, k, **options)]
+        return [(_document(result), result.score) for result in self._search(embedding, k, **options)]
 
     def max_marginal_relevance_search(
         self, query: str, k: int = 4, fetch_k: int = 20, lambda_mult: float = 0.5, **options: Any
@@ -165,7 +165,7 @@ class VsearchVectorStore(VectorStore):
     ) -> list[Document]:
         """Return documents that are near a vector and unlike each other."""
         diverse: dict[str, Any] = {"diversity": 1 - lambda_mult, "candidates": max(k, fetch_k)}
-        return [_document(one) for one in self._search(embedding, k, **diverse, **options)]
+        return [_document(result) for result in self._search(embedding, k, **diverse, **options)]
 
     def _search(self, vector: list[float], k: int, *, filter: Where = None, **options: Any) -> list[StoredDocument]:
         if callable(filter):

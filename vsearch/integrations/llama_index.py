@@ -128,8 +128,8 @@ class VsearchVectorStore(BasePydanticVectorStore):
     def get_nodes(self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None) -> list[BaseNode]:
         """Return nodes by id, in order, by filters, or those that satisfy both; all nodes without either."""
         if node_ids is not None and filters is None:
-            return [_node(one) for one in self._documents.get(node_ids)]
-        return [_node(one) for one in self._documents.list_documents(self._where(node_ids, filters))]
+            return [_node(stored) for stored in self._documents.get(node_ids)]
+        return [_node(stored) for stored in self._documents.list_documents(self._where(node_ids, filters))]
 
     async def aget_nodes(
         self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None
@@ -157,12 +157,12 @@ class VsearchVectorStore(BasePydanticVectorStore):
         elif query.mode != VectorStoreQueryMode.DEFAULT:
             raise InputError(f"the query mode must be DEFAULT or MMR, got {query.mode}")
         where = self._where(query.node_ids, query.filters, query.doc_ids)
-        found = self._documents.search(query.query_embedding, query.similarity_top_k, where, **options)
-        distances = bool(found) and self._documents.metric == "l2"
+        results = self._documents.search(query.query_embedding, query.similarity_top_k, where, **options)
+        distances = bool(results) and self._documents.metric == "l2"
         return VectorStoreQueryResult(
-            nodes=[_node(one) for one in found],
-            similarities=[1 / (1 + one.score) if distances else one.score for one in found],
-            ids=[one.id for one in found],
+            nodes=[_node(result) for result in results],
+            similarities=[1 / (1 + result.score) if distances else result.score for result in results],
+            ids=[result.id for result in results],
         )
 
     async def aquery(self, query: VectorStoreQuery, **options: Any) -> VectorStoreQueryResult:
@@ -189,8 +189,8 @@ def to_expression(filters: MetadataFilters, types: Mapping[str, str]) -> Express
     A node without a value passes only ``!=``, ``nin`` and ``is_empty``; NOT passes nodes that pass none of its filters.
     """
     terms: tuple[Any, ...] = tuple(
-        to_expression(one, types) if isinstance(one, MetadataFilters) else _to_condition(one, types)
-        for one in filters.filters
+        to_expression(condition, types) if isinstance(condition, MetadataFilters) else _to_condition(condition, types)
+        for condition in filters.filters
     )
     if filters.condition == FilterCondition.OR:
         return Or(terms)
@@ -199,11 +199,11 @@ def to_expression(filters: MetadataFilters, types: Mapping[str, str]) -> Express
     return And(terms)
 
 
-def _to_condition(one: Any, types: Mapping[str, str]) -> Any:
-    operator, value = one.operator, one.value
-    if one.key not in types or (value is None and operator != FilterOperator.IS_EMPTY):
+def _to_condition(condition: Any, types: Mapping[str, str]) -> Any:
+    operator, value = condition.operator, condition.value
+    if condition.key not in types or (value is None and operator != FilterOperator.IS_EMPTY):
         return Constant(value=operator in OF_MISSING)
-    column, kind = col(one.key), types[one.key]
+    column, kind = col(condition.key), types[condition.key]
     if operator == FilterOperator.IS_EMPTY:
         empty: Any = column.is_null()
         if kind.startswith("list<"):

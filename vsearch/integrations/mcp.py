@@ -144,16 +144,16 @@ class IndexTools:
 
     def _describe(self, name: str, kind: str) -> dict[str, Any]:
         """Describe an attribute; behind functions by its type alone."""
-        found: dict[str, Any] = {"name": name, "type": kind}
+        described: dict[str, Any] = {"name": name, "type": kind}
         try:
             if kind == "string" or kind.startswith("list"):
                 values = self._index.facet(name, limit=FREQUENT)["value"].to_pylist()
-                found["frequent values"] = shown(values, 100)
+                described["frequent values"] = shown(values, 100)
             elif kind != "bool":
-                found["least"], found["greatest"] = shown(list(self._index.min_max(name)))
+                described["least"], described["greatest"] = shown(list(self._index.min_max(name)))
         except InputError:
             return {"name": name, "type": kind}
-        return found
+        return described
 
 
 def _told(tool: Tool) -> Tool:

@@ -53,28 +53,28 @@ def new_types(metadatas: Sequence[Mapping[str, Any]], known: Mapping[str, str]) 
 
     Names that begin with an underscore are internal and not attributes.
     """
-    found: dict[str, str] = {}
+    types: dict[str, str] = {}
     for metadata in metadatas:
         for key, value in metadata.items():
             if key in known or not key or key.startswith("_"):
                 continue
             kind = type_of(value)
-            before = found.get(key)
+            before = types.get(key)
             if kind is not None and (
                 before is None or {kind, before} in ({"int64", "float64"}, {"list<int64>", "list<float64>"})
             ):
-                found[key] = kind if before is None else kind.replace("int64", "float64")
-    return found
+                types[key] = kind if before is None else kind.replace("int64", "float64")
+    return types
 
 
 def fit(value: Any, kind: str) -> Any:
     """Convert a value to the type of an attribute; None if it does not fit."""
-    given = type_of(value)
-    if given == kind or (type(value) is list and not value and kind.startswith("list<")):
+    value_type = type_of(value)
+    if value_type == kind or (type(value) is list and not value and kind.startswith("list<")):
         return value
-    if given == "int64" and kind == "float64" and float(value) == value:
+    if value_type == "int64" and kind == "float64" and float(value) == value:
         return float(value)
-    if given == "list<int64>" and kind == "list<float64>":
+    if value_type == "list<int64>" and kind == "list<float64>":
         return [None if item is None else float(item) for item in value]
     return None
 
@@ -83,9 +83,9 @@ def to_columns(metadatas: Sequence[Mapping[str, Any]], types: Mapping[str, str])
     """Return the attributes of documents by name; warns about values that do not fit the type of their attribute."""
     columns: dict[str, list[Any]] = {}
     for key, kind in types.items():
-        given = [metadata.get(key) for metadata in metadatas]
-        columns[key] = fitted = [fit(value, kind) for value in given]
-        misfits = [value for value, kept in zip(given, fitted, strict=True) if value is not None and kept is None]
+        values = [metadata.get(key) for metadata in metadatas]
+        columns[key] = fitted = [fit(value, kind) for value in values]
+        misfits = [value for value, kept in zip(values, fitted, strict=True) if value is not None and kept is None]
         if misfits:
             warnings.warn(
                 f"filters do not see the metadata {key!r} of {len(misfits)} documents: the attribute is {kind}, which "

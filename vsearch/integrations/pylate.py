@@ -166,7 +166,10 @@ def _matrices(embeddings: Any) -> list[NDArray[Any]]:
         if embeddings.ndim not in (2, 3):
             raise InputError(f"embeddings must have the shape (n, d) or (documents, n, d), got {embeddings.shape}")
         return list(embeddings) if embeddings.ndim == 3 else [embeddings]
-    made = [each.detach().cpu().float().numpy() if hasattr(each, "detach") else np.asarray(each) for each in embeddings]
-    if made and all(each.ndim == 1 for each in made):
-        return [np.stack(made)]
-    return made
+    arrays = [
+        embedding.detach().cpu().float().numpy() if hasattr(embedding, "detach") else np.asarray(embedding)
+        for embedding in embeddings
+    ]
+    if arrays and all(embedding.ndim == 1 for embedding in arrays):
+        return [np.stack(arrays)]
+    return arrays

@@ -149,11 +149,11 @@ def _scores(
     assert callable(options.fusion)  # noqa: S101  checked
     returned = options.fusion(by_vector.copy(), by_leg.copy())  # copies, since the function may change them
     try:
-        given = np.asarray(returned, np.float64)
+        fused = np.asarray(returned, np.float64)
     except (TypeError, ValueError):
-        given = np.empty(0)
-    if given.shape != by_vector.shape or not (np.abs(given) <= np.finfo(np.float32).max).all():
+        fused = np.empty(0)
+    if fused.shape != by_vector.shape or not (np.abs(fused) <= np.finfo(np.float32).max).all():
         raise InputError(
             f"fusion must return {len(by_vector)} finite numbers for query {query}, in the range of float32, got {returned!r:.100}"
         )
-    return given
+    return fused

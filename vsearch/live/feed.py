@@ -123,7 +123,7 @@ def changes_since(snapshot: Snapshot, since: Any) -> Changes:
 
     try:
         old = read(int(since))
-        steps = [compare(one, other, read_ids) for one, other in find_stretches(old, manifest, read)]
+        steps = [compare(older, newer, read_ids) for older, newer in find_stretches(old, manifest, read)]
     except SnapshotNotFoundError:
         oldest = oldest_known(manifest, read)
         raise ChangesNotFoundError(
@@ -135,12 +135,12 @@ def changes_since(snapshot: Snapshot, since: Any) -> Changes:
     return Changes(old.snapshot, manifest.snapshot, *net(steps, text=manifest.id_type == "string"))
 
 
-def compare(one: Manifest, other: Manifest, read_ids: ReadIds) -> Step:
+def compare(older: Manifest, newer: Manifest, read_ids: ReadIds) -> Step:
     """Compare two snapshots between which no row moved: a row that both have has the same address in both."""
-    mine, theirs = deltas_of(one), deltas_of(other)
-    common = [*run_numbers(one), *(entry.number for path, entry in mine.items() if path in theirs)]
-    left = _side(one, [entry for path, entry in mine.items() if path not in theirs], common, read_ids)
-    right = _side(other, [entry for path, entry in theirs.items() if path not in mine], common, read_ids)
+    mine, theirs = deltas_of(older), deltas_of(newer)
+    common = [*run_numbers(older), *(entry.number for path, entry in mine.items() if path in theirs)]
+    left = _side(older, [entry for path, entry in mine.items() if path not in theirs], common, read_ids)
+    right = _side(newer, [entry for path, entry in theirs.items() if path not in mine], common, read_ids)
     return Step([*left.live, *right.removes(left)], [*right.live, *left.removes(right)])
 
 

@@ -293,14 +293,14 @@ def is_alike(column_type: pa.DataType, kind: pa.DataType) -> bool:
     """Whether values of one type may be cast to the other."""
     from pyarrow import types
 
-    def family(one: pa.DataType) -> str:
-        if types.is_integer(one) or types.is_floating(one) or types.is_decimal(one):
+    def family(kind: pa.DataType) -> str:
+        if types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind):
             return "number"
-        if types.is_string(one) or types.is_large_string(one):
+        if types.is_string(kind) or types.is_large_string(kind):
             return "text"
-        if types.is_list(one) or types.is_large_list(one):
-            return f"list of {family(one.value_type)}"
-        return "time" if types.is_timestamp(one) or types.is_date(one) else str(one)
+        if types.is_list(kind) or types.is_large_list(kind):
+            return f"list of {family(kind.value_type)}"
+        return "time" if types.is_timestamp(kind) or types.is_date(kind) else str(kind)
 
     is_list = types.is_list(column_type) or types.is_large_list(column_type)
     if types.is_list(kind) and is_list and types.is_null(column_type.value_type):

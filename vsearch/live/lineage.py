@@ -60,11 +60,11 @@ def find_stretches(old: Manifest, new: Manifest, read: ReadManifest) -> list[tup
         side.append(before)
     path = [*up, *reversed(down)]
     stretches, first = [], path[0]
-    for one, other in pairwise(path):
-        if _moves(one, other):
-            stretches.append((first, one))
-            first = other
-    return [(one, other) for one, other in [*stretches, (first, path[-1])] if one.snapshot != other.snapshot]
+    for older, newer in pairwise(path):
+        if _moves(older, newer):
+            stretches.append((first, older))
+            first = newer
+    return [(older, newer) for older, newer in [*stretches, (first, path[-1])] if older.snapshot != newer.snapshot]
 
 
 def oldest_known(new: Manifest, read: ReadManifest) -> int:

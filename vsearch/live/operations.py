@@ -122,9 +122,9 @@ class Delete:
             rows = select(snapshot, self.ids, self.where)
             return Draft(None, remove(snapshot, rows), deleted=len(rows))
         ids = storable(read_ids(snapshot, self.ids))
-        found, alive = look_up(snapshot, ids)
-        addresses = Addresses(found.addresses.segments[alive], found.addresses.rows[alive])
-        return Draft(None, removed_at(addresses, take_ids(ids, found.places[alive])), deleted=len(addresses.rows))
+        positions, alive = look_up(snapshot, ids)
+        addresses = Addresses(positions.addresses.segments[alive], positions.addresses.rows[alive])
+        return Draft(None, removed_at(addresses, take_ids(ids, positions.places[alive])), deleted=len(addresses.rows))
 
 
 @dataclass(frozen=True)
@@ -290,8 +290,8 @@ def look_up(snapshot: Snapshot, ids: Any) -> tuple[Found, NDArray[np.bool_]]:
     """
     values = _searchable(ids)
     if ttl_field(snapshot.manifest) is None:
-        found = find_addresses(snapshot, values)
-        return found, np.ones(len(found), np.bool_)
+        addresses = find_addresses(snapshot, values)
+        return addresses, np.ones(len(addresses), np.bool_)
     rows = find_ids(snapshot, values)
     places = np.unique(rows, return_index=True)[1]
     places = places[rows[places] >= 0]

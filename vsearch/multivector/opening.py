@@ -250,10 +250,10 @@ def list_documents_of(
     codebook : int
         Centroids that there are.
     """
-    many = max(1, len(lengths))
-    pairs = np.unique(centroids * many + np.repeat(np.arange(len(lengths)), lengths))
-    counts = np.bincount(pairs // many, minlength=codebook)
-    return counts.astype(np.uint32), (pairs % many).astype(np.uint32)
+    documents = max(1, len(lengths))
+    pairs = np.unique(centroids * documents + np.repeat(np.arange(len(lengths)), lengths))
+    counts = np.bincount(pairs // documents, minlength=codebook)
+    return counts.astype(np.uint32), (pairs % documents).astype(np.uint32)
 
 
 def centroids_of(token_codec: TokenCodec, codes: NDArray[Any]) -> NDArray[np.int64]:

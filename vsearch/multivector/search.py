@@ -303,17 +303,17 @@ def _search_encodings(
     inner = SearchRequest(k=k, settings=snapshot.settings, deadline=request.deadline)
     if not shared:
         return search_shards(snapshot, encoded, inner, mask, stats)
-    found = search_rows(snapshot, encoded, inner, mask, stats)
-    numbered = np.where(found.rows >= 0, found.rows + snapshot.groups[0].first_row, -1)
-    return [_by_run(snapshot, scores, rows) for scores, rows in zip(found.scores, numbered, strict=True)]
+    nearest = search_rows(snapshot, encoded, inner, mask, stats)
+    numbered = np.where(nearest.rows >= 0, nearest.rows + snapshot.groups[0].first_row, -1)
+    return [_by_run(snapshot, scores, rows) for scores, rows in zip(nearest.scores, numbered, strict=True)]
 
 
 def _by_run(snapshot: Snapshot, scores: NDArray[np.float32], rows: NDArray[np.int64]) -> list[ShardHits]:
     """Split the hits of a whole snapshot by run."""
     parts = []
     for run in snapshot.shards:
-        own = (rows >= run.first_row) & (rows < run.first_row + run.rows)
-        parts.append(ShardHits(scores[own], rows[own] - run.first_row, np.zeros(COUNTERS, np.int64)))
+        in_run = (rows >= run.first_row) & (rows < run.first_row + run.rows)
+        parts.append(ShardHits(scores[in_run], rows[in_run] - run.first_row, np.zeros(COUNTERS, np.int64)))
     return parts
 
 

@@ -61,11 +61,11 @@ def _table(fold: str) -> NDArray[Any]:
     table = np.arange(_CASED, dtype=np.uint32)
     for point in range(_CASED):
         character = chr(point)
-        other = character.lower() if fold == "lower" else character.upper()
-        if len(other) > 1 and fold == "upper":
-            other = character.title()
-        if len(other) == 1:
-            table[point] = ord(other)
+        cased = character.lower() if fold == "lower" else character.upper()
+        if len(cased) > 1 and fold == "upper":
+            cased = character.title()
+        if len(cased) == 1:
+            table[point] = ord(cased)
     for point, other_point in _SINGLE[fold].items():
         table[point] = other_point
     return table

@@ -127,9 +127,9 @@ def _equal(starts: NDArray[np.int64], lengths: NDArray[np.int64], data: NDArray[
     """Whether each text, except the first, equals the one before it."""
     same = lengths[1:] == lengths[:-1]
     pairs = np.flatnonzero(same)
-    left, right, many = starts[:-1][pairs], starts[1:][pairs], lengths[1:][pairs]
-    ends = np.cumsum(many)
-    within = np.arange(int(ends[-1]) if len(ends) else 0) - np.repeat(ends - many, many)
-    differs = data[np.repeat(left, many) + within] != data[np.repeat(right, many) + within]
-    same[pairs[np.repeat(np.arange(len(pairs)), many)[differs]]] = False
+    left, right, next_lengths = starts[:-1][pairs], starts[1:][pairs], lengths[1:][pairs]
+    ends = np.cumsum(next_lengths)
+    within = np.arange(int(ends[-1]) if len(ends) else 0) - np.repeat(ends - next_lengths, next_lengths)
+    differs = data[np.repeat(left, next_lengths) + within] != data[np.repeat(right, next_lengths) + within]
+    same[pairs[np.repeat(np.arange(len(pairs)), next_lengths)[differs]]] = False
     return same

@@ -35,17 +35,17 @@ def allocate_bits(variances: NDArray[np.float64], widths: Sequence[int], budget:
     best = np.zeros((MAX_BITS + 1, budget + 1))
     choice = np.zeros((blocks, MAX_BITS + 1, budget + 1), np.int8)
     for block in range(blocks):
-        found = np.full((MAX_BITS + 1, budget + 1), np.inf)
+        errors = np.full((MAX_BITS + 1, budget + 1), np.inf)
         for bits in range(MAX_BITS, -1, -1):
             spent = bits * widths[block]
             if spent <= budget:
-                found[bits, spent:] = best[bits, : budget + 1 - spent] + variances[block] * widths[block] * ERROR[bits]
+                errors[bits, spent:] = best[bits, : budget + 1 - spent] + variances[block] * widths[block] * ERROR[bits]
             choice[block, bits] = bits
             if bits < MAX_BITS:
-                more = found[bits + 1] < found[bits]
-                found[bits, more] = found[bits + 1, more]
+                more = errors[bits + 1] < errors[bits]
+                errors[bits, more] = errors[bits + 1, more]
                 choice[block, bits, more] = choice[block, bits + 1, more]
-        best = found
+        best = errors
     allocated = np.zeros(blocks, np.int32)
     at_least, left = 0, int(np.argmin(best[0]))
     for block in range(blocks - 1, -1, -1):

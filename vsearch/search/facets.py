@@ -85,7 +85,7 @@ def extremes(snapshot: Snapshot, name: str, where: Where) -> tuple[Any, Any]:
     values = values.filter(values.is_valid())
     if not len(values):
         return None, None
-    order = pc.sort_indices(pa.table(_sortable(values)), sort_keys=[(each, "ascending") for each in _sortable(values)])
+    order = pc.sort_indices(pa.table(_sortable(values)), sort_keys=[(key, "ascending") for key in _sortable(values)])
     both = values.take(pa.array([order[0].as_py(), order[len(order) - 1].as_py()]))
     if pa.types.is_timestamp(both.type) and both.type.unit == "ns":
         least, greatest = both.to_numpy(zero_copy_only=False)  # datetime has no nanoseconds

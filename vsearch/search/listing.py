@@ -48,11 +48,11 @@ def parse_order(order: str | Sequence[str] | None, schema: Schema) -> tuple[Sort
     """
     if order is None:
         return ()
-    given = [order] if isinstance(order, str) else order
-    if not isinstance(given, (list, tuple)) or not all(isinstance(text, str) for text in given):
+    names = [order] if isinstance(order, str) else order
+    if not isinstance(names, (list, tuple)) or not all(isinstance(text, str) for text in names):
         raise InputError(f"order must be column names, such as 'price' or ['price DESC', 'name'], got {order!r:.100}")
     columns: list[SortColumn] = []
-    for text in given:
+    for text in names:
         name, descending = text.strip(), False
         words = name.rsplit(maxsplit=1)
         if name not in schema.names and len(words) == 2 and words[1].lower() in DIRECTIONS:

@@ -56,8 +56,8 @@ def search_single(
         mask = live_mask(snapshot)
     else:
         masked = SearchStats()
-        found = mask_of(snapshot, where, masked)
-        mask = live_mask(snapshot) if found is None else found
+        predicate_mask = mask_of(snapshot, where, masked)
+        mask = live_mask(snapshot) if predicate_mask is None else predicate_mask
     state = k, nprobe, settings, mask
     if workspace.state != state:
         begin_all(snapshot, workspace, SearchRequest(k, settings, nprobe), mask)

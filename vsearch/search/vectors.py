@@ -130,13 +130,13 @@ def search_rows(
         def search(some: NDArray[np.float32]) -> ShardHits:
             return search_queries(snapshot, some, request, mask, prepared=prepared)
 
-    found = _search_ranges(search, snapshot, queries, request, stats)
-    counters = np.sum([np.zeros(COUNTERS, np.int64), *(hits.counters for hits in found)], axis=0)
+    answers = _search_ranges(search, snapshot, queries, request, stats)
+    counters = np.sum([np.zeros(COUNTERS, np.int64), *(hits.counters for hits in answers)], axis=0)
     _count(stats, snapshot.model, counters.tolist())
-    if len(found) == 1:
-        return found[0]
+    if len(answers) == 1:
+        return answers[0]
     nothing = stack_hits([], request.k)
-    scores, rows = ([getattr(hits, name) for hits in [*found, nothing]] for name in ("scores", "rows"))
+    scores, rows = ([getattr(hits, name) for hits in [*answers, nothing]] for name in ("scores", "rows"))
     return ShardHits(np.concatenate(scores), np.concatenate(rows), counters)
 
 
@@ -152,10 +152,10 @@ def search_shards(
     def search(some: NDArray[np.float32]) -> list[list[ShardHits]]:
         return search_each_shard(snapshot, some, request, mask, prepared=False)
 
-    found = [hits for part in _search_ranges(search, snapshot, queries, request, stats) for hits in part]
-    counters = [np.zeros(COUNTERS, np.int64), *(hits.counters for per_shard in found for hits in per_shard)]
+    hits_of_queries = [hits for part in _search_ranges(search, snapshot, queries, request, stats) for hits in part]
+    counters = [np.zeros(COUNTERS, np.int64), *(hits.counters for per_shard in hits_of_queries for hits in per_shard)]
     _count(stats, snapshot.model, np.sum(counters, axis=0).tolist())
-    return found
+    return hits_of_queries
 
 
 def _search_ranges(
@@ -191,7 +191,7 @@ def _search_ranges(
         parts = _in_threads(carried(search_range), ranges, ready=ready)
     if not ready:
         stats.bytes_fetched += snapshot.bytes_fetched() - fetched
-    return [each for part in parts for each in part]
+    return [answer for part in parts for answer in part]
 
 
 def _in_threads(search: Callable[[range], list[T]], ranges: list[range], *, ready: bool) -> list[list[T]]:

@@ -44,8 +44,8 @@ def mask_of(snapshot: Snapshot, where: Where, stats: SearchStats) -> IndexMask |
 
 def _make_mask(snapshot: Snapshot, where: Where, stats: SearchStats) -> IndexMask | None:
     if snapshot.whole is not None:  # the predicate is evaluated once, whatever expires
-        whole = mask_of(snapshot.whole, where, stats)
-        return None if whole is None else restrict(whole, snapshot)
+        full_mask = mask_of(snapshot.whole, where, stats)
+        return None if full_mask is None else restrict(full_mask, snapshot)
     bound = bound_of(snapshot, where)
     if bound is None:
         return None

@@ -55,7 +55,7 @@ def page_routes() -> list[Route]:
 
 
 async def _send(request: Request, name: str = "") -> Response:
-    found = read(name or request.path_params["name"])
-    if found is None:
+    asset = read(name or request.path_params["name"])
+    if asset is None:
         return Response("there is no such page\n", 404, media_type="text/plain")
-    return Response(found[0], 200, HEADERS, found[1])
+    return Response(asset[0], 200, HEADERS, asset[1])

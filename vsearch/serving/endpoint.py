@@ -50,9 +50,9 @@ class Endpoint:
         names, memory = Names("serve"), memory or role_megabytes(1, 1)
         self.url = url
         self._own = secrets.token_urlsafe(32)  # as if sent by clients that need no key
-        own = hashlib.sha256(self._own.encode()).hexdigest()
+        key_hash = hashlib.sha256(self._own.encode()).hexdigest()
         self._keyless, self._writes_keyless = not search_key, not write_key
-        self._keys = KeyHashes(search_key or own, (write_key or own) if writable else "")
+        self._keys = KeyHashes(search_key or key_hash, (write_key or key_hash) if writable else "")
 
         def make(function: str) -> Worker:
             role = names.role(function)
@@ -79,9 +79,9 @@ class Endpoint:
         self, method: str, path: str, headers: Mapping[str, str], body: bytes, query: str = ""
     ) -> tuple[int, dict[str, Any]]:
         """Answer a request, with the bill of functions that have this processor and `memory`."""
-        given = self._with_own(headers)
+        with_key = self._with_own(headers)
         worker = self._invoker.worker(self._coordinator)
-        return http_api.answer(worker, method, path, given, body, self._keys, Deadline(), query)
+        return http_api.answer(worker, method, path, with_key, body, self._keys, Deadline(), query)
 
     def admits(self, path: str, headers: Mapping[str, str]) -> bool:
         """Whether a request has the required key, so that its body needs to be read."""

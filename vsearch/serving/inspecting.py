@@ -105,11 +105,11 @@ class Inspector:
             return 405, {"error": "refused", "message": "POST to the console"}
         kind, answer = ANSWERS[path]
         try:
-            asked = msgspec.json.decode(body or b"{}", type=kind)
+            request = msgspec.json.decode(body or b"{}", type=kind)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return 400, {"error": "refused", "message": f"the body is invalid: {str(error)[:300]}"}
         try:
-            return 200, answer(self, asked)
+            return 200, answer(self, request)
         except SearchTimeoutError as error:
             return 504, {"error": "timeout", "message": str(error)}
         except InputError as error:
@@ -141,51 +141,51 @@ class Inspector:
             "vectors": documents,
             "vector": not documents,
         }
-        ways = [way for way, there in possible.items() if there]
+        ways = [way for way, available in possible.items() if available]
         attributes = [{"name": name, "type": kind, "form": _form(kind)} for name, kind in facts["attributes"].items()]
         return {"facts": shown(facts), "attributes": attributes, "ways": ways}
 
-    def values(self, asked: AskedValues) -> dict[str, Any]:
+    def values(self, request: AskedValues) -> dict[str, Any]:
         """Return the range of a number or time, and the most frequent values of an attribute."""
         index = self.index()
-        kind = index.info()["attributes"].get(asked.column)
+        kind = index.info()["attributes"].get(request.column)
         if kind is None:
-            raise InputError(f"there is no attribute {asked.column!r:.100}")
-        where, form = asked.where or None, _form(kind)
-        found: dict[str, Any] = {"form": form}
+            raise InputError(f"there is no attribute {request.column!r:.100}")
+        where, form = request.where or None, _form(kind)
+        listed: dict[str, Any] = {"form": form}
         if form in {"number", "time"}:
-            least, greatest = index.min_max(asked.column, where)
-            found |= {"least": shown(least), "greatest": shown(greatest)}
-        facets = index.facet(asked.column, where, limit=MOST_VALUES).to_pylist()
-        return found | {"values": [{"value": shown(row["value"]), "count": row["count"]} for row in facets]}
+            least, greatest = index.min_max(request.column, where)
+            listed |= {"least": shown(least), "greatest": shown(greatest)}
+        facets = index.facet(request.column, where, limit=MOST_VALUES).to_pylist()
+        return listed | {"values": [{"value": shown(row["value"]), "count": row["count"]} for row in facets]}
 
-    def rows(self, asked: AskedRows) -> dict[str, Any]:
+    def rows(self, request: AskedRows) -> dict[str, Any]:
         """Return the first rows that pass a filter, and how many there are."""
-        index, where = self.index(), asked.where or None
-        table = index.rows(where, list(asked.columns), limit=asked.limit)
+        index, where = self.index(), request.where or None
+        table = index.rows(where, list(request.columns), limit=request.limit)
         return {"rows": shown(table.to_pylist()), "count": index.count(where)}
 
-    def search(self, asked: Asked) -> dict[str, Any]:
+    def search(self, request: Asked) -> dict[str, Any]:
         """Search, and return hits, plan, levels, and what functions would cost."""
-        given = [asked.text, asked.words, asked.vector, asked.vectors, asked.like]
-        if given.count(None) != len(given) - 1:
+        ways = [request.text, request.words, request.vector, request.vectors, request.like]
+        if ways.count(None) != len(ways) - 1:
             raise InputError("exactly one of text, words, vector, vectors and like is required")
         index = self.index()
-        options: dict[str, Any] = {"where": asked.where or None, "columns": asked.columns, "timeout": SECONDS}
-        if asked.words is not None:
-            hits: Hits = index.search_text(asked.words, asked.k, **options)
-            return self._answer(index, hits, {"k": asked.k, "words": asked.words}, asked, None)
-        options["exact"] = asked.exact
-        query = _query(index, asked)
+        options: dict[str, Any] = {"where": request.where or None, "columns": request.columns, "timeout": SECONDS}
+        if request.words is not None:
+            hits: Hits = index.search_text(request.words, request.k, **options)
+            return self._answer(index, hits, {"k": request.k, "words": request.words}, request, None)
+        options["exact"] = request.exact
+        query = _query(index, request)
         if index.has_documents:
-            documents = index.search_documents(query, asked.k, matches=True, **options)
-            return self._answer(index, documents, {"k": asked.k, "query_vectors": len(query)}, asked, None)
-        hits = index.search(query, asked.k, **options)
-        explained = explain_search(index.snapshot, hits.stats, asked.k, options["where"], {"exact": asked.exact})
-        found = self._answer(index, hits, explained.plan, asked, query)
-        return found | {"notes": list(explained.notes)}
+            documents = index.search_documents(query, request.k, matches=True, **options)
+            return self._answer(index, documents, {"k": request.k, "query_vectors": len(query)}, request, None)
+        hits = index.search(query, request.k, **options)
+        explained = explain_search(index.snapshot, hits.stats, request.k, options["where"], {"exact": request.exact})
+        answer = self._answer(index, hits, explained.plan, request, query)
+        return answer | {"notes": list(explained.notes)}
 
-    def _answer(self, index: Index, hits: Hits, plan: dict[str, Any], asked: Asked, query: Any) -> dict[str, Any]:
+    def _answer(self, index: Index, hits: Hits, plan: dict[str, Any], request: Asked, query: Any) -> dict[str, Any]:
         """Return an answer; `query` is a text or vector for those that functions answer, too."""
         rows = [
             {"id": shown(hit.id), "score": shown(hit.score), "columns": {n: shown(v) for n, v in hit.values.items()}}
@@ -199,29 +199,29 @@ class Inspector:
         return {
             "hits": rows,
             "plan": shown(plan),
-            "predicate": sql_of(asked.where or None),
+            "predicate": sql_of(request.where or None),
             "levels": _levels(hits.stats, len(index), len(rows)),
             "stats": shown(hits.stats.to_dict()),
-            "bill": None if query is None else self._bill(query, asked),
+            "bill": None if query is None else self._bill(query, request),
             "notes": [],
             "snapshot": index.snapshot.manifest.snapshot,
         }
 
-    def _bill(self, query: Any, asked: Asked) -> dict[str, Any] | None:
+    def _bill(self, query: Any, request: Asked) -> dict[str, Any] | None:
         """Search again as functions would, in this process, and return their bill; None if they could not."""
         with self._lock:
             if self._functions is None:
                 self._functions = Endpoint(self._url, memory=MEGABYTES, **self._storage)
         queries = {"text": query} if isinstance(query, str) else {"vector": query.reshape(-1).tolist()}
-        body = {"k": asked.k, "where": asked.where or None, "columns": asked.columns, "exact": asked.exact}
+        body = {"k": request.k, "where": request.where or None, "columns": request.columns, "exact": request.exact}
         status, document = self._functions.priced("POST", "/search", {}, msgspec.json.encode(queries | body))
         return shown(document["bill"]) | {"megabytes": MEGABYTES} if status == 200 else None
 
-    def curve(self, asked: AskedCurve) -> dict[str, Any]:
+    def curve(self, request: AskedCurve) -> dict[str, Any]:
         """Measure recall and cost with narrower and wider settings."""
-        curve = self.index().recall_curve(k=asked.k, sample=asked.sample, factors=CURVE_FACTORS, timeout=SECONDS)
-        found: dict[str, Any] = shown(curve.to_dict())
-        return found
+        curve = self.index().recall_curve(k=request.k, sample=request.sample, factors=CURVE_FACTORS, timeout=SECONDS)
+        described: dict[str, Any] = shown(curve.to_dict())
+        return described
 
 
 class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -248,11 +248,11 @@ def _form(kind: str) -> Literal["number", "text", "yes/no", "time", "list"]:
     return "number" if kind.startswith(("int", "uint", "float", "decimal", "double")) else "text"
 
 
-def _query(index: Index, asked: Asked) -> Any:
+def _query(index: Index, request: Asked) -> Any:
     """Return what is searched for: a text, a vector, or the vectors of a document."""
     documents = index.has_documents
-    if asked.like is not None:
-        like: int | str = asked.like
+    if request.like is not None:
+        like: int | str = request.like
         if isinstance(like, str) and index.snapshot.manifest.id_type != "string":
             try:
                 like = int(like)
@@ -260,12 +260,12 @@ def _query(index: Index, asked: Asked) -> Any:
                 raise InputError(f"the ids of this index are integers, got {like!r:.100}") from None
         return index.document_vectors([like]).vectors[0] if documents else index.vectors([like]).vectors[0]
     if documents:
-        if not asked.vectors:
+        if not request.vectors:
             raise InputError("this index holds documents of many vectors: paste a list of vectors, or choose a row")
-        return _array(asked.vectors)
-    if asked.vectors is not None:
+        return _array(request.vectors)
+    if request.vectors is not None:
         raise InputError("this index holds single vectors: paste one")
-    return asked.text if asked.text is not None else _array(asked.vector)
+    return request.text if request.text is not None else _array(request.vector)
 
 
 def _array(values: Any) -> Any:

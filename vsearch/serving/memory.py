@@ -27,12 +27,12 @@ def role_megabytes(indexes: int, processes: int) -> int:
 def machine_bytes(limits: Sequence[Path] = LIMITS) -> int:
     """Return the memory of this machine, or of the container that this process is in."""
     try:
-        found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+        sizes = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     except (AttributeError, OSError, ValueError):  # not on every system
-        found = [UNKNOWN]
+        sizes = [UNKNOWN]
     for path in limits:
         try:
-            found.append(int(path.read_text()))
+            sizes.append(int(path.read_text()))
         except (OSError, ValueError):  # there is none, or it is "max"
             continue
-    return min(size for size in found if size > 0)
+    return min(size for size in sizes if size > 0)

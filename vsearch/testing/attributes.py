@@ -126,10 +126,10 @@ class AttributeTypeContract:
         assert attribute_of_kind("value", attribute.kind) == attribute
 
     def test_the_stored_type_has_a_name(self, case: AttributeTypeCase) -> None:
-        found = type_of(case.stored.type)
-        again = column_type(found.name)
-        assert again == found
-        assert found.arrow() == case.stored.type
+        recognized = type_of(case.stored.type)
+        again = column_type(recognized.name)
+        assert again == recognized
+        assert recognized.arrow() == case.stored.type
 
     def test_keys_have_the_order_of_values(self, case: AttributeTypeCase) -> None:
         record, attribute = case.record, attribute_from_arrow("value", case.arrow)
@@ -139,9 +139,9 @@ class AttributeTypeContract:
             keys, valid = keys_from_arrow(record.name, array)
             assert valid.tolist() == [True] * len(case.values) + [False]
             assert (np.diff(keys[:-1]) > 0).all()
-            found = [cuts(attribute, to_literal(literal)) for literal in literals]
-            assert [low for low, _ in found] == keys[:-1].tolist()
-            assert all(low < above <= following for (low, above), (following, _) in pairwise(found))
+            cut_keys = [cuts(attribute, to_literal(literal)) for literal in literals]
+            assert [low for low, _ in cut_keys] == keys[:-1].tolist()
+            assert all(low < above <= following for (low, above), (following, _) in pairwise(cut_keys))
             stored = record.convert(array[:-1], record.stored(case.arrow))
             kept = type_of(stored.type)
             numbers = np.frombuffer(stored.buffers()[1], kind_of(kept.dtype), len(stored)) if kept.width > 1 else None
@@ -171,16 +171,16 @@ class AttributeTypeContract:
         count = len(case.values)
         for place in sorted({0, 1, count // 2, count - 1}):
             for where, places in comparisons(case, place):
-                expected = {row for row, own in enumerate(case.chosen) if own is not None and own in places}
+                expected = {row for row, value in enumerate(case.chosen) if value is not None and value in places}
                 assert rows_of(opened, where) == expected, where
 
     def test_lists_are_asked_for_elements(self, case: AttributeTypeCase, opened: Index) -> None:
         if not case.is_list:
             pytest.skip("it is no list")
-        elements = list(dict.fromkeys(e for own in case.values for e in own if e is not None))[:5]
+        elements = list(dict.fromkeys(e for value in case.values for e in value if e is not None))[:5]
         for some in ([elements[0]], elements[:2], elements[1:]):
             for where, places in containments(case, some):
-                expected = {row for row, own in enumerate(case.chosen) if own is not None and own in places}
+                expected = {row for row, value in enumerate(case.chosen) if value is not None and value in places}
                 assert rows_of(opened, where) == expected, where
 
     def test_what_does_not_compare_is_refused(self, case: AttributeTypeCase, opened: Index) -> None:
@@ -218,7 +218,7 @@ class AttributeTypeContract:
             check_column(twice, 2 * len(rows))
             assert to_arrow(twice).to_pylist() == expected.to_pylist() * 2
             plain = to_values(column)
-            assert [value is None for value in plain] == [not there for there in expected.is_valid().to_pylist()]
+            assert [value is None for value in plain] == [not valid for valid in expected.is_valid().to_pylist()]
             assert msgspec.json.decode(msgspec.json.encode(plain)) == plain
             distinct = dict.fromkeys(map(repr, expected.drop_null().to_pylist()))
             assert len({repr(value) for value in plain if value is not None}) == len(distinct)

@@ -69,16 +69,16 @@ class IndexContract(WordContract):
 
         spelled: list[Any] = ["flag AND number >= 100", {"flag": True, "number": {"$gte": 100}}]
         spelled.append(col("flag") & (col("number") >= 100))
-        found = [opened.index.search(opened.queries[0], k=7, where=where).ids.tolist() for where in spelled]
-        assert found[0] == found[1] == found[2]
+        answers = [opened.index.search(opened.queries[0], k=7, where=where).ids.tolist() for where in spelled]
+        assert answers[0] == answers[1] == answers[2]
 
     def test_columns_come_with_the_hits(self, opened: Opened) -> None:
         hits = opened.index.search(opened.queries[:3], k=4, columns=["word", "number"])
         assert hits.columns is not None
         assert hits.columns.column_names == ["word", "number"]
         rows = dict(zip(opened.ids, opened.attributes.to_pylist(), strict=True))
-        for name, found in zip(hits.ids.reshape(-1).tolist(), hits.columns.to_pylist(), strict=True):
-            assert found == {"word": rows[name]["word"], "number": rows[name]["number"]}
+        for name, values in zip(hits.ids.reshape(-1).tolist(), hits.columns.to_pylist(), strict=True):
+            assert values == {"word": rows[name]["word"], "number": rows[name]["number"]}
 
     def test_pages_are_disjoint(self, opened: Opened) -> None:
         pages = [opened.index.search(opened.queries[0], k=10, offset=offset).ids[0].tolist() for offset in (0, 10, 20)]
@@ -93,26 +93,26 @@ class IndexContract(WordContract):
         assert kept.ids[0][~np.isnan(kept.scores[0])].tolist() == hits.ids[0][inside].tolist()
 
     def test_rows_by_id(self, opened: Opened) -> None:
-        asked = [opened.ids[5], opened.ids[0], opened.ids[5]]
-        table = opened.index.get(asked)
-        assert table.column("id").to_pylist() == asked
+        ids = [opened.ids[5], opened.ids[0], opened.ids[5]]
+        table = opened.index.get(ids)
+        assert table.column("id").to_pylist() == ids
         expected = opened.attributes.take([5, 0, 5])
         for name in opened.attributes.column_names:
             assert table.column(name).to_pylist() == expected.column(name).to_pylist()
-        assert opened.index.get(asked, columns=["flag"]).column_names == ["id", "flag"]
+        assert opened.index.get(ids, columns=["flag"]).column_names == ["id", "flag"]
         with pytest.raises(InputError, match="nobody"):
             opened.index.get([opened.ids[1], "nobody"])
         with pytest.raises(InputError):
-            opened.index.get(asked, columns=["no such column"])
+            opened.index.get(ids, columns=["no such column"])
 
     def test_missing_rows_are_skipped_if_asked(self, opened: Opened) -> None:
-        there = [opened.ids[5], opened.ids[0], opened.ids[5]]
-        asked = ["nobody", *there, "\udc80", "no one"]
-        assert opened.index.get(asked, missing="skip").equals(opened.index.get(there))
+        present = [opened.ids[5], opened.ids[0], opened.ids[5]]
+        ids = ["nobody", *present, "\udc80", "no one"]
+        assert opened.index.get(ids, missing="skip").equals(opened.index.get(present))
         with pytest.raises(InputError):
-            opened.index.get(asked)
+            opened.index.get(ids)
         with pytest.raises(InputError):
-            opened.index.get(there, missing="ignore")
+            opened.index.get(present, missing="ignore")
 
     def test_rows_are_counted(self, opened: Opened) -> None:
         rows = opened.attributes.to_pylist()
@@ -157,7 +157,7 @@ class IndexContract(WordContract):
     def test_rows_are_listed_or_refused_by_name(self, opened: Opened) -> None:
         index, passing = opened.index, "number < 4"
         words = ["w1", "w2", "w3", None]  # of the first four rows, the first has none
-        asked: dict[str, tuple[Callable[[], Any], Any]] = {
+        answers: dict[str, tuple[Callable[[], Any], Any]] = {
             "rows": (
                 lambda: list(index.rows(passing, ["word"], order="number DESC", limit=3)["id"].to_pylist()),
                 [opened.ids[3], opened.ids[2], opened.ids[1]],
@@ -169,7 +169,7 @@ class IndexContract(WordContract):
             "search_like": (lambda: index.search_like(opened.ids[:2], k=4).ids.shape, (1, 4)),
             "vectors": (lambda: list(index.vectors(opened.ids[:2]).ids.tolist()), opened.ids[:2]),
         }
-        for name, (ask, expected) in asked.items():
+        for name, (ask, expected) in answers.items():
             if name in opened.refuses:
                 with pytest.raises(InputError, match=rf"{name}.*by its own URL"):
                     ask()
@@ -222,8 +222,11 @@ class IndexContract(WordContract):
         """Arguments are checked even without queries, and ids and columns have the usual types."""
         nobody = np.zeros((0, opened.vectors.shape[1]), np.float32)
         for options in ({}, {"where": "number < 50", "exact": True}, {"where": "number < 0"}, {"offset": 3}):
-            asked: dict[str, Any] = {"k": 4, "columns": ["word", "number"], **options}
-            some, none = opened.index.search(opened.queries[:1], **asked), opened.index.search(nobody, **asked)
+            all_options: dict[str, Any] = {"k": 4, "columns": ["word", "number"], **options}
+            some, none = (
+                opened.index.search(opened.queries[:1], **all_options),
+                opened.index.search(nobody, **all_options),
+            )
             assert (none.ids.shape, none.scores.shape) == ((0, 4), (0, 4))
             assert (none.ids.dtype, none.scores.dtype) == (some.ids.dtype, some.scores.dtype)
             assert none.columns is not None
@@ -245,8 +248,11 @@ class IndexContract(WordContract):
             index.search_documents(np.ones((3, 16), np.float32))
         with pytest.raises(VsearchError):
             index.search(["some text"])
-        asked: dict[str, Callable[[], Any]] = {"snapshots": index.snapshots, "tune": lambda: index.tune(0.9, sample=20)}
-        for name, ask in asked.items():
+        methods: dict[str, Callable[[], Any]] = {
+            "snapshots": index.snapshots,
+            "tune": lambda: index.tune(0.9, sample=20),
+        }
+        for name, ask in methods.items():
             if name in opened.refuses:
                 with pytest.raises(VsearchError):
                     ask()

@@ -117,7 +117,7 @@ class LegContract:
     def test_it_is_a_leg(self, case: LegCase) -> None:
         assert case.leg.name == case.name
         assert case.leg.read(list(case.queries), "queries") == [
-            query for one in case.queries for query in case.leg.read([one], "queries")
+            query for single in case.queries for query in case.leg.read([single], "queries")
         ]
 
     def test_the_best_rows_are_found(self, case: LegCase, built: Indexed) -> None:
@@ -206,8 +206,8 @@ class LegContract:
         packed = leg.pack(snapshot, planned)
         assert all(len(query) <= leg.packed_bytes(len(text)) for query, text in zip(packed.queries, read, strict=True))
         everywhere = {run.number: run.live for run in snapshot.shards}
-        for one, other in zip(planned, leg.unpack(snapshot, packed), strict=True):
-            best, again = (leg.scan(snapshot, query, 50, everywhere, SearchStats()) for query in (one, other))
+        for local, unpacked in zip(planned, leg.unpack(snapshot, packed), strict=True):
+            best, again = (leg.scan(snapshot, query, 50, everywhere, SearchStats()) for query in (local, unpacked))
             assert best.rows.tolist() == again.rows.tolist()
             assert best.keys.tolist() == again.keys.tolist()
 

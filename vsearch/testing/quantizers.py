@@ -48,9 +48,9 @@ class QuantizerCase:
 
     @cached_property
     def record(self) -> QuantizerRecord:
-        found = find_quantizer(self.quantizer)
-        assert found is not None, f"{self.quantizer!r} is not registered"
-        return found
+        record = find_quantizer(self.quantizer)
+        assert record is not None, f"{self.quantizer!r} is not registered"
+        return record
 
     @cached_property
     def specification(self) -> Specification:
@@ -224,8 +224,8 @@ class QuantizerContract:
             index = build_untuned(str(tmp_path / f"index-{rerank}"), case.vectors, options)
             assert index.info()["quantizer"] == case.record.name
             hits = index.search(queries, k=10, nprobe=6)
-            found = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(hits.ids.tolist(), nearest, strict=True)])
-            assert found > least
+            recall = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(hits.ids.tolist(), nearest, strict=True)])
+            assert recall > least
             again = build_and_open.open(index.info()["url"]).search(queries, k=10, nprobe=6)
             assert again.ids.tolist() == hits.ids.tolist()
             assert again.scores.tolist() == hits.scores.tolist()
@@ -240,10 +240,10 @@ def stored(codec: Quantizer) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]
 def assert_same(case: QuantizerCase, codec: Quantizer) -> None:
     """Assert that a codec behaves exactly like that of the case."""
     rows, query = case.rotated[:50], case.queries[0]
-    one, other = case.codec.encode(rows), codec.encode(rows)
-    np.testing.assert_array_equal(one.codes, other.codes)
-    np.testing.assert_array_equal(one.factors, other.factors)
-    np.testing.assert_array_equal(case.codec.decode(one.codes), codec.decode(one.codes))
+    codes, again = case.codec.encode(rows), codec.encode(rows)
+    np.testing.assert_array_equal(codes.codes, again.codes)
+    np.testing.assert_array_equal(codes.factors, again.factors)
+    np.testing.assert_array_equal(case.codec.decode(codes.codes), codec.decode(codes.codes))
     np.testing.assert_array_equal(case.codec.tables(query), codec.tables(query))
     assert case.codec.stage_bytes == codec.stage_bytes
 

@@ -21,8 +21,8 @@ class WordContract:
         index, rows = opened.index, opened.attributes.to_pylist()
         assert index.has_text
         texts = [row["text"] for row in rows]
-        asked = ["digit3 of4", "+digit3 +of4", "of4 -digit3", "dig*", "text:of2", "no such word"]
-        hits = index.search_text(asked, k=700, columns=["text"])
+        text_queries = ["digit3 of4", "+digit3 +of4", "of4 -digit3", "dig*", "text:of2", "no such word"]
+        hits = index.search_text(text_queries, k=700, columns=["text"])
         conditions: tuple[Callable[[list[str]], bool], ...] = (
             lambda words: "digit3" in words or "of4" in words,
             lambda words: "digit3" in words and "of4" in words,
@@ -34,14 +34,14 @@ class WordContract:
         expected = [
             {i for i, text in enumerate(texts) if text is not None and matches(text.split())} for matches in conditions
         ]
-        for ids, found in zip(hits.ids.tolist(), expected, strict=True):
-            assert {id_ for id_ in ids if id_ is not None} == {opened.ids[i] for i in found}
+        for ids, matching in zip(hits.ids.tolist(), expected, strict=True):
+            assert {id_ for id_ in ids if id_ is not None} == {opened.ids[i] for i in matching}
         assert (np.diff(hits.scores[0][~np.isnan(hits.scores[0])]) <= 0).all()
         best = hits.ids[0, 0]
         assert set(texts[opened.ids.index(best)].split()) >= {"digit3", "of4"}
         assert hits.columns is not None
         assert hits.columns["text"][0].as_py() == texts[opened.ids.index(best)]
-        page = index.search_text(asked, k=5, offset=3)
+        page = index.search_text(text_queries, k=5, offset=3)
         assert page.ids.tolist() == hits.ids[:, 3:8].tolist()
         passing = index.search_text("digit3", k=100, where="number < 200").ids[0].tolist()
         assert {id_ for id_ in passing if id_ is not None} == {
@@ -56,9 +56,9 @@ class WordContract:
 
     def test_vectors_and_words_together(self, opened: Opened) -> None:
         index = opened.index
-        asked = ["digit3 of4"] * len(opened.queries)
+        words = ["digit3 of4"] * len(opened.queries)
         options: dict[str, Any] = {"where": "number < 500", "exact": True, "depth": 40}
-        hits: Any = index.search(opened.queries, k=6, text=asked, columns=["number"], **options)
+        hits: Any = index.search(opened.queries, k=6, text=words, columns=["number"], **options)
         near = index.search(opened.queries, k=40, where="number < 500", exact=True)
         worded = index.search_text("digit3 of4", k=40, where="number < 500")
         for query in range(len(opened.queries)):
@@ -73,9 +73,9 @@ class WordContract:
                 fused = 1 / (60 + hits.vector_ranks[query, place])
                 fused += 1 / (60 + hits.text_ranks[query, place]) if hits.text_ranks[query, place] else 0
                 assert hits.scores[query, place] == pytest.approx(fused, rel=1e-5)
-        page = index.search(opened.queries, k=3, text=asked, offset=2, **options)
+        page = index.search(opened.queries, k=3, text=words, offset=2, **options)
         assert page.ids.tolist() == hits.ids[:, 2:5].tolist()
-        weighted = index.search(opened.queries, k=6, text=asked, fusion="weighted", weights=(0, 1), **options)
+        weighted = index.search(opened.queries, k=6, text=words, fusion="weighted", weights=(0, 1), **options)
         assert weighted.ids[0].tolist() == worded.ids[0, :6].tolist()
 
     @pytest.mark.parametrize(

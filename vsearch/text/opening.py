@@ -179,12 +179,12 @@ def fetch_lists(
             if postings.file is None:
                 continue
             if term.prefix:
-                found = postings.beginning_with(term.text.encode("utf-8", "surrogatepass"))
+                numbers = postings.beginning_with(term.text.encode("utf-8", "surrogatepass"))
             else:
                 number = column.numbers(term.text)[place]
-                found = range(number, number + 1) if number >= 0 else range(0)
-            if found:
-                part = postings.part(int(postings.list_blocks[found.start]), int(postings.list_blocks[found.stop]))
+                numbers = range(number, number + 1) if number >= 0 else range(0)
+            if numbers:
+                part = postings.part(int(postings.list_blocks[numbers.start]), int(postings.list_blocks[numbers.stop]))
                 if part is not None:
                     parts.append(part)
     if parts:

@@ -129,10 +129,10 @@ def _meeting(
 
     conditions = [(options, True) for options in weighted.must]
     conditions += [(options, False) for options in weighted.must_not]
-    for options, wanted in conditions:
+    for options, required in conditions:
         if not allowed.any():
             break
-        allowed = allowed & (meets(options) if wanted else ~meets(options))
+        allowed = allowed & (meets(options) if required else ~meets(options))
     return np.ascontiguousarray(allowed)
 
 

@@ -162,21 +162,21 @@ def list_files(store: Store, name: str | None = None) -> tuple[FoundFile, ...]:
         infos = store.list("") if name is None else [store.head(name)]
     except FileNotFoundError:
         raise InputError(f"{store.url}/{name}: no such file") from None
-    found = [
+    readable = [
         _found(info)
         for info in infos
         if PurePosixPath(info.path).suffix.lower() in (*COLUMNAR, *VECTOR_FILES)
         and not any(part.startswith((".", "_")) for part in PurePosixPath(info.path).parts)
     ]
-    if not found:
+    if not readable:
         raise InputError(f"{store.url}: contains no {' or '.join((*COLUMNAR, *VECTOR_FILES))} file")
-    tables = [file for file in found if PurePosixPath(file.path).suffix.lower() in COLUMNAR]
-    if tables and len(tables) < len(found):
-        other = next(file for file in found if file not in tables)
-        raise InputError(f"{store.url}: contains both tables ({tables[0].path}) and files of vectors ({other.path})")
+    tables = [file for file in readable if PurePosixPath(file.path).suffix.lower() in COLUMNAR]
+    if tables and len(tables) < len(readable):
+        strange = next(file for file in readable if file not in tables)
+        raise InputError(f"{store.url}: contains both tables ({tables[0].path}) and files of vectors ({strange.path})")
     if name is None:
-        check_shards([PurePosixPath(file.path) for file in found], PurePosixPath(), whole=True)
-    return tuple(sorted(found, key=lambda file: natural_key(file.path)))
+        check_shards([PurePosixPath(file.path) for file in readable], PurePosixPath(), whole=True)
+    return tuple(sorted(readable, key=lambda file: natural_key(file.path)))
 
 
 def changed_file(store: Store, files: Sequence[FoundFile]) -> str | None:
@@ -185,8 +185,8 @@ def changed_file(store: Store, files: Sequence[FoundFile]) -> str | None:
         with suppress(FileNotFoundError):
             if _found(store.head(files[0].path)) == files[0]:
                 return None
-    there = {info.path: _found(info) for info in store.list("")}
-    return next((file.path for file in files if there.get(file.path) != file), None)
+    present = {info.path: _found(info) for info in store.list("")}
+    return next((file.path for file in files if present.get(file.path) != file), None)
 
 
 def read_header(store: Store, file: FoundFile) -> FileHeader:

@@ -107,13 +107,13 @@ class PrefixRows:
         """
         import pyarrow as pa
 
-        wanted = pa.schema([self.schema.field(name) for name in names])
+        selected = pa.schema([self.schema.field(name) for name in names])
         for file, low, high in self._overlaps(start, stop):
             label = f"{self.store.url}/{file.path}"
             count = 0
             for batch in self._table_rows(file, names, low, high):
                 count += batch.num_rows
-                yield fitted(batch, wanted, label)
+                yield fitted(batch, selected, label)
             if count != high - low:
                 raise InputError(f"{label}: holds other rows than its header declares; write it again")
 

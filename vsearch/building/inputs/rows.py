@@ -271,7 +271,7 @@ def without_vectors(attributes: object, dimensions: int, known: Callable[[], Ite
         lengths = pc.unique(pc.list_value_length(storage).drop_null()).to_pylist()
         if len(lengths) == 1 and (lengths[0] >= LONG_LIST or lengths[0] == dimensions >= SHORT_VECTOR):
             long.append(f"{name} (lists of {lengths[0]} numbers)")
-            table = table.select([other for other in table.schema.names if other != name])
+            table = table.select([kept for kept in table.schema.names if kept != name])
     if not long:
         return table if table.once else attributes
     msg = f"{table.label}: left out of the attributes as vectors: {', '.join(long)}"

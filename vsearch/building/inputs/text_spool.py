@@ -63,7 +63,7 @@ class TextSpool:
     def __init__(self, folder: Path, computed_by: str, dimensions: int) -> None:
         self._folder, self._dimensions = folder, dimensions
         self._done = self.rows = 0
-        wanted = Description(FORMAT, computed_by, dimensions)
+        expected = Description(FORMAT, computed_by, dimensions)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             foreign = sorted(path.name for path in folder.iterdir() if path.name not in (DESCRIPTION, CHUNKS, VECTORS))
@@ -72,10 +72,10 @@ class TextSpool:
             self._lock = hold(folder)
             if self._lock is None:
                 raise InputError(f"{folder}: another build uses this spool; wait for it, or name another folder")
-            if _read_description(folder) != wanted:
+            if _read_description(folder) != expected:
                 for name in (DESCRIPTION, CHUNKS, VECTORS):
                     (folder / name).unlink(missing_ok=True)
-                (folder / DESCRIPTION).write_bytes(msgspec.json.encode(wanted))
+                (folder / DESCRIPTION).write_bytes(msgspec.json.encode(expected))
             for name in (CHUNKS, VECTORS):
                 (folder / name).touch()
             self._chunks = (folder / CHUNKS).open("r+b")

@@ -148,13 +148,13 @@ def _packaged(request: DeployRequest, tell: Tell) -> Iterator[tuple[dict[str, pa
 
 
 def _changing(request: DeployRequest, code: str) -> ChangingSpec:
-    own = {name: request.own[name] for name in ("write_concurrency", "keeper_memory") if name in request.own}
+    concurrency = {name: request.own[name] for name in ("write_concurrency", "keeper_memory") if name in request.own}
     return ChangingSpec(
         code,
         writer=request.writer or request.write_key is not None,
         write_key_sha256=_sha256(request.write_key),
         keep_minutes=request.optimize_every,
-        **own,
+        **concurrency,
     )
 
 
@@ -169,10 +169,10 @@ def _session(region: str | None) -> Any:
 
 
 def _find(stack: str, session: Any) -> dict[str, Any]:
-    found = stacks.find(stack, session)
-    if found is None:
+    deployed = stacks.find(stack, session)
+    if deployed is None:
         raise InputError(f"there is no stack {stack!r}")
-    return found
+    return deployed
 
 
 def _python() -> str:

@@ -170,36 +170,36 @@ def _role(name: str, spec: StackSpec, properties: Body) -> dict[str, dict[str, B
 def _function(name: str, spec: StackSpec, root: Body, properties: Body) -> dict[str, dict[str, Body]]:
     """A function, its alias, and where it has them, its URL and its schedule."""
     shared = root["Globals"]["Function"]
-    own = shared | properties
-    role = _snake(own["Role"]["Fn::GetAtt"][0])
+    merged = shared | properties
+    role = _snake(merged["Role"]["Fn::GetAtt"][0])
     variables = shared["Environment"]["Variables"] | properties.get("Environment", {}).get("Variables", {})
-    package = f"aws_s3_object.{_package(own['CodeUri'], spec)}"
+    package = f"aws_s3_object.{_package(merged['CodeUri'], spec)}"
     function: Body = {
-        "function_name": own["FunctionName"],
-        "description": own["VersionDescription"],
-        "handler": own["Handler"],
+        "function_name": merged["FunctionName"],
+        "description": merged["VersionDescription"],
+        "handler": merged["Handler"],
         "role": f"${{aws_iam_role.{role}.arn}}",
-        "runtime": own["Runtime"],
-        "architectures": own["Architectures"],
+        "runtime": merged["Runtime"],
+        "architectures": merged["Architectures"],
         "s3_bucket": f"${{{package}.bucket}}",
         "s3_key": f"${{{package}.key}}",
-        "memory_size": own["MemorySize"],
-        "timeout": own["Timeout"],
+        "memory_size": merged["MemorySize"],
+        "timeout": merged["Timeout"],
         "environment": {"variables": {key: _literal(value) for key, value in variables.items()}},
         "logging_config": {"log_format": "Text", "log_group": "${aws_cloudwatch_log_group.logs.name}"},
-        "tags": {_literal(key): _literal(value) for key, value in own["Tags"].items()},
+        "tags": {_literal(key): _literal(value) for key, value in merged["Tags"].items()},
         "publish": True,
         "depends_on": [f"aws_iam_role_policy.{role}"],
     }
-    if "SnapStart" in own:
-        function["snap_start"] = {"apply_on": own["SnapStart"]["ApplyOn"]}
-    if "ReservedConcurrentExecutions" in own:
-        function["reserved_concurrent_executions"] = own["ReservedConcurrentExecutions"]
+    if "SnapStart" in merged:
+        function["snap_start"] = {"apply_on": merged["SnapStart"]["ApplyOn"]}
+    if "ReservedConcurrentExecutions" in merged:
+        function["reserved_concurrent_executions"] = merged["ReservedConcurrentExecutions"]
     alias = {"name": LIVE, **_called(name), "function_version": f"${{aws_lambda_function.{name}.version}}"}
     made: dict[str, dict[str, Body]] = {"aws_lambda_function": {name: function}, "aws_lambda_alias": {name: alias}}
-    if "FunctionUrlConfig" in own:
-        _add(made, _url(name, own["FunctionUrlConfig"]["AuthType"]))
-    for event in own.get("Events", {}).values():
+    if "FunctionUrlConfig" in merged:
+        _add(made, _url(name, merged["FunctionUrlConfig"]["AuthType"]))
+    for event in merged.get("Events", {}).values():
         _add(made, _schedule(name, event["Properties"]["Schedule"]))
     return made
 

@@ -69,8 +69,8 @@ class Usages(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def sum(cls, usages: Iterable[Usages]) -> Usages:
         """Return the sum of usages."""
         total = cls()
-        for each in usages:
-            total += each
+        for usage in usages:
+            total += usage
         return total
 
 

@@ -97,8 +97,8 @@ def answer_rows(
         message = f"{counted(reply.count)} invalid; nothing was changed"
         return 400, {"error": "bad rows", "message": message, "count": reply.count, "rows": rows}
     seconds = time.perf_counter() - arrived
-    own = Usage(1, 0, 0, seconds, seconds * worker.memory / 1024)
-    usages = reply.usages + wasted + Usages.of("coordinator", own)
+    usage = Usage(1, 0, 0, seconds, seconds * worker.memory / 1024)
+    usages = reply.usages + wasted + Usages.of("coordinator", usage)
     return 200, {
         "snapshot": reply.snapshot,
         "added": reply.added,

@@ -99,13 +99,13 @@ def read_search(body: bytes) -> SearchRequest:
             "exactly one of text, vector, vectors, query_vectors and queries is required, or words or leg alone"
         )
     check_offset(search.offset, search.k)
-    given = _with_leg(search, _queries(search) if given_queries else {"dimensions": 0, "queries": b""})
+    fields = _with_leg(search, _queries(search) if given_queries else {"dimensions": 0, "queries": b""})
     return SearchRequest(
         options=Options(
             k=search.k,
             where=encode_where(search.where),
             nprobe=search.nprobe,
-            exact=search.exact and "documents" not in given,
+            exact=search.exact and "documents" not in fields,
             min_score=search.min_score,
             columns=search.columns,
             offset=search.offset,
@@ -115,7 +115,7 @@ def read_search(body: bytes) -> SearchRequest:
         freshness=search.freshness,
         remaining=search.timeout,
         allow_partial=search.allow_partial,
-        **given,
+        **fields,
     )
 
 
@@ -175,14 +175,14 @@ def _queries(search: SearchBody) -> dict[str, Any]:
         _documents(search, np.empty((0, 0), np.float32), [])
         return {"count": len(texts), "dimensions": 0, "queries": b"", "texts": tuple(map(text_bytes, texts))}
     several = search.queries or ([search.query_vectors] if search.query_vectors else [])
-    given = (
+    rows = (
         search.vectors
         or ([search.vector] if search.vector else [])
         or [vector for query in several for vector in query]
     )
-    if not given or not given[0] or any(len(one) != len(given[0]) for one in given) or not all(several):
+    if not rows or not rows[0] or any(len(row) != len(rows[0]) for row in rows) or not all(several):
         raise InputError("vectors must be one or more nonempty lists of the same length")
-    vectors = check_queries(np.array(given, np.float64), len(given[0]))
+    vectors = check_queries(np.array(rows, np.float64), len(rows[0]))
     fields: dict[str, Any] = {"dimensions": vectors.shape[1]}
     documents = _documents(search, vectors, [len(query) for query in several])
     if documents is not None:
@@ -230,9 +230,9 @@ def make_document(reply: Answer, request: SearchRequest) -> dict[str, Any]:
             for row, value in zip(rows, to_values(column), strict=True):
                 row[name] = value
     hits, first = [], 0
-    for found in int32s(reply.found).tolist():
-        hits.append(rows[first : first + found])
-        first += found
+    for count in int32s(reply.found).tolist():
+        hits.append(rows[first : first + count])
+        first += count
     return {
         "hits": hits,
         "complete": not reply.outcomes,

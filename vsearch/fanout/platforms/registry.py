@@ -15,14 +15,14 @@ PLATFORMS: tuple[Platform, ...] = (LAMBDA, LOCAL_FAAS, HTTP, IN_PROCESS)
 def platform_of_url(url: str) -> Platform | None:
     """The platform of a URL; None if the URL does not refer to functions."""
     scheme, separator, _ = url.partition("://")
-    return next((each for each in PLATFORMS if scheme and separator and each.scheme == scheme), None)
+    return next((platform for platform in PLATFORMS if scheme and separator and platform.scheme == scheme), None)
 
 
 def platform_of_functions(invoker: str) -> Platform:
     """The platform for a value of ``VSEARCH_INVOKER``: a platform's name, or a URL template of plain HTTP."""
-    return next((each for each in PLATFORMS if each.call is not None and each.name == invoker), HTTP)
+    return next((platform for platform in PLATFORMS if platform.call is not None and platform.name == invoker), HTTP)
 
 
 def url_forms() -> str:
     """The URL forms of stacks, for error messages."""
-    return " or ".join(f"{each.scheme}://stack" for each in PLATFORMS if each.scheme)
+    return " or ".join(f"{platform.scheme}://stack" for platform in PLATFORMS if platform.scheme)

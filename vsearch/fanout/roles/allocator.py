@@ -162,8 +162,8 @@ def plan_batch(
     for number in np.flatnonzero(searching.any(axis=0)).tolist():
         positions = np.flatnonzero(searching[:, number])
         visiting = [planned[position][1][number] for position in positions]
-        asked = msgspec.structs.replace(request, options=shard_options)
-        task = _request(snapshot, number, prepared[positions], visiting, asked, deadline.remaining())
+        of_shards = msgspec.structs.replace(request, options=shard_options)
+        task = _request(snapshot, number, prepared[positions], visiting, of_shards, deadline.remaining())
         if parts is not None:
             task = msgspec.structs.replace(task, **parts.take(positions))
         tasks.append(ShardTask(task, positions))

@@ -97,11 +97,11 @@ class FusedLeg:
     def sizes(self, options: Options) -> tuple[int, int]:
         """Return sizes, where every query counts as the longest."""
         longest = max(map(len, self.asked.queries), default=0)
-        asked = self.leg.packed_bytes(longest) + longest
+        requested = self.leg.packed_bytes(longest) + longest
         returned = 8 * options.k
         if self.asked.depth is not None:
             returned = (2 * self.asked.depth - options.k) * (44 + 32 * len(options.columns)) + 8 * options.k
-        return asked, returned
+        return requested, returned
 
     def vectors(self, snapshot: Snapshot, request: AllocateRequest) -> NDArray[np.float32] | None:  # noqa: ARG002
         """Return the vectors of the request."""
@@ -199,10 +199,10 @@ class ShardScan:
         if self.nearest is None:
             return (keys,)
         by_vector, by_leg = [], []
-        for ranking, own in enumerate(rows):
+        for ranking, of_ranking in enumerate(rows):
             both = ranked[ranking // 2][1]
             assert both is not None  # noqa: S101  there are vectors
-            places = np.searchsorted(both.rows, own)
+            places = np.searchsorted(both.rows, of_ranking)
             by_vector.append(both.by_vector[places])
             by_leg.append(both.by_leg[places])
         return keys, _column("float32", by_vector), _column("float32", by_leg)
@@ -216,8 +216,8 @@ def fuse_answer(merged: Answer, fusion: FusionOptions, k: int, requested: int, *
     requested : int
         Number of requested columns, before those of the leg.
     """
-    found = int32s(merged.found)
-    edges = np.concatenate(([0], np.cumsum(found[::2].astype(np.int64) + found[1::2])))
+    counts_found = int32s(merged.found)
+    edges = np.concatenate(([0], np.cumsum(counts_found[::2].astype(np.int64) + counts_found[1::2])))
     rows = int64s(merged.rows)
     by_vector, by_leg = (floats(column.values).astype(np.float64) for column in merged.columns[requested + 1 :])
     counts, places, scores, ranks = [], [], [], []
@@ -258,12 +258,12 @@ def _own(run: Any, words: NDArray[np.uint64] | None) -> NDArray[np.uint64] | Non
     first, stop = int(table.row_starts[0]), int(table.row_starts[-1] + table.rows[-1])
     if first == 0 and stop == run.rows:
         return words
-    own = full_words(stop)
-    own[: first >> 6] = 0
+    inside_part = full_words(stop)
+    inside_part[: first >> 6] = 0
     if first & 63:
-        own[first >> 6] &= ~np.uint64((1 << (first & 63)) - 1)
+        inside_part[first >> 6] &= ~np.uint64((1 << (first & 63)) - 1)
     inside = np.zeros(-(-run.rows // 64), np.uint64)
-    inside[: len(own)] = own
+    inside[: len(inside_part)] = inside_part
     return inside if words is None else inside & words
 
 

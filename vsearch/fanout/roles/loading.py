@@ -306,8 +306,8 @@ def _account(
         sizes[f"{entry.bundle.path} {kind}"] = int(share * entry.bundle.bytes) + REMOVED_BYTES * entry.removed
     paths |= sizes.keys() & before.keys()
     sizes |= {path: before[path] for path in paths if path in before and path not in sizes}
-    own = tail + PART_BYTES + PARTITION_BYTES * manifest.partitions
-    return {**sizes, f"{kind} {manifest.snapshot}": own}, frozenset(paths)
+    in_addition = tail + PART_BYTES + PARTITION_BYTES * manifest.partitions
+    return {**sizes, f"{kind} {manifest.snapshot}": in_addition}, frozenset(paths)
 
 
 def _manifest_bytes(manifest: Manifest) -> int:

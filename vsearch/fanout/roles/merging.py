@@ -90,8 +90,8 @@ def add_batches(counters: Sequence[Counters]) -> Counters:
     """Add the counters of different queries, except those of the mask, which they share."""
     return msgspec.structs.replace(
         sum(counters, Counters()),
-        rows_masked=max(each.rows_masked for each in counters),
-        rows_rechecked=max(each.rows_rechecked for each in counters),
+        rows_masked=max(counted.rows_masked for counted in counters),
+        rows_rechecked=max(counted.rows_rechecked for counted in counters),
     )
 
 

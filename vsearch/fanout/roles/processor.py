@@ -111,7 +111,7 @@ def process(
         hits = one(0)
     else:
         with ThreadPoolExecutor(available_cores()) as pool:
-            hits = [each for found in pool.map(carried(one), range(request.count)) for each in found]
+            hits = [ranking_hits for found in pool.map(carried(one), range(request.count)) for ranking_hits in found]
     counts = [int(np.count_nonzero(best.rows >= 0)) for best in hits]
     rows = shard.first_row + np.concatenate([best.rows[:count] for best, count in zip(hits, counts, strict=True)])
     scores = np.concatenate([best.scores[:count] for best, count in zip(hits, counts, strict=True)])

@@ -217,10 +217,10 @@ def _check_visits(message: ProcessRequest) -> None:
 def _check_answer(message: Answer) -> None:
     if len(message.found) != 4 * message.count:
         raise ValueError("found must have one number per query")
-    found = int32s(message.found)
-    if (found < 0).any() or (found > message.k).any():
+    counts = int32s(message.found)
+    if (counts < 0).any() or (counts > message.k).any():
         raise ValueError(f"each query must have from 0 to {message.k} rows")
-    total = int(found.sum(dtype=np.int64))
+    total = int(counts.sum(dtype=np.int64))
     if len(message.scores) != 4 * total or len(message.rows) != 8 * total:
         raise ValueError(f"scores and rows must have {total} entries")
     if not np.isfinite(floats(message.scores)).all() or (int64s(message.rows) < 0).any():

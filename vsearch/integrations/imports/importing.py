@@ -64,11 +64,11 @@ def open_source(kind: str, path: str, **options: str | None) -> Source:
     reader = READERS.get(kind)
     if reader is None:
         raise InputError(f"sources are {', '.join(READERS)}, got {kind!r:.100}")
-    given = {name: value for name, value in options.items() if value is not None}
-    for name in given:
+    passed = {name: value for name, value in options.items() if value is not None}
+    for name in passed:
         if name not in reader.options:
             raise InputError(f"{kind} has no {name}; its options are {', '.join(reader.options) or 'none'}")
-    return reader.open(path, **given)
+    return reader.open(path, **passed)
 
 
 def import_index(

@@ -69,37 +69,37 @@ def read_pgvector(path: str, table: str | None = None, vector: str | None = None
 
     if not Path(path).is_file():
         raise InputError(f"{path}: no such file")
-    found = _find_table(path, table)
-    vector = _vector_column(path, found, vector)
-    if id is not None and id not in found.columns:
-        raise InputError(f"{found.name} has no column {id!r:.100}; it has {', '.join(found.columns)[:300]}")
-    id = ID if id is None and ID in found.columns else id
-    width = _width(path, found, vector)
-    others = [name for name in found.columns if name not in {vector, id}]
-    readers = {name: _reader(found.types.get(name, "")) for name in others}
+    table_found = _find_table(path, table)
+    vector = _vector_column(path, table_found, vector)
+    if id is not None and id not in table_found.columns:
+        raise InputError(f"{table_found.name} has no column {id!r:.100}; it has {', '.join(table_found.columns)[:300]}")
+    id = ID if id is None and ID in table_found.columns else id
+    width = _width(path, table_found, vector)
+    others = [name for name in table_found.columns if name not in {vector, id}]
+    readers = {name: _reader(table_found.types.get(name, "")) for name in others}
     kinds = {name: kind for name, (kind, _) in readers.items()}
-    ids = _reader(found.types.get(id, "")) if id is not None else (pa.int64(), int)
+    ids = _reader(table_found.types.get(id, "")) if id is not None else (pa.int64(), int)
     if not (pa.types.is_integer(ids[0]) or pa.types.is_string(ids[0])):
         ids = pa.string(), str
     schema = pa.schema(
         [pa.field(ID, ids[0]), vector_field(width), *(pa.field(free_name(name), kinds[name]) for name in others)]
     )
-    places = {name: place for place, name in enumerate(found.columns)}
+    places = {name: place for place, name in enumerate(table_found.columns)}
 
     def batch(rows: list[list[str | None]], done: int) -> pa.RecordBatch:
         vectors = np.array([_numbers(path, row[places[vector]], width) for row in rows], np.float32)
-        own = [done + place for place in range(len(rows))] if id is None else _read(path, rows, places[id], ids[1])
+        row_ids = [done + place for place in range(len(rows))] if id is None else _read(path, rows, places[id], ids[1])
         columns = [
             attribute_array(name, _read(path, rows, places[name], readers[name][1]), kinds[name]) for name in others
         ]
         return pa.RecordBatch.from_arrays(
-            [attribute_array(id or ID, own, ids[0]), vector_array(vectors, width), *columns], schema=schema
+            [attribute_array(id or ID, row_ids, ids[0]), vector_array(vectors, width), *columns], schema=schema
         )
 
     def batches() -> Iterator[pa.RecordBatch]:
         waiting: list[list[str | None]] = []
         done = 0
-        for row in _rows(path, found):
+        for row in _rows(path, table_found):
             if row[places[vector]] is None:
                 continue
             waiting.append(row)
@@ -113,7 +113,7 @@ def read_pgvector(path: str, table: str | None = None, vector: str | None = None
     return Source(schema, batches())
 
 
-def _find_table(path: str, asked: str | None) -> _Table:
+def _find_table(path: str, requested: str | None) -> _Table:
     types: dict[str, dict[str, str]] = {}
     tables: dict[str, _Table] = {}
     with _open(path) as file:
@@ -131,9 +131,9 @@ def _find_table(path: str, asked: str | None) -> _Table:
                 for row in _lines(path, file):
                     if row == "\\.\n":
                         break
-    if asked is None and len(tables) == 1:
+    if requested is None and len(tables) == 1:
         return next(iter(tables.values()))
-    matching = [found for name, found in tables.items() if asked in {name, name.rpartition(".")[2]}]
+    matching = [found for name, found in tables.items() if requested in {name, name.rpartition(".")[2]}]
     if len(matching) == 1:
         return matching[0]
     raise InputError(f"{path}: name one table; there are {', '.join(tables)[:300] or 'none with COPY ... FROM stdin'}")
@@ -166,11 +166,11 @@ def _rows(path: str, table: _Table) -> Iterator[list[str | None]]:
             raise InputError(f"{path}: the rows of {table.name} have no end (\\.)")
 
 
-def _vector_column(path: str, table: _Table, asked: str | None) -> str:
-    if asked is not None:
-        if asked not in table.columns:
-            raise InputError(f"{table.name} has no column {asked!r:.100}; it has {', '.join(table.columns)[:300]}")
-        return asked
+def _vector_column(path: str, table: _Table, requested: str | None) -> str:
+    if requested is not None:
+        if requested not in table.columns:
+            raise InputError(f"{table.name} has no column {requested!r:.100}; it has {', '.join(table.columns)[:300]}")
+        return requested
     typed = [name for name in table.columns if _word(table.types.get(name, "")) in {"vector", "halfvec"}]
     if not typed:
         first = next(_rows(path, table), None)

@@ -163,10 +163,10 @@ def vector_array(vectors: NDArray[np.float32], width: int) -> pa.Array:
     """
     import pyarrow as pa
 
-    made = np.ascontiguousarray(vectors, np.float32)
-    if made.ndim != 2 or made.shape[1] != width:
-        raise InputError(f"all vectors must have {width} dimensions, got an array of shape {made.shape}")
-    return pa.FixedSizeListArray.from_arrays(pa.array(made.reshape(-1)), width)
+    converted = np.ascontiguousarray(vectors, np.float32)
+    if converted.ndim != 2 or converted.shape[1] != width:
+        raise InputError(f"all vectors must have {width} dimensions, got an array of shape {converted.shape}")
+    return pa.FixedSizeListArray.from_arrays(pa.array(converted.reshape(-1)), width)
 
 
 def attribute_array(name: str, values: Sequence[Any], kind: pa.DataType) -> pa.Array:

@@ -84,7 +84,7 @@ def read_qdrant(path: str, table: str | None = None, vector: str | None = None) 
     except ImportError as error:
         raise _missing("qdrant-client", error) from error
     client = QdrantClient(url=path) if remote else QdrantClient(path=path)
-    name = _choose(table, [each.name for each in client.get_collections().collections], "collection")
+    name = _choose(table, [collection.name for collection in client.get_collections().collections], "collection")
     settings = client.get_collection(name).config.params.vectors
     if isinstance(settings, dict):
         vector = _choose(vector, list(settings), "vector")
@@ -94,10 +94,10 @@ def read_qdrant(path: str, table: str | None = None, vector: str | None = None) 
     if settings is None or settings.multivector_config is not None:
         raise InputError(f"{name!r} has no vectors, or several for each point, which cannot be imported")
 
-    def pages(**wanted: Any) -> Iterator[Any]:
+    def pages(**options: Any) -> Iterator[Any]:
         offset = None
         while True:
-            points, offset = client.scroll(name, limit=BATCH, offset=offset, **wanted)
+            points, offset = client.scroll(name, limit=BATCH, offset=offset, **options)
             if points:
                 yield points
             if offset is None:
@@ -158,16 +158,16 @@ def _chroma_metric(collection: Any) -> str | None:
     return {"cosine": "cosine", "ip": "ip", "l2": "l2"}.get(str(space))
 
 
-def _choose(asked: str | None, names: list[str], what: str) -> str:
+def _choose(requested: str | None, names: list[str], what: str) -> str:
     """Return the name that was asked for, or the only one there is."""
-    if asked is None and len(names) == 1:
+    if requested is None and len(names) == 1:
         return names[0]
     shown = ", ".join(sorted(names))[:300] or "none"
-    if asked is None:
+    if requested is None:
         raise InputError(f"there are several, or none: name the {what}; there are {shown}")
-    if asked not in names:
-        raise InputError(f"there is no {what} {asked!r:.100}; there are {shown}")
-    return asked
+    if requested not in names:
+        raise InputError(f"there is no {what} {requested!r:.100}; there are {shown}")
+    return requested
 
 
 def _require_folder(path: str, file: str) -> None:

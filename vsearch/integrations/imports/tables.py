@@ -81,7 +81,7 @@ def source_of_tables(
     others = [name for name in schema.names if name not in {vector, id}]
     ids = pa.field(ID, pa.int64()) if id is None else pa.field(ID, schema.field(id).type)
     fields = [ids, pa.field(VECTOR, schema.field(vector).type)]
-    made = pa.schema([*fields, *(pa.field(free_name(name), schema.field(name).type) for name in others)])
+    schema_of_ids = pa.schema([*fields, *(pa.field(free_name(name), schema.field(name).type) for name in others)])
 
     def renamed() -> Iterator[pa.RecordBatch]:
         done = 0
@@ -89,9 +89,9 @@ def source_of_tables(
             numbers = pa.array(range(done, done + len(batch)), pa.int64()) if id is None else batch.column(id)
             done += len(batch)
             columns: list[Any] = [numbers, batch.column(vector), *(batch.column(name) for name in others)]
-            yield pa.RecordBatch.from_arrays(columns, schema=made)
+            yield pa.RecordBatch.from_arrays(columns, schema=schema_of_ids)
 
-    return Source(made, renamed())
+    return Source(schema_of_ids, renamed())
 
 
 def _vector_column(schema: pa.Schema, vector: str | None) -> str:
@@ -101,16 +101,16 @@ def _vector_column(schema: pa.Schema, vector: str | None) -> str:
         lists = types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
         return lists and types.is_floating(kind.value_type)
 
-    found = [field.name for field in schema if fits(field.type)]
+    fitting = [field.name for field in schema if fits(field.type)]
     if vector is not None:
         if vector not in schema.names or not fits(schema.field(vector).type):
             raise InputError(
-                f"there is no column of vectors {vector!r:.100}; there are {', '.join(found)[:300] or 'none'}"
+                f"there is no column of vectors {vector!r:.100}; there are {', '.join(fitting)[:300] or 'none'}"
             )
         return vector
-    if len(found) != 1:
-        raise InputError(f"name the column of vectors with --vector; there are {', '.join(found)[:300] or 'none'}")
-    return found[0]
+    if len(fitting) != 1:
+        raise InputError(f"name the column of vectors with --vector; there are {', '.join(fitting)[:300] or 'none'}")
+    return fitting[0]
 
 
 def _can_be_ids(kind: pa.DataType) -> bool:

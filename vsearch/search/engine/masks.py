@@ -132,7 +132,7 @@ def live_mask(snapshot: Snapshot) -> IndexMask | None:
 def restrict(mask: IndexMask, snapshot: Snapshot) -> IndexMask:
     """Remove expired rows from the mask of a snapshot, without evaluating the predicate again."""
     return IndexMask.of(
-        [mask_rows(run, each) for run, each in zip(snapshot.shards, mask.shards, strict=True)], snapshot
+        [mask_rows(run, run_mask) for run, run_mask in zip(snapshot.shards, mask.shards, strict=True)], snapshot
     )
 
 

@@ -179,19 +179,19 @@ def _scan_cells(
     words: Sequence[Words],
 ) -> ShardHits:
     """The same for cells, whose cuts apply to one run at a time."""
-    found = [
+    run_hits = [
         search_cells(snapshot.model, run, tables, visits, request.k, mask=mask, exact=request.exact)
         for run, mask in zip(shard.runs, words, strict=True)
     ]
-    return found[0] if len(found) == 1 else join_runs(shard, found, request.k)
+    return run_hits[0] if len(run_hits) == 1 else join_runs(shard, run_hits, request.k)
 
 
-def join_runs(shard: ShardRuns, found: Sequence[ShardHits], k: int) -> ShardHits:
+def join_runs(shard: ShardRuns, run_hits: Sequence[ShardHits], k: int) -> ShardHits:
     """Merge the hits of each run of a shard into the hits of the shard."""
     firsts = [run.first_row - shard.first_row for run in shard.runs]
-    rows = [np.where(hits.rows >= 0, hits.rows + first, -1) for hits, first in zip(found, firsts, strict=True)]
-    scores, best = merge([hits.scores for hits in found], rows, k)
-    return ShardHits(scores, best, np.sum([hits.counters for hits in found], axis=0))
+    rows = [np.where(hits.rows >= 0, hits.rows + first, -1) for hits, first in zip(run_hits, firsts, strict=True)]
+    scores, best = merge([hits.scores for hits in run_hits], rows, k)
+    return ShardHits(scores, best, np.sum([hits.counters for hits in run_hits], axis=0))
 
 
 # -- plan and scan, in one process
@@ -225,8 +225,8 @@ def search_queries(
         Scores and rows (m, k); rows are numbered across the snapshot, from its first one. The counters are summed over the queries.
     """
     if snapshot.model.quantizer.scan == "cells":
-        found = [_search_cells(snapshot, query, request, mask, prepared=prepared) for query in queries]
-        return stack_hits([merge_hits(snapshot, hits, request.k) for hits in found], request.k)
+        answers = [_search_cells(snapshot, query, request, mask, prepared=prepared) for query in queries]
+        return stack_hits([merge_hits(snapshot, hits, request.k) for hits in answers], request.k)
     if request.exact and len(queries) > 1 and snapshot.ready:
         return _search_together(snapshot, queries, request, mask, prepared=prepared)
     workspace = snapshot.workspace()
@@ -282,12 +282,12 @@ def search_each_shard(
     """Find the best rows of every shard for each query, as functions do, each with a heap of its own."""
     if snapshot.model.quantizer.scan == "cells":
         return [_search_cells(snapshot, query, request, mask, prepared=prepared) for query in queries]
-    workspace, found = snapshot.workspace(), []
+    workspace, hits_of_queries = snapshot.workspace(), []
     for query in queries:
         begin(workspace, request, mask)
         _plan(snapshot, workspace, query, mask, prepared=prepared)
-        found.append([_scan(snapshot, shard, workspace, _words_of(mask, shard)) for shard in snapshot.groups])
-    return found
+        hits_of_queries.append([_scan(snapshot, shard, workspace, _words_of(mask, shard)) for shard in snapshot.groups])
+    return hits_of_queries
 
 
 def search_fused(
@@ -322,9 +322,9 @@ def stack_hits(hits: Sequence[ShardHits], k: int) -> ShardHits:
     """Put the hits of m queries together: scores and rows (m, k), and the sums of their counters."""
     scores, rows = np.empty((len(hits), k), np.float32), np.empty((len(hits), k), np.int64)
     counters = np.zeros(COUNTERS, np.int64)
-    for place, each in enumerate(hits):
-        scores[place], rows[place] = each.scores, each.rows
-        counters += each.counters
+    for place, ranking in enumerate(hits):
+        scores[place], rows[place] = ranking.scores, ranking.rows
+        counters += ranking.counters
     return ShardHits(scores, rows, counters)
 
 

@@ -96,14 +96,14 @@ def concatenate_documents(parts: Sequence[DocumentCodes | None]) -> DocumentCode
     if len(some) < 2:
         return some[0] if some else None
     columns = [_columns(part) for part in some]
-    for own in columns[1:]:
-        for name, column in own.items():
+    for more in columns[1:]:
+        for name, column in more.items():
             first = columns[0].get(name)
             if first is None or first.shape[1:] != column.shape[1:]:
                 raise CorruptIndexError(
                     "manifest", f"segments of documents hold {name} of several widths; restore them"
                 )
-    joined: dict[str, Any] = {name: np.concatenate([own[name] for own in columns]) for name in columns[0]}
+    joined: dict[str, Any] = {name: np.concatenate([more[name] for more in columns]) for name in columns[0]}
     lengths = np.concatenate([part.lengths for part in some])
     return replace(some[0], lengths=lengths, scales=np.concatenate([part.scales for part in some]), **joined)
 

@@ -178,7 +178,7 @@ def _moment(snapshot: Snapshot, when: int, before: Moment | None) -> Moment:
     if not removed:
         return Moment(start, end, expired, None)
     if last is None:
-        derived = {name: made for name, made in snapshot.derived.items() if name != __name__}
+        derived = {name: value for name, value in snapshot.derived.items() if name != __name__}
         whole: Snapshot | None = snapshot.like(derived=derived)
     else:
         whole = last.whole

@@ -58,9 +58,9 @@ def find_ids(snapshot: Snapshot, ids: NDArray[Any]) -> NDArray[np.int64]:
         From `as_ids`; duplicates are allowed.
     """
     distinct, inverse = _distinct(ids)
-    rows, wanted = np.full(len(distinct), -1, np.int64), _bounds(distinct)
+    rows, bounds = np.full(len(distinct), -1, np.int64), _bounds(distinct)
     for run in snapshot.shards if len(distinct) else ():
-        if _meet(wanted, _run_bounds(run, wanted)):
+        if _meet(bounds, _run_bounds(run, bounds)):
             places, inside = _in_run(run, distinct)
             rows[places] = run.first_row + inside
     return rows[inverse]
@@ -85,12 +85,12 @@ def find_addresses(snapshot: Snapshot, ids: NDArray[Any]) -> Found:
         rows.append(matches[1])
 
     if len(distinct):
-        wanted = _bounds(distinct)
+        bounds = _bounds(distinct)
         for run in snapshot.runs:
-            if _meet(wanted, _run_bounds(run, wanted)):
+            if _meet(bounds, _run_bounds(run, bounds)):
                 add(cast("int", run.segment), _in_run(run, distinct))
         for delta in snapshot.deltas:
-            if len(delta.rows) and _meet(wanted, delta.rows.id_bounds):
+            if len(delta.rows) and _meet(bounds, delta.rows.id_bounds):
                 add(delta.number, _in_delta(delta, distinct, snapshot.gone))
     positions = np.empty(len(distinct), np.int64)
     positions[inverse] = np.arange(len(inverse))
@@ -111,9 +111,9 @@ def _bounds(ids: Any) -> Bounds | None:
     return (int(ids[0]), int(ids[-1])) if isinstance(ids, np.ndarray) and len(ids) else None
 
 
-def _run_bounds(run: Shard, wanted: Bounds | None) -> Bounds | None:
+def _run_bounds(run: Shard, searched: Bounds | None) -> Bounds | None:
     """Return the bounds of the ids of a run, which are computed once; None if they are not needed."""
-    if wanted is None or not run.rows:
+    if searched is None or not run.rows:
         return None
     bounds: Bounds | None = run.read.derived.get(__name__)
     if bounds is None:
@@ -122,9 +122,9 @@ def _run_bounds(run: Shard, wanted: Bounds | None) -> Bounds | None:
     return bounds
 
 
-def _meet(one: Bounds | None, other: Bounds | None) -> bool:
+def _meet(first: Bounds | None, second: Bounds | None) -> bool:
     """Whether ids within two bounds may be the same; unknown bounds may be any."""
-    return one is None or other is None or (one[0] <= other[1] and other[0] <= one[1])
+    return first is None or second is None or (first[0] <= second[1] and second[0] <= first[1])
 
 
 def _in_run(run: Shard, ids: Any) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -127,14 +127,14 @@ def _add_up(shards: Sequence[Shard], partitions: int) -> tuple[NDArray[np.float3
     """Radii and rows of all partitions over all runs."""
     radii, rows = np.zeros(partitions, np.float32), np.zeros(partitions, np.int64)
     for shard in shards:
-        own = slice(shard.first_partition, shard.first_partition + shard.partitions)
-        more, before = shard.table.rows, rows[own]
+        of_shard = slice(shard.first_partition, shard.first_partition + shard.partitions)
+        more, before = shard.table.rows, rows[of_shard]
         both = (more > 0) & (before > 0)
-        joined = np.where(more > 0, shard.table.radii, radii[own])
+        joined = np.where(more > 0, shard.table.radii, radii[of_shard])
         if both.any():
-            squares = before * np.square(radii[own], dtype=np.float64) + more * np.square(
+            squares = before * np.square(radii[of_shard], dtype=np.float64) + more * np.square(
                 shard.table.radii, dtype=np.float64
             )
             joined[both] = np.sqrt(squares[both] / (before + more)[both])
-        radii[own], rows[own] = joined, before + more
+        radii[of_shard], rows[of_shard] = joined, before + more
     return radii, rows

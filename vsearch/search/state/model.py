@@ -232,10 +232,10 @@ def check_queries(queries: Any, dimensions: int, metric: Metric | None = None) -
         and queries.dtype == np.float32
         and queries.shape in ((dimensions,), (1, dimensions))
     ):
-        one = queries.ravel()
-        square = np.vdot(one, one)  # which, unlike `dot`, warns neither of overflow nor of signaling NaN
+        query = queries.ravel()
+        square = np.vdot(query, query)  # which, unlike `dot`, warns neither of overflow nor of signaling NaN
         if square <= LARGEST_ELEMENT**2:  # so no element is larger
-            return one[None, :]
+            return query[None, :]
     try:
         array = np.asarray(queries)
     except ValueError:

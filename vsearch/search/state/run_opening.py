@@ -35,8 +35,8 @@ class KnownRuns:
 
     def run(self, path: str, rows: int) -> Shard | None:
         """The run of a path, if it has as many rows as a manifest says."""
-        found = self.runs.get(path)
-        return found if found is not None and found.rows == rows else None
+        run = self.runs.get(path)
+        return run if run is not None and run.rows == rows else None
 
     def add_deltas(self, manifest: Manifest, deltas: Sequence[Delta]) -> None:
         """Add the deltas of an open snapshot of the same model."""

@@ -73,14 +73,12 @@ def list_runs(shards: Sequence[ShardRuns]) -> RunTable:
     starts = np.cumsum(counts) - counts
     first_row, low = shards[0].first_row, shards[0].first_partition
     for before, shard in zip((None, *shards), shards, strict=False):
-        own = shard.first_partition, shard.partitions
-        if any((run.first_partition, run.partitions) != own for run in shard.runs):
-            reason = f"the runs of shard {shard.number} must have its {own[1]} partitions from {own[0]} on"
+        first_and_count = shard.first_partition, shard.partitions
+        if any((run.first_partition, run.partitions) != first_and_count for run in shard.runs):
+            reason = f"the runs of shard {shard.number} must have its {first_and_count[1]} partitions from {first_and_count[0]} on"
             raise CorruptIndexError("manifest", reason)
-        if before is not None and before.first_partition + before.partitions != own[0]:
-            reason = (
-                f"the partitions of shard {shard.number} must follow those of the shard before, not begin at {own[0]}"
-            )
+        if before is not None and before.first_partition + before.partitions != first_and_count[0]:
+            reason = f"the partitions of shard {shard.number} must follow those of the shard before, not begin at {first_and_count[0]}"
             raise CorruptIndexError("manifest", reason)
     return RunTable(
         runs=runs,

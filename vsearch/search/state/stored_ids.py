@@ -28,8 +28,8 @@ def check_ids(file: SegmentFile, rows: int, *, text: bool) -> None:
     """
     columns = file.entry.columns
     if text:
-        told = [(column.name, column.nulls) for column in columns]
-        kind = column_type(columns[0].type) if told == [("id", 0)] else None
+        null_counts = [(column.name, column.nulls) for column in columns]
+        kind = column_type(columns[0].type) if null_counts == [("id", 0)] else None
         if file.entry.rows != rows or kind is None or kind.layout != "text":
             raise CorruptIndexError(file.path, f"does not hold the ids of {rows} rows as strings; restore the file")
         check_layout(file, columns[0], kind)

@@ -279,7 +279,7 @@ def _type(kind: str) -> ColumnType:
     ValueError
         There is no type with this name.
     """
-    found = column_type(kind) if kind == _small(kind) else None
-    if found is None:
+    form = column_type(kind) if kind == _small(kind) else None
+    if form is None:
         raise ValueError(f"no column has the type {kind!r}")
-    return found
+    return form

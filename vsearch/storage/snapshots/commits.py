@@ -62,8 +62,8 @@ def read_manifest(store: Store, snapshot: int | None = None) -> Manifest:
     if data is None:
         if snapshot is None and _latest(store) != number:  # since the listing, it was pruned and a newer one committed
             return read_manifest(store)
-        there = ", ".join(map(str, snapshot_numbers(store))) or "none"
-        raise SnapshotNotFoundError(f"{store.url}: snapshot {number} does not exist; existing snapshots: {there}")
+        present = ", ".join(map(str, snapshot_numbers(store))) or "none"
+        raise SnapshotNotFoundError(f"{store.url}: snapshot {number} does not exist; existing snapshots: {present}")
     return decode_manifest(path, data)
 
 

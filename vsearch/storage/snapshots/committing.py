@@ -292,8 +292,8 @@ def _followed(store: Store, manifest: Manifest, infos: list[ObjectInfo]) -> bool
     back = newest - manifest.snapshot - 1
     if back < len(lineage):
         return lineage[back] == manifest.writer
-    own = by_number.get(manifest.snapshot)
-    return own is None or own.modified < later.modified
+    with_number = by_number.get(manifest.snapshot)
+    return with_number is None or with_number.modified < later.modified
 
 
 def _check_present(store: Store, manifest: Manifest) -> None:

@@ -62,16 +62,16 @@ def condemned_paths(store: Store, infos: Iterable[ObjectInfo], now: datetime | N
 
     A missing marker belonged to a completed prune; one that is old by the store's clock (`now`) to a killed prune.
     """
-    found: set[str] = set()
+    paths: set[str] = set()
     for info in infos:
         if is_marker(info.path) and (now is None or now - info.modified < LIFETIME):
             try:
-                found.update(msgspec.json.decode(bytes(store.get(info.path)), type=list[str]))
+                paths.update(msgspec.json.decode(bytes(store.get(info.path)), type=list[str]))
             except FileNotFoundError:
                 continue
             except msgspec.DecodeError:
                 continue  # not a marker of this format
-    return found
+    return paths
 
 
 def discard(store: Store, group: str) -> None:

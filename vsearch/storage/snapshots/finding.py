@@ -91,7 +91,7 @@ def _as_of(store: Store, when: datetime) -> Manifest:
     numbers = snapshot_numbers(store)
     if not numbers:
         return read_manifest(store)  # raises IndexNotFoundError
-    found: Manifest | None = None
+    latest: Manifest | None = None
     low, high = 0, len(numbers)
     while low < high:
         middle = (low + high) // 2
@@ -102,11 +102,11 @@ def _as_of(store: Store, when: datetime) -> Manifest:
             high -= 1
             continue
         if read_time(manifest.created) <= when:
-            found, low = manifest, middle + 1
+            latest, low = manifest, middle + 1
         else:
             high = middle
-    if found is None:
+    if latest is None:
         raise SnapshotNotFoundError(
             f"{store.url}: no snapshot is as old as {when.isoformat()}; older ones were pruned, or the index was created later"
         )
-    return found
+    return latest

@@ -193,7 +193,7 @@ def _held(beside: Sequence[ObjectInfo], now: datetime, older_than: timedelta, li
     """Return the snapshots that have tags, or that readers may use since they were followed by another only recently."""
     came = {number: info.modified for info in beside if (number := snapshot_number(info.path)) is not None}
     numbers = sorted(came)
-    lately = {one for one, after in pairwise(numbers) if now - came[after] < older_than}
+    lately = {snapshot for snapshot, after in pairwise(numbers) if now - came[after] < older_than}
     return lately | (set(live.tags.values()) & set(numbers) if live else set())
 
 
@@ -206,8 +206,8 @@ def _carry_out(store: Store, plan: _Plan) -> bool:
     marker, ended = put_marker(store, [*old, *(info.path for info in plan.gone)]), True
     try:
         infos = store.list("manifest")
-        there = {number for info in infos if (number := snapshot_number(info.path)) is not None}
-        late = there - set(plan.numbers)
+        present = {number for info in infos if (number := snapshot_number(info.path)) is not None}
+        late = present - set(plan.numbers)
         condemned = condemned_paths(store, [info for info in infos if info.path != marker], None)
         named, tagged = set(), set()
         for number in late | plan.sound:
@@ -215,7 +215,7 @@ def _carry_out(store: Store, plan: _Plan) -> bool:
                 manifest = read_manifest(store, number)
                 named |= {entry.path for entry in manifest_files(manifest)}
                 tagged |= set(manifest.live.tags.values()) if manifest.live and number in late else set()
-        if not plan.sound <= there or tagged & set(plan.old):
+        if not plan.sound <= present or tagged & set(plan.old):
             return False
         if named & (condemned | {info.path for info in plan.gone}):
             return False
@@ -233,13 +233,13 @@ def _carry_out(store: Store, plan: _Plan) -> bool:
     return True
 
 
-def _margin(asked: timedelta | float, name: str) -> timedelta:
+def _margin(duration: timedelta | float, name: str) -> timedelta:
     try:
-        margin = asked if isinstance(asked, timedelta) else timedelta(seconds=asked)
+        margin = duration if isinstance(duration, timedelta) else timedelta(seconds=duration)
     except (TypeError, ValueError, OverflowError):
-        raise InputError(f"{name} must be a number of seconds of at least 0, got {asked!r}") from None
+        raise InputError(f"{name} must be a number of seconds of at least 0, got {duration!r}") from None
     if margin < timedelta(0):
-        raise InputError(f"{name} must be a number of seconds of at least 0, got {asked!r}")
+        raise InputError(f"{name} must be a number of seconds of at least 0, got {duration!r}")
     return margin
 
 

@@ -177,7 +177,7 @@ def _check_sums(store: Store, shard: ShardEntry, sums: dict[str, NDArray[np.uint
         stored = holder.array("crc32c")
     except CorruptIndexError as error:
         return [Problem(path, str(error).removeprefix(f"{path}: "))]
-    own = {kind: sums[entry.path] for kind, entry in shard.files.items() if kind != CHECKSUMS}
-    if not np.array_equal(stored, join_checksums(own)):
+    shard_sums = {kind: sums[entry.path] for kind, entry in shard.files.items() if kind != CHECKSUMS}
+    if not np.array_equal(stored, join_checksums(shard_sums)):
         return [Problem(path, "does not match the checksums of the shard's files")]
     return []

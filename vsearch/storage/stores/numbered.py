@@ -105,8 +105,8 @@ def note_gaps(root: Path, numbers: Iterable[int], write: Callable[[Path], None])
 def note_all(root: Path, write: Callable[[Path], None]) -> None:
     """Leave the first note, if there is none: files may be missing up to the greatest number of now."""
     if _greatest_gap(_names(root / MANIFESTS / BESIDE)) is None:
-        found = (number_of(f"{MANIFESTS}/{name}") for name in _names(root / MANIFESTS))
-        note_gaps(root, (number for number in found if number is not None), write)
+        numbers = (number_of(f"{MANIFESTS}/{name}") for name in _names(root / MANIFESTS))
+        note_gaps(root, (number for number in numbers if number is not None), write)
 
 
 def _path(number: int) -> str:

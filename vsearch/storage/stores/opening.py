@@ -79,7 +79,7 @@ def reopening_options(store: Store) -> dict[str, Any]:
 def _refuse(names: list[str], kind: StoreKind, url: str) -> str:
     """Explain why a kind of store does not accept these options."""
     listed = ", ".join(names)
-    takers = _schemes(other for other in store_kinds() if set(names) <= set(other.options))
+    takers = _schemes(taker for taker in store_kinds() if set(names) <= set(taker.options))
     if takers:
         *most, last = takers
         schemes = f"{', '.join(most)} and {last}" if most else last
