@@ -91,7 +91,7 @@ def build(
     encoder : TextEncoder or path, optional
         From `vsearch.encoders`, or its folder. The index holds a compressed one as it is, of any other a compression to 8 bits.
     spool : path, optional
-        Folder for the vectors of texts while the index is built. A build that was killed goes on from it if it is started again;
+        Folder for the vectors of texts while the index is built. A build that was killed resumes from it if it is started again;
         it is removed in the end. By default ``<url>.vectors`` beside an index in a folder, and none elsewhere.
     metric : {"cosine", "ip", "l2"}
     quantizer : {"osq", "osq-lloyd", "pq"} or PQ
@@ -126,7 +126,7 @@ def build(
         Like `storage`, for embeddings given by a URL; by default the options in `storage` if both URLs are of one kind.
     client : distributed.Client, address, "local" or "local:<workers>", optional
         Build by many tasks on a dask cluster, or on worker processes of this machine. The result is the same, and a build that
-        was interrupted goes on if it is started again. The embeddings are then a URL or a folder or file, `attributes` and `ids`
+        was interrupted resumes if it is started again. The embeddings are then a URL or a folder or file, `attributes` and `ids`
         name its columns, and the options for texts, packed bits and ``missing="skip"`` are refused.
     **storage
         ``endpoint``, ``region``, ``profile``, ``anonymous``... for object stores; see `vsearch.open`.

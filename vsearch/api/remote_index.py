@@ -143,7 +143,7 @@ class RemoteIndex(RemoteReading, RemoteChanges, RemoteWords, AsyncIndex):
             The oldest acceptable snapshot: with `Commit.snapshot` a search reads its caller's own write, which other searches
             may see up to a second later.
         freshness : float
-            Seconds by which the answer may be late. A newer snapshot is then loaded in the background while the previous one
+            Maximum staleness of the answer in seconds. A newer snapshot is then loaded in the background while the previous one
             answers, so no search waits for it.
         vectors : bool
             Not for functions, which do not return vectors.
@@ -346,7 +346,7 @@ class RemoteIndex(RemoteReading, RemoteChanges, RemoteWords, AsyncIndex):
         shards = self.info()["shards"] if shards is None else shards
         names = self._client.names
         first = self._warm(names.coordinator, self._snapshot, None)
-        # only a coordinator may look for the newest snapshot; the others are told its number
+        # only a coordinator may look for the newest snapshot; the others get its number
         warmed = [first, self._warm(names.allocator, first.snapshot, None)]
         warmed += [self._warm(names.processor(shard), first.snapshot, shard) for shard in range(shards)]
         return sum(reply.bytes for reply in warmed)

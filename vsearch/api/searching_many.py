@@ -89,7 +89,7 @@ def search_many(
 ) -> int:
     """Search with queries from files, and write the answers to Parquet files; for joins and the search for duplicates.
 
-    A search that was interrupted goes on if it is started again with the same arguments: it searches the same snapshot, and
+    An interrupted search resumes if it is started again with the same arguments: it searches the same snapshot, and
     does not repeat what is answered.
 
     Parameters
@@ -210,7 +210,7 @@ def _run(engine: Any, places: Places, left: list[int], tasks: int, report: Progr
 
 
 def _begin(out: Store, search: Search, *, newest: bool) -> Search:
-    """Record a search beside its answers, or find the record of the same search; its snapshot counts if the newest is asked for."""
+    """Record a search beside its answers, or find the record of the same search; its snapshot counts if the newest is requested."""
     try:
         out.put(RECORD, msgspec.json.encode(search))
     except ConflictError:

@@ -1,6 +1,6 @@
 """K-means in two levels, for numbers of centroids at which every round of plain k-means compares too much.
 
-A sample is divided by a coarse k-means, and each part gets centroids of its own, in proportion to its rows, like a vocabulary tree
+A sample is divided by a coarse k-means, and each part gets its own centroids, in proportion to its rows, like a vocabulary tree
 (Nister and Stewenius, Scalable Recognition with a Vocabulary Tree, 2006) of two levels.
 """
 

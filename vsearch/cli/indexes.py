@@ -45,9 +45,7 @@ def build(
     ] = None,
     spool: Annotated[
         str | None,
-        typer.Option(
-            help="Folder for vectors of texts, from which a build that was killed goes on. Default: INDEX.vectors."
-        ),
+        typer.Option(help="Folder for vectors of texts, from which a killed build resumes. Default: INDEX.vectors."),
     ] = None,
     recipe: Annotated[
         str | None,
@@ -98,7 +96,7 @@ def build(
         typer.Option(
             metavar="ADDRESS",
             help="Build on a dask cluster: the address of its scheduler, or local:2 for processes of this machine. "
-            "The same command goes on with a build that was interrupted.",
+            "The same command resumes an interrupted build.",
         ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing index.")] = False,

@@ -186,7 +186,7 @@ def _commit(store: Store, outputs: Outputs, context: Context, base: int, *, over
     number = outputs.committed(base)
     if number is not None:
         return read_manifest(store, number)
-    # A writer of its own: if the commit fails, only files of that name are removed, and the job can go on.
+    # Its own writer: if the commit fails, only files of that name are removed, and the job can resume.
     manifest = untuned_manifest(context, uuid.uuid4().hex)
     manifest = msgspec.structs.replace(manifest, settings=outputs.read(Tuned, "tune").settings)
     if overwrite:

@@ -126,7 +126,7 @@ class EncoderReport:
         )
 
     def warn_of_dropped_tokens(self, *, measured_apart: bool) -> None:
-        """Warn if dropped tokens change some texts much, or if this was not measured on texts of its own."""
+        """Warn if dropped tokens change some texts much, or if this was not measured on separate texts."""
         if measured_apart and self.worst_cosine >= SAFE_WORST:
             return
         cost = (

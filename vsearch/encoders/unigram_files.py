@@ -22,21 +22,9 @@ SPACES_COLLAPSED = {"Regex": " {2,}"}
 
 
 def read_unigram(path: str, described: Mapping[str, Any], tokens: int) -> Unigram:
-    """Read the tokenizer of XLM-R from a tokenizer of the library `tokenizers`.
+    """Read the tokenizer of XLM-R from a tokenizer of the library `tokenizers`, whose model is of the type Unigram.
 
-    Parameters
-    ----------
-    path : str
-        Name of the file in error messages.
-    described : mapping
-        Its contents; the type of the model is Unigram.
-    tokens : int
-        Number of token embeddings.
-
-    Raises
-    ------
-    InputError
-        The description is inconsistent, or uses something that is not supported.
+    Parameters and errors are those of `vsearch.encoders.bpe_files.read_byte_pairs`.
     """
     model = described["model"]
     _check_words(path, described.get("pre_tokenizer"))

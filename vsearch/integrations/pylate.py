@@ -4,7 +4,7 @@
 >>> index.add_documents(ids, model.encode(documents, is_query=False))  # doctest: +SKIP
 >>> pylate.retrieve.ColBERT(index=index).retrieve(model.encode(queries, is_query=True), k=10)  # doctest: +SKIP
 
-It has the methods of `pylate.indexes.Base`, and imports neither PyLate nor torch: any encoder of several vectors will do.
+It has the methods of `pylate.indexes.Base`, and imports neither PyLate nor torch: any encoder of several vectors works.
 """
 
 from __future__ import annotations

@@ -145,7 +145,7 @@ class DocumentPart:
         )
 
     def check(self, attributes: pa.Schema | None) -> None:
-        """Any attributes will do."""
+        """Accept any attributes."""
 
     def write_shard(self, rows: NDArray[np.int64], arrays: WriteArrays, attributes: pa.Table | None) -> None:  # noqa: ARG002
         """Encode the documents of a shard, in the order of `rows`, and pass the arrays of its files to `arrays`."""

@@ -217,7 +217,7 @@ def make_table(snapshot: Snapshot, rows: NDArray[np.int64], columns: Sequence[st
 def make_batches(
     snapshot: Snapshot, rows: NDArray[np.int64], columns: Sequence[str] | None, batch_rows: int
 ) -> pa.RecordBatchReader:
-    """Return rows as a stream of record batches, each read when it is asked for."""
+    """Return rows as a stream of record batches, each read when it is requested."""
     import pyarrow as pa
 
     schema = make_table(snapshot, rows[:0], columns).schema

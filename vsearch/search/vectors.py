@@ -195,7 +195,7 @@ def _search_ranges(
 
 
 def _in_threads(search: Callable[[range], list[T]], ranges: list[range], *, ready: bool) -> list[list[T]]:
-    """Search ranges of queries on all cores; in threads of its own if it may wait for a store."""
+    """Search ranges of queries on all cores; in its own threads if it may wait for a store."""
     if ready or len(ranges) < 2:
         return threads.map(search, ranges)
     from concurrent.futures import ThreadPoolExecutor  # imported late: most searches do not need it

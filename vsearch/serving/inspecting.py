@@ -52,14 +52,14 @@ class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class AskedValues(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The attribute whose values are asked for."""
+    """The attribute whose values are requested."""
 
     column: str
     where: str | None = None
 
 
 class AskedRows(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Example rows that are asked for."""
+    """The requested example rows."""
 
     where: str | None = None
     columns: tuple[str, ...] = ()
@@ -67,7 +67,7 @@ class AskedRows(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class AskedCurve(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The curve that is asked for."""
+    """The requested curve."""
 
     k: Count = 10
     sample: Annotated[int, msgspec.Meta(ge=1, le=200)] = 50

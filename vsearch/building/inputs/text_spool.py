@@ -68,7 +68,7 @@ class TextSpool:
             folder.mkdir(parents=True, exist_ok=True)
             foreign = sorted(path.name for path in folder.iterdir() if path.name not in (DESCRIPTION, CHUNKS, VECTORS))
             if foreign:
-                raise InputError(f"{folder}: a spool must have a folder of its own, this one holds {foreign[0]!r}")
+                raise InputError(f"{folder}: the folder of a spool must contain nothing else, got {foreign[0]!r}")
             self._lock = hold(folder)
             if self._lock is None:
                 raise InputError(f"{folder}: another build uses this spool; wait for it, or name another folder")

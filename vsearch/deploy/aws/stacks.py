@@ -92,7 +92,7 @@ def deploy(
 
 
 def _check_dropped(stack: str, present: OptionalFunctions, requested: OptionalFunctions, drop: Collection[str]) -> None:
-    """Refuse to remove a part of a stack unless it was asked for."""
+    """Refuse to remove a part of a stack unless that was requested."""
     advice = {
         "url": (present.web and not requested.web, "a URL", "pass its key again (VSEARCH_API_KEY), or --no-url"),
         "writer": (present.writer and not requested.writer, "a writer", "pass --writer again, or --no-writer"),

@@ -96,8 +96,8 @@ def hedge(send: Callable[[], T], hedging: Hedging) -> Race[T]:
     Parameters
     ----------
     send : callable
-        Makes the call, raises `CallError` if it fails, and may run twice at once. It runs in threads of its own, under the
-        deadline of this one; a call whose reply is no longer needed goes on until it ends.
+        Makes the call, raises `CallError` if it fails, and may run twice at once. It runs in its own threads, under the
+        deadline of this one; a call whose reply is no longer needed runs until it ends.
 
     Raises
     ------

@@ -151,7 +151,7 @@ def describe() -> dict[str, Any]:
         "type": "object",
         "required": ["position", "score"],
         "properties": {
-            "position": {"type": "integer", "description": "Place in the document as it was given."},
+            "position": {"type": "integer", "description": "Position in the document as it was passed."},
             "score": {"type": "number"},
         },
     }
@@ -161,7 +161,7 @@ def describe() -> dict[str, Any]:
         "properties": {
             "id": {"type": ["integer", "string"]},
             "score": {"type": "number"},
-            "columns": {"type": "object", "description": "The attributes that were asked for."},
+            "columns": {"type": "object", "description": "The requested attributes."},
             "vector_score": {
                 "type": "number",
                 "description": "By vectors, of hits by vectors and words or another leg.",
@@ -175,7 +175,7 @@ def describe() -> dict[str, Any]:
             "matches": {
                 "type": "array",
                 "items": match,
-                "description": "Where asked for: for each query vector the document's vector that it met.",
+                "description": "If requested: the best matching document vector of each query vector.",
             },
         },
     }

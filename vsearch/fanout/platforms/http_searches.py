@@ -71,10 +71,10 @@ class SearchBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     allow_partial: bool = False
     snapshot: Annotated[int, msgspec.Meta(ge=0, le=2**62)] | None = None
     at_least: Annotated[
-        int, msgspec.Meta(ge=0, le=2**62, description="The least snapshot that will do, such as that of an own write.")
+        int, msgspec.Meta(ge=0, le=2**62, description="The minimum snapshot number, such as that of a preceding write.")
     ] = 0
     freshness: Annotated[
-        float, msgspec.Meta(ge=0, le=86_400, description="Seconds by which the newest snapshot may be late.")
+        float, msgspec.Meta(ge=0, le=86_400, description="Maximum staleness of the newest snapshot in seconds.")
     ] = 0.0
     candidates: Annotated[int, msgspec.Meta(ge=1)] | Literal["all"] | None = None
     matches: bool = False

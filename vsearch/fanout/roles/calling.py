@@ -1,4 +1,4 @@
-"""Calls between the functions of a stack: with retries, hedged if asked for, and checked against the request."""
+"""Calls between the functions of a stack: with retries, hedged if requested, and checked against the request."""
 
 from __future__ import annotations
 

@@ -159,7 +159,7 @@ def _chroma_metric(collection: Any) -> str | None:
 
 
 def _choose(requested: str | None, names: list[str], what: str) -> str:
-    """Return the name that was asked for, or the only one there is."""
+    """Return the requested name, or the only one."""
     if requested is None and len(names) == 1:
         return names[0]
     shown = ", ".join(sorted(names))[:300] or "none"

@@ -279,7 +279,7 @@ def search_each_shard(
     *,
     prepared: bool,
 ) -> list[list[ShardHits]]:
-    """Find the best rows of every shard for each query, as functions do, each with a heap of its own."""
+    """Find the best rows of every shard for each query, as functions do, each with its own heap."""
     if snapshot.model.quantizer.scan == "cells":
         return [_search_cells(snapshot, query, request, mask, prepared=prepared) for query in queries]
     workspace, hits_of_queries = snapshot.workspace(), []

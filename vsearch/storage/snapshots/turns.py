@@ -103,7 +103,7 @@ class Turn:
         self._withdraw()
         milliseconds = round(1000 * min(max(pause, SHORTEST), LONGEST))
         path = f"manifest/waiting-{uuid4().hex}-{milliseconds}.json"
-        with suppress(StoreError):  # without a request, it goes on as before
+        with suppress(StoreError):  # without a request, it continues as before
             self._store.put(path, b"{}")
             self.request, self._asked = path, time.monotonic()
 

@@ -265,7 +265,7 @@ AZURE = Provider(
 )
 
 _METADATA = r"169\.254\.1|metadata\.google\.internal"
-"""Addresses of the cloud's metadata services, the last place that is asked for credentials."""
+"""Addresses of the cloud's metadata services, the last place where credentials are looked up."""
 
 _DENIED = r"AccessDenied|AccountProblem|AuthorizationPermissionMismatch|InsufficientAccountPermissions|\b403\b|\b401\b|Forbidden|Unauthori[sz]ed|denied"
 

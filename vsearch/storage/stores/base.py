@@ -69,7 +69,7 @@ class Store(Protocol):
         """Write an object from a local file and consume the file: move it if possible, otherwise copy and remove it."""
 
     def scratch(self) -> str | None:
-        """Folder from which :meth:`put_file` can move files instead of copying; None if any folder will do."""
+        """Folder from which :meth:`put_file` can move files instead of copying; None for any folder."""
 
     def list(self, prefix: str, *, after: str | None = None) -> list[ObjectInfo]:
         """All objects below the folder ``prefix``, sorted by path; with ``after``, only paths that sort after it."""
