@@ -167,9 +167,9 @@ def test_no_queries_and_no_hits(stack):
 def test_wrong_uses_say_what_is_wrong(stack):
     remote = remote_of(stack)
     for ask, reason in [
-        (lambda: remote.search_text('"a b"'), "phrases are not supported"),
+        (lambda: remote.search_text('"a b"'), "needs the positions of words"),
         (lambda: remote.search_text("-ak"), "only excludes words"),
-        (lambda: remote.search_text(3), "a string or a list of strings"),
+        (lambda: remote.search_text(3), "a string, a dict of clauses, or a list"),
         (lambda: remote.search_text(["ak", "a " * 3_000_000]), "at most 1,000,000 characters, got 6,000,000"),
         (lambda: remote.search(QUERIES[0], text="a " * 3_000_000), "at most 1,000,000 characters, got 6,000,000"),
         (lambda: remote.search_text("ak", columns=["nothing"]), "no attribute column"),
@@ -392,3 +392,49 @@ def test_costs_are_predicted_with_words(stack):
     assert count > 0
     assert worded.total > 0
     assert plain.usages.total.invocations == worded.usages.total.invocations
+
+
+@pytest.fixture(scope="module")
+def phrased():
+    return built("phrases", text={"body": vsearch.TextColumn(phrases=True), "title": vsearch.TextColumn(phrases=True)})
+
+
+PHRASES = [
+    '"ak bk"',
+    '+"bk ak" ck',
+    '-"ak ak" ak',
+    'body:"ak ak" "zz zz" title:a*',
+    {"must": [{"phrase": "ak bk"}], "should": ["ck", {"prefix": "b"}]},
+    {"tokens": ["ak", "bk"], "column": "body"},
+]
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_phrases_and_dicts_score_as_in_process(phrased, plan):
+    remote = remote_of(phrased)
+    expected = phrased.index.search_text(PHRASES, 20)
+    assert ((expected.ids != -1).sum(axis=1) > 0).sum() >= 4
+    assert_equal(remote.search_text(PHRASES, 20, **plan), expected)
+    both = phrased.index.search(QUERIES[:6], 10, text=PHRASES, nprobe=9, depth=30)
+    assert_equal(remote.search(QUERIES[:6], 10, text=PHRASES, nprobe=9, depth=30, **plan), both, PARTS)
+
+
+def test_warnings_of_queries_reach_the_caller(stack):
+    remote = remote_of(stack)
+    for index in (remote, stack.index):
+        with pytest.warns(vsearch.VsearchWarning, match="only at the end of a word") as warned:
+            index.search_text("so*g ak")
+        assert [each.filename for each in warned] == [__file__]
+
+
+@pytest.mark.parametrize("rerank", [None, "int8"])
+def test_scores_are_estimated_as_in_process(rerank):
+    stack = built(f"estimated-{rerank}", rerank=rerank)
+    remote = remote_of(stack)
+    for plan in PLANS:
+        both = remote.search(QUERIES[:1], 3, text=["ak"], **plan)
+        assert (
+            both.stats.estimated == stack.index.search(QUERIES[:1], 3, text=["ak"]).stats.estimated == (rerank is None)
+        )
+        words = remote.search_text("ak", 3, **plan)
+        assert words.stats.estimated == stack.index.search_text("ak", 3).stats.estimated == False  # noqa: E712

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vsearch.kernels.text.api import rank_rows
-from vsearch.kernels.text.fields import BLOCK, LARGEST, WINDOW, SpanField
+from vsearch.kernels.text.fields import LARGEST, RankField
 from vsearch.text.analyzer import Analyzer, Settings
-from vsearch.text.postings import make_postings
+from vsearch.text.encoding import make_postings
+from vsearch.text.placing import NO_BITMAPS
+from vsearch.text.scanning import PlacedQuery, ScoringWorkspace
 
 SEEDS = st.integers(0, 10_000)
 
@@ -51,26 +52,25 @@ def gains_of(postings, number, weight, fixed, slope):
     return gains
 
 
-def rank(postings, numbers, weights, norms, bitmaps, constants, allowed, k, span=1 << 62):
-    """The best rows of a run by the kernel."""
+def place(postings, numbers, weights, bitmaps, constants, extras=(), met=None):
+    """A query of lists of a run, best first."""
     order = np.argsort(-np.asarray(weights), kind="stable")
     lists = np.array([(0, *postings.list(numbers[i])) for i in order], np.int64).reshape(-1, 4)
-    cursors = np.zeros((len(lists), 3), np.int64)
-    cursors[:, 0], cursors[:, 1] = lists[:, 1], -1
-    state = np.zeros(len(SpanField), np.int64)
-    scores, rows = np.zeros(k, np.int64), np.zeros(k, np.int64)
-    scratch = [np.zeros(len(lists), np.int64), *(np.empty((len(lists), BLOCK), np.int64) for _ in range(2))]
-    sums, total = np.zeros(WINDOW, np.int64), len(postings.lengths)
+    weights = np.asarray(weights, np.float64)[order]
+    return PlacedQuery(lists, weights, bitmaps, np.asarray(constants, np.int64), extras, met)
+
+
+def rank(postings, query, norms, allowed, k, span=1 << 62):
+    """The best rows of a run by the kernel, and the number of postings it scored."""
+    workspace, total = ScoringWorkspace(), len(postings.lengths)
+    workspace.begin([postings.address], [norms], query)
+    workspace.begin_heap(k)
     for first in range(0, total, min(span, total)):
-        state[SpanField.FIRST], state[SpanField.STOP], state[SpanField.BASE] = first, min(first + span, total), 1000
-        assert rank_rows(
-            np.array([postings.address]), lists, np.asarray(weights, np.float64)[order], np.array([norms]), bitmaps,
-            np.asarray(constants, np.int64), allowed, cursors, *scratch, sums, scores, rows, state,
-        )  # fmt: skip
-        assert not sums.any()
-    size = int(state[SpanField.SIZE])
-    best = np.lexsort((rows[:size], -scores[:size]))
-    return scores[best], rows[best] - 1000
+        if not workspace.rank(first, min(first + span, total), 1000, allowed):
+            raise postings.damaged()
+        assert not workspace._block._kept[RankField.SUMS].any()
+    scores, rows, scored = workspace.hits()
+    return scores, rows - 1000, scored
 
 
 @settings(max_examples=40)
@@ -106,9 +106,8 @@ def test_gaps_and_counts_of_any_width():
     assert found.tolist() == [0, 1, 2, 5, 70_000, 299_999]
     assert counts.tolist() == [1, 2, 3, 70_000, 1, 299_999 % 7 + 1]
     assert postings.largest_counts[postings.list(postings.find(b"a"))[0]] == LARGEST
-    scores, best = rank(
-        postings, [0], [1e9], (1.2, 0.0), np.zeros((0, 4688), np.uint64), [], words_of(np.ones(rows, bool)), 2
-    )
+    query = place(postings, [0], [1e9], NO_BITMAPS, [])
+    scores, best, _ = rank(postings, query, (1.2, 0.0), words_of(np.ones(rows, bool)), 2)
     assert best.tolist() == [5, 2]
     assert scores[0] > scores[1]
 
@@ -126,49 +125,67 @@ def test_the_best_rows_are_those_of_all_sums(seed, share, k):
     constants = rng.integers(1, 10**9, rng.integers(0, 3))
     flags = rng.random((len(constants), rows)) < 0.02
     bitmaps = np.array([words_of(one) for one in flags], np.uint64).reshape(len(constants), -(-rows // 64))
+    extras = []
+    for _ in range(rng.integers(0, 3)):
+        with_phrase = np.flatnonzero(rng.random(rows) < 0.05)
+        extras.append((with_phrase, rng.integers(1, 10**9, len(with_phrase))))
     allowed = rng.random(rows) < share
-    scores, best = rank(
-        postings,
-        numbers,
-        weights,
-        norms,
-        bitmaps,
-        constants,
-        words_of(allowed),
-        k,
-        span=int(rng.choice([1 << 40, 2048])),
-    )
+    query = place(postings, numbers, weights, bitmaps, constants, extras)
+    mask = None if share == 1.0 else words_of(allowed)
+    scores, best, _ = rank(postings, query, norms, mask, k, span=int(rng.choice([1 << 40, 2048])))
     sums = sum(
         (gains_of(postings, number, weight, *norms) for number, weight in zip(numbers, weights, strict=True)),
         constants @ flags if len(constants) else np.zeros(rows, np.int64),
     )
-    sums[~allowed] = 0
+    for with_phrase, gains in extras:
+        sums[with_phrase] += gains
+    listed = np.flatnonzero(rng.random(rows) < 0.1)
+    workspace = ScoringWorkspace()
+    workspace.begin([postings.address], [norms], query)
+    assert workspace.score(listed).tolist() == sums[listed].tolist()
+    sums[~(allowed if mask is not None else np.ones(rows, bool))] = 0
     order = np.lexsort((np.arange(rows), -sums))[:k]
     order = order[sums[order] > 0]
     assert best.tolist() == order.tolist()
     assert scores.tolist() == sums[order].tolist()
 
 
-def test_whole_windows_are_passed_over():
+def skewed_postings(rows):
     rng = np.random.default_rng(0)
-    rows = 60_000
     texts = ["common " * int(rng.integers(1, 4)) + "filler " * int(rng.integers(0, 9)) for _ in range(rows)]
     for row in (10, 20, 30):
         texts[row] = "rare common"
+    return make_postings(texts, rows, Analyzer(Settings()))
+
+
+def test_whole_windows_are_passed_over():
+    postings = skewed_postings(60_000)
+    query = place(postings, [postings.find(b"rare"), postings.find(b"common")], [1e9, 1e5], NO_BITMAPS, [])
+    assert rank(postings, query, (0.3, 0.05), None, 3)[2] < 3000  # of 60,003 postings
+
+
+def test_long_lists_are_only_read_for_the_rows_of_short_ones():
+    rows = 60_000
+    texts = ["common"] * rows
+    for row in range(0, rows, 300):
+        texts[row] = "seldom common"
     postings = make_postings(texts, rows, Analyzer(Settings()))
-    numbers, weights = [postings.find(b"rare"), postings.find(b"common")], [1e9, 1e5]
-    order = np.argsort(-np.array(weights))
-    lists = np.array([(0, *postings.list(numbers[i])) for i in order], np.int64)
-    cursors = np.zeros((2, 3), np.int64)
-    cursors[:, 0], cursors[:, 1] = lists[:, 1], -1
-    state = np.zeros(len(SpanField), np.int64)
-    state[SpanField.STOP] = rows
-    assert rank_rows(
-        np.array([postings.address]), lists, np.array(weights), np.array([(0.3, 0.05)]), np.zeros((0, 938), np.uint64),
-        np.zeros(0, np.int64), words_of(np.ones(rows, bool)), cursors, np.zeros(2, np.int64), np.empty((2, BLOCK), np.int64),
-        np.empty((2, BLOCK), np.int64), np.zeros(WINDOW, np.int64), np.zeros(3, np.int64), np.zeros(3, np.int64), state,
-    )  # fmt: skip
-    assert state[SpanField.SCORED] < 3000  # of 60,003 postings
+    query = place(postings, [postings.find(b"seldom"), postings.find(b"common")], [1e9, 1e5], NO_BITMAPS, [])
+    scores, best, scored = rank(postings, query, (0.3, 0.05), None, 5)
+    assert best.tolist() == [0, 300, 600, 900, 1200]
+    assert scores[0] == sum(gains_of(postings, number, weight, 0.3, 0.05)[0] for number, weight in ((0, 1e5), (1, 1e9)))
+    assert scored < 6000  # of 60,200 postings
+
+
+@pytest.mark.parametrize("rows", [1, 128, 129, 5000])
+def test_a_term_in_every_row(rows):
+    postings = make_postings(["all"] * rows, rows, Analyzer(Settings()))
+    query = place(postings, [0], [1e9], NO_BITMAPS, [])
+    assert rank(postings, query, (0.3, 0.05), None, 3)[1].tolist() == list(range(min(3, rows)))
+    workspace = ScoringWorkspace()
+    workspace.begin([postings.address], [(0.3, 0.05)], query)
+    listed = np.arange(0, rows, 7)
+    assert workspace.score(listed).tolist() == gains_of(postings, 0, 1e9, 0.3, 0.05)[listed].tolist()
 
 
 def test_damaged_gaps_are_noticed_by_every_kernel():
@@ -182,5 +199,5 @@ def test_damaged_gaps_are_noticed_by_every_kernel():
         damaged.mark(range(1), words)
     with pytest.raises(Exception, match="rows that do not exist"):
         damaged.count(0, words)
-    with pytest.raises(AssertionError):
-        rank(damaged, [0], [1e9], (0.3, 0.05), np.zeros((0, 2), np.uint64), [], words_of(np.ones(104, bool)), 3)
+    with pytest.raises(Exception, match="rows that do not exist"):
+        rank(damaged, place(damaged, [0], [1e9], NO_BITMAPS, []), (0.3, 0.05), None, 3)

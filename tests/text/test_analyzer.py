@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vsearch.errors import MissingDependencyError
-from vsearch.text.analyzer import LONGEST_TERM, MOST_MARKS, Analyzer, Settings, normalized, occurrences
+from vsearch.text.analyzer import LONGEST_TERM, MOST_MARKS, Analyzer, Settings, normalized
+from vsearch.text.occurrences import occurrences
 
 PLAIN = Analyzer(Settings())
 

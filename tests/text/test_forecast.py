@@ -12,8 +12,8 @@ import vsearch
 from tests.text.conftest import WEIGHTS, make_rows, table, vectors
 from vsearch import InputError
 from vsearch.text.analyzer import Analyzer, Settings
+from vsearch.text.encoding import make_postings
 from vsearch.text.forecast import TextForecast
-from vsearch.text.postings import make_postings
 
 
 def texts(rows, seed=3):

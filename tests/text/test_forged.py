@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from tests.text.conftest import make_rows
 from vsearch import CorruptIndexError
 from vsearch.text.analyzer import Analyzer, Settings
-from vsearch.text.postings import ARRAYS, make_postings, open_postings
+from vsearch.text.columns import TextColumn
+from vsearch.text.encoding import make_postings
+from vsearch.text.matching import _match
+from vsearch.text.opening import OpenColumn
+from vsearch.text.postings import ARRAYS
+from vsearch.text.query import Term
+from vsearch.text.reading import open_postings
+
+ENTRY = TextColumn(phrases=True).entry("body", "0")
 
 
 class File:
     """The parts of a `SegmentFile` that postings use."""
 
     def __init__(self, arrays):
-        self.arrays, self.path = arrays, "segments/x.arrow"
+        self.arrays, self.path, self.whole = arrays, "segments/x.arrow", True
 
     def array(self, name):
         return self.arrays[name]
@@ -31,11 +41,12 @@ class File:
 @pytest.fixture
 def arrays():
     texts = [texts["body"] for texts in make_rows(400, 2).values()]
-    return {name: dict(of_file) for name, of_file in make_postings(texts, 400, Analyzer(Settings())).arrays().items()}
+    postings = make_postings(texts, 400, Analyzer(Settings()), phrases=True)
+    return {name: dict(of_file) for name, of_file in postings.arrays().items()}
 
 
 def opened(arrays, rows=400):
-    return open_postings({name: File(of_file) for name, of_file in arrays.items()}, rows)
+    return open_postings({name: File(of_file) for name, of_file in arrays.items()}, rows, ENTRY)
 
 
 def changed(array, place, value):
@@ -60,6 +71,9 @@ FORGED = {
     "an end beyond the bits": ("blocks", "start", -1, 2**31),
     "wide gaps": ("blocks", "gap_bits", 0, 33),
     "wide counts": ("blocks", "count_bits", 0, 255),
+    "positions out of order": ("position-blocks", "position_start", 1, 2**31),
+    "an end beyond the positions": ("position-blocks", "position_start", -1, 2**31),
+    "wide positions": ("position-blocks", "position_bits", 0, 33),
     "a block that overlaps the next": ("blocks", "gap_bits", 0, 32),
 }
 
@@ -79,7 +93,7 @@ def test_arrays_of_other_lengths_and_types(arrays):
         for array in of_file:
             kept = arrays[file][array]
             for wrong in (kept.astype(np.int64), kept[:-1], kept[:0]):
-                if array in ("text", "word") and len(wrong) == len(kept) - 1:
+                if array in ("text", "word", "position") and len(wrong) == len(kept) - 1:
                     continue  # these may be longer than they need to be
                 arrays[file][array] = wrong
                 with pytest.raises((CorruptIndexError, IndexError, ValueError)) as raised:
@@ -96,3 +110,20 @@ def test_rows_that_do_not_exist_are_noticed(arrays):
     postings = opened(arrays)
     with pytest.raises(CorruptIndexError, match="rows that do not exist"):
         postings.unpack(0)
+
+
+@pytest.mark.parametrize("forged", ["positions", "counts"])
+def test_positions_that_do_not_fit_their_block_are_noticed(arrays, forged):
+    """A block whose counts name more positions than it has is refused before its positions are read."""
+    if forged == "positions":
+        bits = arrays["position-blocks"]["position_bits"]
+        arrays["position-blocks"]["position_bits"] = np.where(bits > 0, 32, bits).astype(np.uint8)
+    else:
+        arrays["packed"]["word"] = arrays["packed"]["word"] | np.uint32(0xFFFF0000)
+    column, term = column_of(opened(arrays)), Term(0, "", phrase=(("ak", 0), ("bk", 1)))
+    with pytest.raises(CorruptIndexError):
+        _match(column, term, SimpleNamespace(number=0, rows=400))
+
+
+def column_of(postings):
+    return OpenColumn("body", ENTRY, (postings,), 400, 10.0)

@@ -163,7 +163,7 @@ def test_wrong_uses_say_what_is_wrong(built):
     for options, reason in [
         ({"fusion": "rrf"}, "need text"),
         ({"depth": 5}, "need text"),
-        ({"text": 3}, "a string or a list of strings"),
+        ({"text": 3}, "a string, a dict of clauses, or a list"),
         ({"text": ["a", "b"]}, "one text for each of the 1 queries"),
         ({"text": "a", "fusion": "sum"}, "fusion must be"),
         ({"text": "a", "fusion": np.array(["rrf", "rrf"])}, "fusion must be"),
@@ -178,7 +178,7 @@ def test_wrong_uses_say_what_is_wrong(built):
         ({"text": "a", "depth": 3}, "at least offset"),
         ({"text": "a", "depth": 10_001}, "depth must be"),
         ({"text": "a", "min_score": 0.5}, "min_score cannot be combined"),
-        ({"text": '"a b"'}, "phrases are not supported"),
+        ({"text": '"a b"'}, "needs the positions of words"),
         ({"text": "-a"}, "only excludes words"),
     ]:
         with pytest.raises(InputError, match=reason):

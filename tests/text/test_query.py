@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 
 import pytest
@@ -10,14 +11,23 @@ from hypothesis import strategies as st
 
 from vsearch.errors import InputError, VsearchWarning
 from vsearch.text.analyzer import Analyzer, Settings
-from vsearch.text.query import MOST_PREFIXES, MOST_WORDS, Term, parse
+from vsearch.text.query import MOST_PREFIXES, MOST_WORDS, Searched, Term, parse
+from vsearch.text.structured import read_queries
 
 NAMES = ["title", "body"]
 ANALYZERS = [Analyzer(Settings("english", ("the",))), Analyzer(Settings())]
+COLUMNS = [Searched(*column) for column in zip(NAMES, ANALYZERS, strict=True)]
+PHRASES = [column._replace(phrases=True) for column in COLUMNS]
 
 
-def read(text):
-    return parse(text, NAMES, ANALYZERS)
+def read(text, columns=COLUMNS):
+    return parse(text, columns)
+
+
+def phrase(column, *terms):
+    """A phrase, from its words or pairs of a word and its position."""
+    placed = [(term, at) if isinstance(term, str) else term for at, term in enumerate(terms)]
+    return Term(column, "", phrase=tuple(placed))
 
 
 def test_words_are_looked_for_in_every_column_by_its_own_rules():
@@ -96,32 +106,70 @@ def test_a_beginning_that_its_stem_is_shorter_than():
     assert read("title:runn*").counts == {Term(0, "runn", prefix=True): 1}
 
 
-@pytest.mark.parametrize("text", ["so*g", "*song", "body:*song", "a* b*c"])
-def test_an_asterisk_that_is_no_prefix_is_warned_about(text):
-    with pytest.warns(VsearchWarning, match="only at the end of a word"):
-        read(text)
+@pytest.mark.parametrize(
+    ("text", "shown"), [("so*g", "so*g"), ("*song", "*song"), ("body:*song x", "body:*song"), ("a* b*c", "b*c")]
+)
+def test_an_asterisk_that_is_no_prefix_is_warned_about(text, shown):
+    with pytest.warns(VsearchWarning, match=rf"only at the end of a word; the others in '{re.escape(shown)}'"):
+        read_queries(text)
+    read(text)
 
 
 @pytest.mark.parametrize("text", ["**bold** text", "5 * 3", "* item", "a** b", "x*, y*"])
 def test_other_asterisks_are_texts(text):
+    read_queries(text)
     read(text)
 
 
 def test_columns_that_are_not_there():
     assert read("TITLE:cats").counts == {Term(0, "cat"): 1}
     with pytest.raises(InputError, match=r"'Price' in price: is not a text column, those are title, body"):
-        parse("price:10", NAMES, ANALYZERS, ["Price"])
-    assert parse("price: 10", NAMES, ANALYZERS, ["price"]).counts[Term(1, "price")] == 1
+        parse("price:10", COLUMNS, ["Price"])
+    assert parse("price: 10", COLUMNS, ["price"]).counts[Term(1, "price")] == 1
     with pytest.warns(VsearchWarning, match=r"no text column 'titel'.*did you mean title:"):
         assert read("titel:x").counts[Term(1, "titel")] == 1
     assert read("http://x.org 12:30 note:x").counts[Term(1, "note")] == 1
 
 
-def test_one_word_in_quotes_is_that_word_and_several_are_refused():
-    assert read('body:"Word"').counts == {Term(1, "word"): 1}
-    for phrase in ('"two words"', '+"two words"', 'title:"two words"', '"well-known"'):
-        with pytest.raises(InputError, match="phrases are not supported"):
-            read(phrase)
+def test_one_word_in_quotes_is_that_word():
+    for columns in (COLUMNS, PHRASES):
+        assert read('body:"Word"', columns).counts == {Term(1, "word"): 1}
+        assert read('title:"the Cats"', columns).counts == {Term(0, "cat"): 1}
+
+
+@pytest.mark.parametrize("text", ['"two words"', '+"two words"', '-"two words" x', 'title:"two words"', '"well-known"'])
+def test_phrases_are_refused_without_positions(text):
+    with pytest.raises(InputError, match=r"needs the positions of words, which the text column 'title' does not store"):
+        read(text)
+    read(text, PHRASES)
+
+
+def test_columns_without_positions_are_named():
+    some = [COLUMNS[0], PHRASES[1]]
+    assert read('body:"two words"', some).counts == {phrase(1, "two", "words"): 1}
+    with pytest.raises(InputError, match="text column 'title'"):
+        read('"two words"', some)
+
+
+def test_phrases_have_the_positions_of_their_texts():
+    query = read('"state of the arts" +body:"a a" -title:"dogs cat"', PHRASES)
+    assert query.counts == {
+        phrase(0, "state", "of", ("art", 3)): 1,
+        phrase(1, "state", "of", "the", "arts"): 1,
+        phrase(1, "a", "a"): 1,
+    }
+    assert query.must == [[[phrase(1, "a", "a")]]]
+    assert query.must_not == [[[phrase(0, "dog", "cat")]]]
+    assert read('body:"libc6-dev x"', PHRASES).counts == {
+        phrase(1, ("libc6-dev", 0), ("libc6", 0), ("dev", 1), ("x", 2)): 1
+    }
+    assert read('title:"the cat sat"', PHRASES).counts == {phrase(0, "cat", "sat"): 1}
+    assert read('body:"東京都"', PHRASES).counts == {phrase(1, "東京", "京都"): 1}
+
+
+def test_prefixes_in_phrases_are_refused():
+    with pytest.raises(InputError, match="whole words"):
+        read('"two wor*"', PHRASES)
 
 
 def test_a_query_without_words_has_no_terms():
@@ -136,6 +184,8 @@ def test_a_query_must_look_for_something():
 def test_hostile_queries_are_refused():
     with pytest.raises(InputError, match=r"10,000 words"):
         read("word " * (MOST_WORDS + 1))
+    with pytest.raises(InputError, match=r"10,000 words"):
+        read('"' + "word " * (MOST_WORDS + 1) + '"', PHRASES)
     with pytest.raises(InputError, match=r"10,000 words, got 500,000"):
         read('""' * 500_000)
     with pytest.raises(InputError, match=r"64 prefixes"):
@@ -157,7 +207,7 @@ def test_any_text_is_read_or_refused(text):
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", VsearchWarning)
-            query = read(text)
+            query = read(text, PHRASES)
     except InputError:
         return
-    assert all(term.text for term in query.counts)
+    assert all(text for term in query.counts for text in term.texts)

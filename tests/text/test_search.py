@@ -10,7 +10,7 @@ import vsearch
 from tests.text.conftest import WEIGHTS, WORDS, make_rows, table, terms, vectors
 from tests.text.reference import Reference, same
 from vsearch import InputError
-from vsearch.text import opening, weighing
+from vsearch.text import matching, opening, weighing
 from vsearch.text.analyzer import Analyzer, Settings
 from vsearch.text.opening import open_text
 
@@ -144,7 +144,7 @@ def test_wrong_uses_say_what_is_wrong(index, tmp_path):
         vsearch.build(vectors(10), tmp_path / "index", text="body")
     assert not list(tmp_path.glob("index/segments/*"))
     for queries in (b"x", ["x", 3], None, {"x": 1}):
-        with pytest.raises(InputError, match="must be a string"):
+        with pytest.raises(InputError, match=r"must be a (string|dict with keys)"):
             index.search_text(queries)
     for options in (
         {"k": 0},
@@ -176,7 +176,7 @@ def test_the_largest_queries_are_answered(index):
 def test_prefixes_of_too_many_words_are_refused(index, reference, monkeypatch):
     begins = lambda term: term.startswith("a")  # noqa: E731
     words = sum(postings.terms for column in open_text(index.snapshot) for postings in column.runs)
-    monkeypatch.setattr(weighing, "MARKED", 3)
+    monkeypatch.setattr(matching, "MARKED", 3)
     same(index.search_text("a*", 900), reference.scores([begins]), 900)
     monkeypatch.setattr(weighing, "MOST_EXPANDED", words // 10 - 1)
     for query in ("a*", "ak -a*", "+a*"):

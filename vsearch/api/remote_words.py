@@ -12,6 +12,7 @@ from vsearch.api.remote_legs import RemoteLegs
 if TYPE_CHECKING:
     from vsearch.api.remote_hits import RemoteHits
     from vsearch.predicates import Where
+    from vsearch.text.structured import TextQuery
 
 
 class RemoteWords(RemoteLegs):
@@ -19,7 +20,7 @@ class RemoteWords(RemoteLegs):
 
     def search_text(
         self,
-        queries: str | Sequence[str],
+        queries: TextQuery | Sequence[TextQuery],
         k: int = 10,
         where: Where = None,
         columns: Sequence[str] = (),

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from vsearch.live.commits import Commit
     from vsearch.predicates import Where
     from vsearch.text.columns import TextColumn
+    from vsearch.text.structured import TextQuery
 
 
 class TextSearchableIndex(LegSearchableIndex):
@@ -23,7 +24,7 @@ class TextSearchableIndex(LegSearchableIndex):
     @rereads
     def search_text(
         self,
-        queries: str | Sequence[str],
+        queries: TextQuery | Sequence[TextQuery],
         k: int = 10,
         where: Where = None,
         columns: Sequence[str] = (),
@@ -34,11 +35,14 @@ class TextSearchableIndex(LegSearchableIndex):
         """Find the rows that fit words best, by BM25.
 
         A query has words, of which a row needs one or more; ``+word``, which it needs; ``-word``, which it must not have;
-        ``prefix*``; and ``column:word`` for one of the text columns, but for no other attribute. Scores are the sums over all text columns, with their weights.
+        ``prefix*``; ``"a phrase"``, if the columns have `phrases`; and ``column:word`` for one of the text columns, but for no other
+        attribute. Scores are the sums over all text columns, with their weights.
 
         Parameters
         ----------
-        queries : str or list of str
+        queries : str, dict, or list of these
+            Dicts are for programs: ``must``, ``should`` and ``not`` have clauses, each a text, or a dict with `text`, `phrase`, `prefix` or
+            `tokens` (terms as they are stored), and perhaps `column`.
         k : int
             1 to 10,000. Returns min(k, number of matching rows) rows: those that pass `where` and have a word of the query.
         where : str, dict or expression, optional

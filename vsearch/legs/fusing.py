@@ -121,13 +121,14 @@ def fuse(candidates: Candidates, options: FusionOptions, k: int, query: int, *, 
     similar = -by_vector if squared else by_vector
     ranks = _ranks(similar), np.where(by_leg > 0, _ranks(by_leg), 0)
     scores = _scores(options, by_vector, similar, by_leg, ranks, query)
-    best = np.lexsort((candidates.rows, -scores))[:k]
+    best = np.argsort(-scores, kind="stable")[:k]  # rows ascend
     return Fused(best, scores[best], ranks[0][best], ranks[1][best])
 
 
 def _ranks(scores: Scores) -> NDArray[np.int64]:
     """Return the rank of each score, from 1; equal scores have equal ranks, so ranks do not depend on the order of rows."""
-    return 1 + np.searchsorted(np.sort(-scores), -scores, side="left")
+    negated = -scores
+    return np.searchsorted(np.sort(negated), negated) + 1
 
 
 def _scores(

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from vsearch.legs.fusing import Candidates, FusionOptions, Scores, fuse
 from vsearch.legs.masks import allowed_rows, first_of_equal, mask_of_rows
 from vsearch.legs.protocol import LegRanking
+from vsearch.search.engine.merge import as_seen
+from vsearch.search.engine.rescoring import score_rows
 from vsearch.search.engine.stats import SearchStats
 from vsearch.search.vectors import search_vectors
 
@@ -185,7 +187,9 @@ def score_both(
     again = snapshot.model.rerank is None or snapshot.model.quantizer.scan == "cells"
     missing = rows if again else rows[far]
     apart = SearchStats()
-    if len(missing):
+    if len(missing) and not again:
+        by_vector[far] = as_seen(score_rows(snapshot, point[0], missing, prepared=prepared), snapshot.model)
+    elif len(missing):
         exact = msgspec.structs.replace(request, k=len(missing), exact=True, nprobe=None)
         only = mask_of_rows(snapshot, missing)
         scored = search_vectors(snapshot, point, exact, only, apart, prepared=prepared)

@@ -42,11 +42,15 @@ def mask_of_rows(snapshot: Snapshot, rows: NDArray[np.int64]) -> IndexMask:
 def words_of_rows(run: Shard, rows: NDArray[np.int64]) -> NDArray[np.uint64]:
     """Return the bits of those rows of a snapshot, ascending, that are in a run."""
     first, stop = np.searchsorted(rows, (run.first_row, run.first_row + run.rows))
-    inside = rows[first:stop] - run.first_row
-    words, at = np.zeros(-(-run.rows // 64), np.uint64), inside >> 6
+    return mark_rows(rows[first:stop] - run.first_row, run.rows)
+
+
+def mark_rows(rows: NDArray[np.int64], count: int) -> NDArray[np.uint64]:
+    """Return the bits of some of `count` rows, ascending."""
+    words, at = np.zeros(-(-count // 64), np.uint64), rows >> 6
     starts = np.flatnonzero(first_of_equal(at))
     if len(starts):
-        bits = np.uint64(1) << (inside & 63).astype(np.uint64)
+        bits = np.uint64(1) << (rows & 63).astype(np.uint64)
         words[at[starts]] = np.bitwise_or.reduceat(bits, starts)
     return words
 

@@ -132,7 +132,10 @@ def text_entry(text: Any, attributes: tuple[AttributeEntry, ...]) -> TextEntry |
     if text is None:
         return None
     columns = read_columns(text)
-    check_columns(columns, {attribute.name: attribute.type for attribute in attributes})
+    check_columns(
+        {name: column.tokens for name, column in columns.items()},
+        {attribute.name: attribute.type for attribute in attributes},
+    )
     return new_entry(columns, {attribute.name: attribute.field_name for attribute in attributes})
 
 

@@ -31,7 +31,7 @@ class AddText:
 
     def resolve(self, snapshot: Snapshot) -> Draft:
         attributes = {attribute.name: attribute for attribute in snapshot.manifest.attributes}
-        check_columns([self.name], {name: attribute.type for name, attribute in attributes.items()})
+        check_columns({self.name: self.column.tokens}, {name: attribute.type for name, attribute in attributes.items()})
         entry = self.column.entry(attributes[self.name].field_name, uuid4().hex[:12])
         present = text_columns(snapshot.manifest.text)
         if entry.field in {column.field for column in present}:

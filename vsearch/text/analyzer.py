@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,9 +33,6 @@ LONGEST_SHARP = 2
 
 MOST_MARKS = 30
 """Maximum number of consecutive combining marks; writing systems need a few, and normalization is quadratic in their number."""
-
-BATCH_CHARACTERS = 1 << 22
-"""Number of characters that are split into chunks at a time."""
 
 SEPARATOR = "\x00"
 
@@ -140,6 +137,27 @@ class Beginning(NamedTuple):
     others: Sequence[str] = ()
 
 
+class Places(NamedTuple):
+    """Terms, the position of each, ascending, and the number of positions of their text."""
+
+    terms: list[str]
+    positions: list[int]
+    width: int
+
+
+class QueryAnalyzer(Protocol):
+    """Reads the words of queries, as those of the texts of a column were read."""
+
+    def terms(self, text: str) -> list[str]:
+        """Return the terms of a text, in order."""
+
+    def places(self, text: str) -> Places:
+        """Return these terms with their positions."""
+
+    def beginning(self, text: str) -> Beginning:
+        """Return the terms that a text before an asterisk stands for."""
+
+
 class Analyzer:
     """Splits texts into terms. Not thread-safe, since Snowball stemmers have state."""
 
@@ -151,8 +169,7 @@ class Analyzer:
 
     def terms(self, text: str) -> list[str]:
         """Return the terms of a text, in order; a code yields itself and its parts."""
-        chunks = self._chunk.findall(normalized(text.replace(SEPARATOR, " ")))
-        return list(chain.from_iterable(map(self.analyze, chunks)))
+        return list(chain.from_iterable(map(self.analyze, self._cut(text))))
 
     def beginning(self, text: str) -> Beginning:
         """Return the terms that a text before an asterisk stands for; its last word, or a code, is the prefix of terms."""
@@ -203,22 +220,54 @@ class Analyzer:
         """Return the terms of a chunk."""
         if chunk.isascii() and chunk.isalpha():
             return self._finish(chunk)
+        code, words = self._parts(chunk)
+        return list(chain(code, *words))
+
+    def analyze_places(self, chunk: str) -> Places:
+        """Return the terms of a chunk with their positions in it, and how many positions it takes.
+
+        A code has the position of its first part, so that a phrase may have either. A stop word leaves its position empty.
+        """
+        code, words = self._parts(chunk)
+        terms, positions, width = list(code), [0] * len(code), 0
+        for of_word in words:
+            terms += of_word
+            positions += range(width, width + len(of_word))
+            width += max(len(of_word), 1)
+        return Places(terms, positions, width)
+
+    def places(self, text: str) -> Places:
+        """Return the terms of a text, in order, with their positions, and how many positions the text takes."""
+        terms: list[str] = []
+        positions: list[int] = []
+        width = 0
+        for chunk in self._cut(text):
+            of_chunk = self.analyze_places(chunk)
+            terms += of_chunk.terms
+            positions += (width + position for position in of_chunk.positions)
+            width += of_chunk.width
+        return Places(terms, positions, width)
+
+    def _cut(self, text: str) -> list[str]:
+        """Return the chunks of one text."""
+        return self._chunk.findall(normalized(text.replace(SEPARATOR, " ")))
+
+    def _parts(self, chunk: str) -> tuple[list[str], list[list[str]]]:
+        """Return a code as a term, if the chunk is one, and the terms of each of its words."""
+        if chunk.isascii() and chunk.isalpha():
+            return [], [self._finish(chunk)]
         if self._number.fullmatch(chunk):
-            return cut(chunk)
+            return [], [cut(chunk)]
         words = self._word.findall(chunk)
         if not words:
-            return [chunk]  # an emoji
+            return [], [[chunk]]  # an emoji
         if chunk[-1] in "+#":
             base = chunk.rstrip("+#")
             if len(base) <= LONGEST_SHARP:  # C++, C#
-                return [lowered(chunk)]
+                return [], [[lowered(chunk)]]
             chunk = base
-        terms: list[str] = []
-        if _is_code(chunk, words):
-            terms.append(self._folded(lowered(chunk)))
-        for word in words:
-            terms += self._of_word(word)
-        return terms
+        code = [self._folded(lowered(chunk))] if _is_code(chunk, words) else []
+        return code, [self._of_word(word) for word in words]
 
     def _of_word(self, word: str) -> list[str]:
         if word.isascii():
@@ -243,6 +292,8 @@ class Analyzer:
         word = lowered(word)
         if word in self._stop:
             return []
+        if self._stem is None and len(word) <= LONGEST_TERM and word.isascii():
+            return [word]
         if self._stem is not None and word.isalpha() and len(word) <= LONGEST_TERM:
             word = self._stem(word)
         word = self._folded(word)
@@ -278,70 +329,3 @@ def cut(word: str) -> list[str]:
     if len(word) <= LONGEST_TERM:
         return [word]
     return [word[i : i + LONGEST_TERM] for i in range(0, len(word), LONGEST_TERM)]
-
-
-@dataclass(frozen=True, eq=False)
-class Occurrences:
-    """The terms of some texts.
-
-    Attributes
-    ----------
-    terms : list of str
-        Distinct terms, in any order.
-    rows, numbers : int64 (n,), int32 (n,)
-        Text number and term number of every occurrence, by ascending text.
-    """
-
-    terms: list[str]
-    rows: NDArray[np.int64]
-    numbers: NDArray[np.int32]
-
-
-class _Chunks(dict[str, int]):
-    """Maps chunks to numbers and terms; a chunk is analyzed when it is first looked up."""
-
-    def __init__(self, analyzer: Analyzer) -> None:
-        self.analyzer = analyzer
-        self.numbers: dict[str, int] = {}  # of terms
-        self.terms: list[int] = []
-        self.ends = [0]
-        self[SEPARATOR] = 0
-
-    def __missing__(self, chunk: str) -> int:
-        numbers = self.numbers
-        self.terms += [numbers.setdefault(term, len(numbers)) for term in self.analyzer.analyze(chunk)]
-        number = self[chunk] = len(self.ends)
-        self.ends.append(len(self.terms))
-        return number
-
-
-def occurrences(texts: Iterable[str | None], analyzer: Analyzer) -> Occurrences:
-    """Return the terms of texts; None has no terms."""
-    chunks = _Chunks(analyzer)
-    rows, numbers, first = [np.empty(0, np.int64)], [np.empty(0, np.int32)], 0
-    for batch in _batches(texts):
-        chunk: NDArray[Any] = np.fromiter(map(chunks.__getitem__, analyzer.chunks(batch)), np.int64)
-        text = first + np.cumsum(chunk == 0)
-        first += len(batch)
-        ends, terms = np.array(chunks.ends), np.array(chunks.terms, np.int32)
-        inside = chunk > 0
-        chunk, text = chunk[inside], text[inside]
-        starts, counts = ends[chunk - 1], ends[chunk] - ends[chunk - 1]
-        before = np.cumsum(counts) - counts
-        places = np.repeat(starts - before, counts) + np.arange(int(counts.sum()))
-        rows.append(np.repeat(text, counts))
-        numbers.append(terms[places])
-    return Occurrences(list(chunks.numbers), np.concatenate(rows), np.concatenate(numbers))
-
-
-def _batches(texts: Iterable[str | None]) -> Iterable[list[str]]:
-    batch: list[str] = []
-    size = 0
-    for text in texts:
-        batch.append(text or "")
-        size += len(batch[-1])
-        if size >= BATCH_CHARACTERS:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch

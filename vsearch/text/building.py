@@ -9,8 +9,9 @@ from vsearch.errors import InputError
 from vsearch.storage.snapshots.kinds import text_kind
 from vsearch.storage.snapshots.text_entries import TextEntry
 from vsearch.text.columns import TextColumn, analyzer_of, check_columns, new_entry
+from vsearch.text.encoding import make_postings
 from vsearch.text.opening import READ_ROWS
-from vsearch.text.postings import ARRAYS, make_postings
+from vsearch.text.postings import files_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,7 +34,7 @@ class TextWriter:
 
     def __init__(self, entry: TextEntry) -> None:
         self._entry = entry
-        self.kinds = frozenset(text_kind(column.key, name) for column in entry.columns for name in ARRAYS)
+        self.kinds = frozenset(text_kind(column.key, name) for column in entry.columns for name in files_of(column))
 
     @classmethod
     def of(cls, columns: Mapping[str, TextColumn]) -> TextWriter:
@@ -45,7 +46,7 @@ class TextWriter:
         from vsearch.predicates import schema_from_arrow
 
         schema = () if attributes is None else schema_from_arrow(attributes)
-        check_columns([column.field for column in self._entry.columns], {a.name: a.kind for a in schema})
+        check_columns({column.field: column.tokens for column in self._entry.columns}, {a.name: a.kind for a in schema})
 
     def model(self) -> dict[str, NDArray[Any]]:
         """Return no arrays: everything is stored per shard."""
@@ -69,12 +70,13 @@ def postings_parts(
     """Yield the file kinds and arrays of the postings of a segment, from its attributes by field."""
     for column in entry.columns:
         texts = texts_of_table(attributes, column.field, rows)
-        for name, arrays in make_postings(texts, rows, analyzer_of(column)).arrays().items():
+        postings = make_postings(texts, rows, analyzer_of(column), phrases=column.phrases)
+        for name, arrays in postings.arrays().items():
             yield text_kind(column.key, name), arrays
 
 
-def texts_of_table(attributes: pa.Table | None, name: str, rows: int) -> Iterable[str | None]:
-    """Return the texts of the first rows of a column; None for missing ones."""
+def texts_of_table(attributes: pa.Table | None, name: str, rows: int) -> Iterable[Any]:
+    """Return the texts, or lists of tokens, of the first rows of a column; None for missing ones."""
     if attributes is None or name not in attributes.column_names:
         return [None] * rows
     column = attributes.column(name)

@@ -14,6 +14,7 @@ from vsearch.storage.snapshots.text_entries import AnalyzerEntry, TextColumnEntr
 from vsearch.text.analyzer import VERSION, Analyzer, Settings
 from vsearch.text.stemming import stemmed_languages, stemmer, stemmer_version
 from vsearch.text.stop_words import ENGLISH
+from vsearch.text.tokens import TokenAnalyzer
 
 MOST_COLUMNS = 64
 MOST_STOP_WORDS = 10_000
@@ -39,6 +40,12 @@ class TextColumn:
         Saturation of BM25: how slowly repeating a word in a text stops raising its score, 0 to 1,000.
     b : float
         Length normalization of BM25: how much long texts are discounted, 0 to 1.
+    phrases : bool
+        Whether to store the positions of words, so that queries may have phrases in quotes. Postings are then about a third to
+        six tenths larger.
+    tokens : bool
+        Whether the attribute has lists of strings, which are words as they are, of at most 128 characters: further ones do not count.
+        `language`, `stop_words` and `fold` do not apply.
 
     Raises
     ------
@@ -53,6 +60,8 @@ class TextColumn:
     fold: bool = True
     k1: float = 1.2
     b: float = 0.75
+    phrases: bool = False
+    tokens: bool = False
 
     def __post_init__(self) -> None:
         for name, low, high in (("weight", LEAST_WEIGHT, MOST_WEIGHT), ("k1", 0, 1e3), ("b", 0, 1)):
@@ -61,8 +70,9 @@ class TextColumn:
                 raise InputError(
                     f"{name} of a text column must be a number from {low:g} to {high:g}, got {value!r:.100}"
                 )
-        if not isinstance(self.fold, bool):
-            raise InputError(f"fold of a text column must be True or False, got {self.fold!r:.100}")
+        for name in ("fold", "phrases", "tokens"):
+            if not isinstance(getattr(self, name), bool):
+                raise InputError(f"{name} of a text column must be True or False, got {getattr(self, name)!r:.100}")
         if self.language is not None:
             if not isinstance(self.language, str):
                 raise InputError(f"language of a text column must be a name or None, got {self.language!r:.100}")
@@ -71,13 +81,19 @@ class TextColumn:
                 raise InputError(f"language must be one of {', '.join(known)}, got {self.language!r:.100}")
             stemmer(self.language)
         object.__setattr__(self, "stop_words", _stop_words(self.stop_words))
+        if self.tokens and (self.language is not None or self.stop_words or not self.fold):
+            raise InputError(
+                "language, stop_words and fold of a column of tokens must be left out: tokens are words as they are"
+            )
 
     def entry(self, field: str, key: str) -> TextColumnEntry:
         """Return the manifest entry of the column, given its field and the key of its postings."""
         stop_words: Any = self.stop_words
         stems = None if self.language is None else stemmer_version()
         analyzer = AnalyzerEntry(VERSION, self.language, stop_words, self.fold, stems)
-        return TextColumnEntry(key, field, float(self.weight), float(self.k1), float(self.b), analyzer)
+        return TextColumnEntry(
+            key, field, float(self.weight), float(self.k1), float(self.b), analyzer, self.phrases, self.tokens
+        )
 
 
 def _stop_words(stop_words: Any) -> tuple[str, ...]:
@@ -118,20 +134,23 @@ def read_columns(text: Any) -> dict[str, TextColumn]:
     return columns
 
 
-def check_columns(names: Iterable[str], kinds: Mapping[str, str]) -> None:
-    """Check that columns are string attributes; `kinds` has the types of all attributes by name.
+def check_columns(tokens: Mapping[str, bool], kinds: Mapping[str, str]) -> None:
+    """Check that columns are attributes of strings, or of lists of tokens; `kinds` has the types of all attributes by name.
 
     Raises
     ------
     InputError
     """
-    for name in names:
+    for name, has_tokens in tokens.items():
         if name not in kinds:
             raise InputError(
                 f"the text column {name!r} must be an attribute; the attributes are: {', '.join(kinds) or 'none'}"
             )
-        if kinds[name] != "string":
-            raise InputError(f"the text column {name!r} must hold strings, got {kinds[name]}")
+        if kinds[name] != ("list<string>" if has_tokens else "string"):
+            holds = (
+                "lists of strings, since it has tokens" if has_tokens else "strings, or be a TextColumn(tokens=True)"
+            )
+            raise InputError(f"the text column {name!r} must hold {holds}, got {kinds[name]}")
 
 
 def new_entry(columns: Mapping[str, TextColumn], fields: Mapping[str, str]) -> TextEntry:
@@ -147,7 +166,7 @@ def _settings(entry: AnalyzerEntry) -> Settings:
     return Settings(entry.language, entry.stop_words, entry.fold)
 
 
-def analyzer_of(entry: TextColumnEntry) -> Analyzer:
+def analyzer_of(entry: TextColumnEntry) -> Analyzer | TokenAnalyzer:
     """Return a new analyzer for a column, for use by one thread.
 
     Raises
@@ -156,6 +175,8 @@ def analyzer_of(entry: TextColumnEntry) -> Analyzer:
         The rules or the stemmers are of another version.
     MissingDependencyError
     """
+    if entry.tokens:
+        return TokenAnalyzer()
     if entry.analyzer.version != VERSION:
         raise FormatVersionError(
             f"the texts of this index were split into words by version {entry.analyzer.version} of the rules, this vsearch has "

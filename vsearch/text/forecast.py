@@ -13,7 +13,8 @@ from vsearch.legs.protocol import LegForecast
 from vsearch.text.analyzer import Analyzer
 from vsearch.text.building import texts_of_table
 from vsearch.text.columns import TextColumn, analyzer_of, check_columns, read_columns
-from vsearch.text.postings import make_postings
+from vsearch.text.encoding import make_postings
+from vsearch.text.tokens import TokenAnalyzer
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -39,15 +40,18 @@ class TextForecast:
 
         if table is None:
             raise InputError("text columns are attributes, and there are none")
-        check_columns(self.columns, {a.name: a.kind for a in schema_from_arrow(table.schema)})
+        check_columns(
+            {name: column.tokens for name, column in self.columns.items()},
+            {a.name: a.kind for a in schema_from_arrow(table.schema)},
+        )
         size = words = seconds = 0.0
         sampled = table.num_rows
         for name, column in self.columns.items():
             analyzer, begun = analyzer_of(column.entry(name, "0")), time.perf_counter()
-            whole, of_column = _measure(table, name, analyzer)
+            whole, of_column = _measure(table, name, analyzer, column)
             seconds += (time.perf_counter() - begun) * rows / sampled
             words += of_column * rows / sampled
-            half, _ = _measure(table.slice(0, -(-sampled // 2)), name, analyzer)
+            half, _ = _measure(table.slice(0, -(-sampled // 2)), name, analyzer, column)
             size += shards * sum(_grown(half[file], whole[file], rows / shards / sampled) for file in whole)
         return LegForecast("text", size, TERM_BYTES * words / shards, seconds)
 
@@ -57,8 +61,11 @@ def _grown(half: int, whole: int, factor: float) -> float:
     return whole * factor ** min(1.0, math.log2(whole / half)) if half else whole * factor
 
 
-def _measure(table: pa.Table, name: str, analyzer: Analyzer) -> tuple[dict[str, int], int]:
+def _measure(
+    table: pa.Table, name: str, analyzer: Analyzer | TokenAnalyzer, settings: TextColumn
+) -> tuple[dict[str, int], int]:
     """Return the bytes of the postings of some rows by file, and their number of words."""
-    postings = make_postings(texts_of_table(table, name, table.num_rows), table.num_rows, analyzer)
+    texts = texts_of_table(table, name, table.num_rows)
+    postings = make_postings(texts, table.num_rows, analyzer, phrases=settings.phrases)
     sizes = {file: sum(array.nbytes for array in arrays.values()) for file, arrays in postings.arrays().items()}
     return sizes, int(postings.lengths.sum())

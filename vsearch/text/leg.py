@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vsearch.errors import InputError
 from vsearch.legs.protocol import Leg, LegRanking, PackedQueries
 from vsearch.storage.snapshots.kinds import text_kind
 from vsearch.storage.snapshots.text_entries import text_columns
 from vsearch.text.opening import load_text, open_text
 from vsearch.text.packing import pack_query, unpack_lengths, unpack_query
-from vsearch.text.postings import ARRAYS, WHOLE
-from vsearch.text.query import as_words
-from vsearch.text.search import rank_words
-from vsearch.text.weighing import WeightedQuery, weigh_words
+from vsearch.text.postings import LAZY, files_of
+from vsearch.text.search import rank_words, score_words
+from vsearch.text.structured import decode_query, read_queries
+from vsearch.text.weighing import weigh_words
+from vsearch.text.weighted import WeightedQuery
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -35,7 +35,7 @@ TERM_BYTES = 24
 
 
 class TextLeg(Leg[WeightedQuery]):
-    """Words of text columns, by BM25. A query is a string; see `vsearch.text.query`."""
+    """Words of text columns, by BM25. A query is a string or a dict; see `vsearch.text.query` and `vsearch.text.structured`."""
 
     name = "text"
     query = "text"
@@ -44,17 +44,13 @@ class TextLeg(Leg[WeightedQuery]):
 
     def read(self, queries: Any, argument: str) -> list[bytes]:
         """Check texts; see `Leg.read`."""
-        return [text.encode("utf-8", "surrogatepass") for text in as_words(queries, argument)]
+        return read_queries(queries, argument)
 
     def plan(
         self, snapshot: Snapshot, queries: Sequence[bytes], stats: SearchStats, deadline: float | None = None
     ) -> Iterator[WeightedQuery]:
         """Weigh words by the statistics of the whole snapshot."""
-        try:
-            texts = [query.decode("utf-8", "surrogatepass") for query in queries]
-        except UnicodeDecodeError as error:
-            raise InputError(f"the message is inconsistent: {error}") from None
-        return weigh_words(snapshot, texts, stats, deadline)
+        return weigh_words(snapshot, [decode_query(query) for query in queries], stats, deadline)
 
     def scan(
         self,
@@ -67,6 +63,17 @@ class TextLeg(Leg[WeightedQuery]):
     ) -> LegRanking:
         """Rank rows by the words of a query."""
         return rank_words(snapshot, planned, k, allowed, stats, deadline)
+
+    def score(
+        self,
+        snapshot: Snapshot,
+        planned: WeightedQuery,
+        rows: NDArray[np.int64],
+        stats: SearchStats,  # noqa: ARG002
+        deadline: float | None = None,
+    ) -> NDArray[np.float64]:
+        """Return the scores of rows, by seeks in the postings."""
+        return score_words(snapshot, planned, rows, deadline)
 
     def pack(self, snapshot: Snapshot, planned: Sequence[WeightedQuery]) -> PackedQueries:
         """Pack weighed queries, and the mean lengths of the texts of each column."""
@@ -88,6 +95,10 @@ class TextLeg(Leg[WeightedQuery]):
         terms = (columns[term.column].numbers(term.text) for term in planned.terms)
         if any(numbers[place] >= 0 for numbers in terms for place in places):
             return True
+        for phrase in planned.phrases:
+            numbers_of = [columns[phrase.column].numbers(text) for text in phrase.texts]
+            if any(all(numbers[place] >= 0 for numbers in numbers_of) for place in places):
+                return True
         return any(planned.marked[term, place].any() for term in planned.prefixes for place in places)
 
     def fields(self, entry: TextEntry) -> Collection[str]:
@@ -96,8 +107,12 @@ class TextLeg(Leg[WeightedQuery]):
 
     def kinds(self, manifest: Manifest, kinds: Iterable[str], *, ranked: bool) -> list[str]:
         """Return the kinds of files of postings, or only of dictionaries and lengths."""
-        names = ARRAYS if ranked else WHOLE
-        known = {text_kind(column.key, name) for column in text_columns(manifest.text) for name in names}
+        known = {
+            text_kind(column.key, name)
+            for column in text_columns(manifest.text)
+            for name in files_of(column)
+            if ranked or name not in LAZY
+        }
         return [kind for kind in kinds if kind in known]
 
     def load(self, snapshot: Snapshot, *, ranked: bool) -> dict[str, int]:
@@ -110,7 +125,7 @@ class TextLeg(Leg[WeightedQuery]):
                     sizes[f"words of {id(run.read)} {column.entry.key}"] = postings.size
                     continue
                 for name, arrays in postings.arrays().items():
-                    if ranked or name in WHOLE:
+                    if ranked or name not in LAZY:
                         file = run.files[text_kind(column.entry.key, name)]
                         size = sum(array.nbytes for array in arrays.values())
                         whole = file.path == postings.file.path  # all parts of a bundle

@@ -5,6 +5,7 @@ If a run has no stored postings of a column, as in the tail, they are made from 
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,14 +21,17 @@ from vsearch.storage.files.segment_file import ensure_together
 from vsearch.storage.snapshots.kinds import ATTRIBUTES, text_kind
 from vsearch.storage.snapshots.text_entries import text_columns
 from vsearch.text.columns import analyzer_of
-from vsearch.text.postings import ARRAYS, WHOLE, Postings, make_postings, open_postings
+from vsearch.text.encoding import make_postings
+from vsearch.text.postings import ARRAYS, LAZY, Postings, files_of
+from vsearch.text.reading import open_postings
 
 if TYPE_CHECKING:
     from vsearch.search.state.shard import Shard
     from vsearch.search.state.snapshot import Snapshot
     from vsearch.storage import SegmentFile
+    from vsearch.storage.files.plain_columns import Column
     from vsearch.storage.snapshots.text_entries import TextColumnEntry
-    from vsearch.text.analyzer import Analyzer
+    from vsearch.text.analyzer import QueryAnalyzer
     from vsearch.text.query import Term
 
 READ_ROWS = 16384
@@ -60,6 +64,8 @@ class OpenColumn:
     length: float
     _numbers: dict[str, tuple[int, ...]] = field(default_factory=dict)
     _counts: dict[str, int] = field(default_factory=dict)
+    _weights: dict[str, float] = field(default_factory=dict)
+    _lists: dict[str, tuple[tuple[int, int, int] | None, ...]] = field(default_factory=dict)
     _thread: threading.local = field(default_factory=threading.local)
 
     def numbers(self, term: str) -> tuple[int, ...]:
@@ -71,6 +77,27 @@ class OpenColumn:
                 self._numbers.clear()
             numbers = self._numbers[term] = tuple(postings.find(spelled) for postings in self.runs)
         return numbers
+
+    def lists(self, term: str) -> tuple[tuple[int, int, int] | None, ...]:
+        """Return the list of a term in each run, see `Postings.list`; None in runs without it."""
+        lists = self._lists.get(term)
+        if lists is None:
+            if len(self._lists) >= MOST_KNOWN:
+                self._lists.clear()
+            lists = self._lists[term] = tuple(
+                postings.list(number) if number >= 0 else None
+                for postings, number in zip(self.runs, self.numbers(term), strict=True)
+            )
+        return lists
+
+    def ranges(self, term: Term, place: int) -> list[range]:
+        """Return the numbers of the terms of a run that a term, a prefix or a phrase refers to, as ranges that are not empty."""
+        postings = self.runs[place]
+        if term.prefix:
+            found = postings.beginning_with(term.text.encode("utf-8", "surrogatepass"))
+            return [found] if found else []
+        numbers = [self.numbers(text)[place] for text in term.texts]
+        return [range(number, number + 1) for number in numbers if number >= 0]
 
     def count(self, term: str, runs: tuple[Shard, ...]) -> int:
         """Return the number of live rows that have a term."""
@@ -86,13 +113,27 @@ class OpenColumn:
             self._counts[term] = count
         return count
 
+    def weight(self, term: str, runs: tuple[Shard, ...]) -> float:
+        """Return what a term gains at most; 0 if no live row has it."""
+        weight = self._weights.get(term)
+        if weight is None:
+            count = self.count(term, runs)
+            if len(self._weights) >= MOST_KNOWN:
+                self._weights.clear()
+            weight = self._weights[term] = self.weight_of(count) if count else 0.0
+        return weight
+
+    def weight_of(self, count: int) -> float:
+        """Return what a term of `count` live rows gains at most."""
+        return self.entry.weight * math.log1p((self.texts - count + 0.5) / (count + 0.5))
+
     def counted(self, term: str) -> bool:
         """Whether `count` knows the rows of a term."""
         return term in self._counts
 
-    def analyzer(self) -> Analyzer:
+    def analyzer(self) -> QueryAnalyzer:
         """Return the analyzer of the column for this thread."""
-        analyzer: Analyzer | None = getattr(self._thread, "analyzer", None)
+        analyzer: QueryAnalyzer | None = getattr(self._thread, "analyzer", None)
         if analyzer is None:
             analyzer = self._thread.analyzer = analyzer_of(self.entry)
         return analyzer
@@ -141,9 +182,10 @@ def _postings_of(run: Shard, entry: TextColumnEntry) -> Postings:
     if postings is None:
         files = stored_files(run.files, entry.key)
         if files:
-            postings = open_postings(files, run.rows)
+            postings = open_postings(files, run.rows, entry)
         else:
-            postings = make_postings(texts_of(run, entry.field), run.rows, analyzer_of(entry))
+            texts = texts_of(run, entry.field)
+            postings = make_postings(texts, run.rows, analyzer_of(entry), phrases=entry.phrases)
         with run.read.lock:
             postings = derived.setdefault(key, postings)
     return postings
@@ -160,54 +202,58 @@ def stored_files(files: Mapping[str, SegmentFile], key: str) -> dict[str, Segmen
 
 
 def fetch_lists(
-    columns: Sequence[OpenColumn], terms: Iterable[Term], places: Collection[int], *, uncounted: bool = False
+    columns: Sequence[OpenColumn] | Mapping[int, OpenColumn],
+    terms: Iterable[Term],
+    places: Collection[int],
+    *,
+    uncounted: bool = False,
 ) -> None:
     """Read the postings of terms in some runs in one round of requests.
 
     Parameters
     ----------
     uncounted : bool
-        Only those of terms that are not counted yet.
+        Only those of terms that are not counted yet; of phrases, those of their terms.
     """
-    parts = []
+    parts, absent = [], {}
     for term in terms:
         column = columns[term.column]
-        if uncounted and not term.prefix and column.counted(term.text):
+        if term.column not in absent:
+            absent[term.column] = [place for place in places if not column.runs[place].present]
+        if not absent[term.column]:
             continue
-        for place in places:
+        if uncounted and not term.prefix and all(map(column.counted, term.texts)):
+            continue
+        for place in absent[term.column]:
             postings = column.runs[place]
-            if postings.file is None:
-                continue
-            if term.prefix:
-                numbers = postings.beginning_with(term.text.encode("utf-8", "surrogatepass"))
-            else:
-                number = column.numbers(term.text)[place]
-                numbers = range(number, number + 1) if number >= 0 else range(0)
-            if numbers:
-                part = postings.part(int(postings.list_blocks[numbers.start]), int(postings.list_blocks[numbers.stop]))
-                if part is not None:
-                    parts.append(part)
-    if parts:
-        ensure_together(parts)
+            for numbers in column.ranges(term, place):
+                first, stop = int(postings.list_blocks[numbers.start]), int(postings.list_blocks[numbers.stop])
+                parts.append(postings.part(first, stop))
+                if term.phrase:
+                    parts.append(postings.position_part(first, stop))
+    missing = [part for part in parts if part is not None]
+    if missing:
+        ensure_together(missing)
 
 
 def load_text(snapshot: Snapshot, *, lists: bool) -> None:
     """Read the stored postings of all runs, in one round of requests; without `lists`, only their dictionaries and lengths."""
-    names = ARRAYS if lists else WHOLE
     parts: list[tuple[SegmentFile, str, None, None]] = []
     for entry in text_columns(snapshot.manifest.text):
         for run in snapshot.shards:
             files = stored_files(run.files, entry.key)
             if not lists and _key(entry) in run.read.derived:
                 continue
-            for name in names if files else ():
+            for name in files_of(entry) if files else ():
+                if name in LAZY and not lists:
+                    continue
                 parts += [(files[name], array, None, None) for array in ARRAYS[name] if array in files[name].arrays]
     if parts:
         ensure_together(parts)
 
 
-def texts_of(run: Shard, field_name: str) -> Iterator[str | None]:
-    """Yield the texts of all rows of a run; None where there is none. Arrow is not needed."""
+def texts_of(run: Shard, field_name: str) -> Iterator[Any]:
+    """Yield the texts, or lists of tokens, of all rows of a run; None where there is none. Arrow is not needed."""
     file = run.files.get(ATTRIBUTES)
     if file is None or field_name not in {column.name for column in file.entry.columns}:
         for _ in range(run.rows):
@@ -217,7 +263,20 @@ def texts_of(run: Shard, field_name: str) -> Iterator[str | None]:
     ensure_together([(file, name, None, None) for name in arrays])
     for start in range(0, run.rows, READ_ROWS):
         column = read_column(file, field_name, np.arange(start, min(start + READ_ROWS, run.rows)))
-        edges = np.frombuffer(column.offsets or bytes(8), np.int64).tolist()
-        for row, (first, stop) in enumerate(pairwise(edges)):
-            missing = column.valid is not None and not column.valid[row]
-            yield None if missing else str(column.values[first:stop], "utf-8")
+        if column.items is None:
+            yield from _strings(column)
+            continue
+        tokens = list(_strings(column.items))
+        for row, (first, stop) in enumerate(pairwise(_edges(column))):
+            yield None if column.valid is not None and not column.valid[row] else tokens[first:stop]
+
+
+def _strings(column: Column) -> Iterator[str | None]:
+    for row, (first, stop) in enumerate(pairwise(_edges(column))):
+        missing = column.valid is not None and not column.valid[row]
+        yield None if missing else str(column.values[first:stop], "utf-8")
+
+
+def _edges(column: Column) -> list[int]:
+    edges: list[int] = np.frombuffer(column.offsets or bytes(8), np.int64).tolist()
+    return edges

@@ -10,22 +10,28 @@ import numpy as np
 
 from vsearch.errors import InputError
 from vsearch.text.query import Term
-from vsearch.text.weighing import WeightedQuery
+from vsearch.text.weighted import WeightedQuery
 
 LARGEST_TERM = 1024
 MOST_TERMS = 10_000
 MOST_COLUMNS = 64
+MOST_POSITIONS = 1_000_000  # characters of a query
 MOST_OPTIONS = 2 * MOST_COLUMNS  # of a condition: a prefix may stand for two things in a column, see `text.query`
 LIGHTEST, HEAVIEST = 1e-30, 1e30
 LONGEST = 1e12
 
 
+Spelled = Annotated[bytes, msgspec.Meta(max_length=LARGEST_TERM)]
+Position = Annotated[int, msgspec.Meta(ge=0, le=MOST_POSITIONS)]
+
+
 class PackedTerm(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """A term of a text column, or all its terms that begin with a prefix; see `vsearch.text.query.Term`."""
+    """A term of a text column, all its terms that begin with a prefix, or a phrase; see `vsearch.text.query.Term`."""
 
     column: Annotated[int, msgspec.Meta(ge=0, lt=MOST_COLUMNS)]
-    text: Annotated[bytes, msgspec.Meta(max_length=LARGEST_TERM)]
+    text: Spelled
     prefix: bool = False
+    phrase: Annotated[tuple[tuple[Spelled, Position], ...], msgspec.Meta(max_length=MOST_TERMS)] = ()
 
 
 Terms = Annotated[tuple[PackedTerm, ...], msgspec.Meta(max_length=MOST_TERMS)]
@@ -35,7 +41,7 @@ Conditions = Annotated[
 
 
 class PackedQuery(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """A query with its weights; see `vsearch.text.weighing.WeightedQuery`.
+    """A query with its weights; see `vsearch.text.weighted.WeightedQuery`.
 
     Attributes
     ----------
@@ -54,7 +60,7 @@ _decoder = msgspec.msgpack.Decoder(PackedQuery)
 
 def pack_query(query: WeightedQuery) -> bytes:
     """Pack a weighted query for a message."""
-    weights = {**query.terms, **query.prefixes}
+    weights = {**query.terms, **query.prefixes, **query.phrases}
 
     def conditions(unpacked: list[list[list[Term]]]) -> tuple[tuple[tuple[PackedTerm, ...], ...], ...]:
         return tuple(tuple(tuple(map(_pack, option)) for option in options) for options in unpacked)
@@ -86,11 +92,12 @@ def unpack_query(data: bytes, lengths: Sequence[float]) -> WeightedQuery:
         query = _decoder.decode(data)
         weights = dict(zip(map(_unpack, query.terms), _read_weights(query, len(lengths)), strict=True))
         return WeightedQuery(
-            {term: weight for term, weight in weights.items() if not term.prefix},
+            {term: weight for term, weight in weights.items() if not (term.prefix or term.phrase)},
             {term: weight for term, weight in weights.items() if term.prefix},
             _unpack_conditions(query.must),
             _unpack_conditions(query.must_not),
             lengths,
+            {term: weight for term, weight in weights.items() if term.phrase},
         )
     except (msgspec.DecodeError, ValueError, RecursionError) as error:  # UnicodeDecodeError is a ValueError
         raise InputError(f"the message is inconsistent: {error}") from None
@@ -122,14 +129,20 @@ def _read_weights(query: PackedQuery, columns: int) -> list[float]:
         raise ValueError(f"each term must have a weight from {LIGHTEST:g} to {HEAVIEST:g}")
     options = [option for condition in (*query.must, *query.must_not) for option in condition]
     terms = [*query.terms, *(term for option in options for term in option)]
-    if len(terms) > 3 * MOST_TERMS or any(term.column >= columns for term in terms):
+    if sum(max(len(term.phrase), 1) for term in terms) > 3 * MOST_TERMS or any(
+        term.column >= columns for term in terms
+    ):
         raise ValueError("terms must be in one of the text columns, and not be too many")
+    if any(term.phrase and (term.text or term.prefix) for term in terms):
+        raise ValueError("a phrase must not be a term or prefix as well")
     return weights.tolist()
 
 
 def _pack(term: Term) -> PackedTerm:
-    return PackedTerm(term.column, term.text.encode("utf-8", "surrogatepass"), term.prefix)
+    phrase = tuple((text.encode("utf-8", "surrogatepass"), position) for text, position in term.phrase)
+    return PackedTerm(term.column, term.text.encode("utf-8", "surrogatepass"), term.prefix, phrase)
 
 
 def _unpack(term: PackedTerm) -> Term:
-    return Term(term.column, term.text.decode("utf-8", "surrogatepass"), term.prefix)
+    phrase = tuple((text.decode("utf-8", "surrogatepass"), position) for text, position in term.phrase)
+    return Term(term.column, term.text.decode("utf-8", "surrogatepass"), term.prefix, phrase)

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vsearch.errors import CorruptIndexError, InputError
-from vsearch.kernels.text.api import count_list, mark_list, measure_blocks, pack_blocks, unpack_list
+from vsearch.errors import CorruptIndexError
+from vsearch.kernels.text.api import count_list, mark_list, unpack_list
 from vsearch.kernels.text.fields import BLOCK, TextField
 from vsearch.search.state.arguments import KernelArguments
-from vsearch.text.analyzer import occurrences
 
 if TYPE_CHECKING:
     from vsearch.storage import SegmentFile
-    from vsearch.text.analyzer import Analyzer
+    from vsearch.storage.snapshots.text_entries import TextColumnEntry
 
 TERMS, DICTIONARY, BLOCKS, PACKED, LENGTHS = "terms", "dictionary", "blocks", "packed", "lengths"
+POSITION_BLOCKS, POSITIONS = "position-blocks", "positions"
 
 ARRAYS: dict[str, dict[str, Any]] = {
     TERMS: {"offset": np.uint32, "rows": np.uint32},
@@ -35,25 +34,27 @@ ARRAYS: dict[str, dict[str, Any]] = {
     },
     PACKED: {"word": np.uint32},
     LENGTHS: {"length": np.uint32},
+    POSITION_BLOCKS: {"position_start": np.uint32, "position_bits": np.uint8},
+    POSITIONS: {"position": np.uint32},
 }
 """The arrays of the postings of a column by file; those of a file have the same length."""
 
-WHOLE = (TERMS, DICTIONARY, BLOCKS, LENGTHS)
-"""Files that are read completely."""
+LAZY = (PACKED, POSITIONS)
+"""Files of which only parts are read; the others are read completely."""
+
+
+def files_of(entry: TextColumnEntry) -> list[str]:
+    """Return the names of the files of the postings of a column."""
+    return [name for name in ARRAYS if entry.phrases or name not in (POSITION_BLOCKS, POSITIONS)]
+
 
 SPARE = 2
 """Words after the bits of the last block, since kernels read two words for every number."""
 
-WIDEST = 32
-"""Bits of a number in a block."""
-
-MOST = 2**32 - 64
-"""Bytes of the dictionary and of the packed blocks of a segment."""
-
 
 @dataclass(frozen=True, eq=False)
 class Postings:
-    """The postings of one text column of a segment. Arrays are validated and loaded, except `packed`.
+    """The postings of one text column of a segment. Arrays are validated and loaded, except `packed` and `positions`.
 
     Attributes
     ----------
@@ -70,8 +71,10 @@ class Postings:
         The list of term t has the blocks ``list_blocks[t]:list_blocks[t + 1]``.
     lengths : uint32 (rows,)
         Number of terms of each row.
-    file : SegmentFile or None
-        Where the bits of the blocks are stored.
+    position_starts, position_bits, positions : uint32 (blocks + 1,), uint8 (blocks + 1,), uint32 (words,)
+        The bits of the positions of each block, likewise; empty without positions.
+    file, position_file : SegmentFile or None
+        Where the bits of the blocks and of the positions are stored.
     """
 
     offsets: NDArray[np.uint32]
@@ -86,7 +89,11 @@ class Postings:
     packed: NDArray[np.uint32]
     lengths: NDArray[np.uint32]
     list_blocks: NDArray[np.int64]
+    position_starts: NDArray[np.uint32] = field(default_factory=lambda: np.empty(0, np.uint32))
+    position_bits: NDArray[np.uint8] = field(default_factory=lambda: np.empty(0, np.uint8))
+    positions: NDArray[np.uint32] = field(default_factory=lambda: np.empty(0, np.uint32))
     file: SegmentFile | None = None
+    position_file: SegmentFile | None = None
     arguments: KernelArguments = field(init=False)
     _spelling: tuple[memoryview, memoryview] = field(init=False)  # faster than arrays for single terms
 
@@ -103,6 +110,10 @@ class Postings:
         arguments.point(TextField.LEAST_LENGTHS, self.least_lengths, np.uint16)
         arguments.point(TextField.PACKED, self.packed, np.uint32)
         arguments.point(TextField.LENGTHS, self.lengths, np.uint32)
+        arguments.point(TextField.POSITION_STARTS, self.position_starts, np.uint32)
+        arguments.point(TextField.POSITION_BITS, self.position_bits, np.uint8)
+        arguments.values[TextField.POSITION_WORDS] = len(self.positions)
+        arguments.point(TextField.POSITIONS, self.positions, np.uint32)
         object.__setattr__(self, "arguments", arguments)
         object.__setattr__(self, "_spelling", (self.dictionary.data, self.offsets.data.cast("B").cast("I")))
 
@@ -120,6 +131,12 @@ class Postings:
     def size(self) -> int:
         """Number of bytes of all arrays."""
         return sum(array.nbytes for arrays in self.arrays().values() for array in arrays.values())
+
+    @property
+    def present(self) -> bool:
+        """Whether all bits of the blocks and of the positions are in memory, and verified."""
+        file, position_file = self.file, self.position_file
+        return (file is None or file.whole) and (position_file is None or position_file.whole)
 
     def term(self, number: int) -> bytes:
         """Return a term of the dictionary as UTF-8."""
@@ -144,6 +161,14 @@ class Postings:
             return None
         words = int(self.starts[first]) // 4, min(int(self.starts[stop]) // 4 + 1 + SPARE, len(self.packed))
         return None if self.file.has("word", *words) else (self.file, "word", *words)
+
+    def position_part(self, first: int, stop: int) -> tuple[SegmentFile, str, int, int] | None:
+        """Return where the positions of a range of blocks are stored, likewise."""
+        if self.position_file is None:
+            return None
+        start, end = int(self.position_starts[first]) // 4, int(self.position_starts[stop]) // 4 + 1 + SPARE
+        words = start, min(end, len(self.positions))
+        return None if self.position_file.has("position", *words) else (self.position_file, "position", *words)
 
     def ensure(self, first: int, stop: int) -> None:
         """Make the bits of a range of blocks present."""
@@ -194,7 +219,7 @@ class Postings:
 
     def arrays(self) -> dict[str, dict[str, NDArray[Any]]]:
         """Return the arrays to store, by file."""
-        return {
+        arrays: dict[str, dict[str, NDArray[Any]]] = {
             TERMS: {"offset": self.offsets, "rows": self.list_rows},
             DICTIONARY: {"text": self.dictionary},
             BLOCKS: {
@@ -208,133 +233,7 @@ class Postings:
             PACKED: {"word": self.packed},
             LENGTHS: {"length": self.lengths},
         }
-
-
-def make_postings(texts: Iterable[str | None], rows: int, analyzer: Analyzer) -> Postings:
-    """Make the postings of the texts of a segment; `texts` has one per row.
-
-    Raises
-    ------
-    InputError
-        The texts are too large for one segment.
-    """
-    occurring = occurrences(texts, analyzer)
-    spelled = [term.encode() for term in occurring.terms]
-    order = sorted(range(len(spelled)), key=spelled.__getitem__)
-    rank = np.empty(len(order), np.int64)
-    rank[order] = np.arange(len(order))
-    lengths = np.bincount(occurring.rows, minlength=rows).astype(np.uint32)
-    keys = rank[occurring.numbers] * rows + occurring.rows
-    keys.sort()
-    first = np.flatnonzero(np.diff(keys, prepend=-1))
-    counts = np.diff(first, append=len(keys)).astype(np.uint32)
-    terms, list_rows_of = np.divmod(keys[first], max(rows, 1))
-    list_rows = np.bincount(terms, minlength=len(order)).astype(np.int64)
-    offsets = np.concatenate([[0], np.cumsum(list_rows)])
-    text = b"".join(spelled[number] for number in order)
-    ends = np.concatenate([[0], np.cumsum([len(spelled[number]) for number in order], dtype=np.int64)])
-    blocks = np.concatenate([[0], np.cumsum(-(-list_rows // BLOCK))])
-    table = {name: np.zeros(int(blocks[-1]) + 1, kind) for name, kind in ARRAYS[BLOCKS].items() if name != "start"}
-    starts = np.zeros(int(blocks[-1]) + 1, np.int64)
-    parts = table["row"], starts, table["gap_bits"], table["count_bits"], table["largest_count"], table["least_length"]
-    posted = list_rows_of.astype(np.uint32)
-    size = int(measure_blocks(offsets, posted, counts, lengths, *parts))
-    if max(size, len(text)) > MOST:
-        raise InputError(f"the texts of {rows} rows are too large for one shard: build with more shards")
-    starts[-1] = size
-    packed = np.zeros(-(-size // 4) + SPARE, np.uint32)
-    pack_blocks(offsets, posted, counts, starts, table["gap_bits"], table["count_bits"], packed)
-    return Postings(
-        ends.astype(np.uint32),
-        np.append(list_rows, 0).astype(np.uint32),
-        np.frombuffer(text + b"\0", np.uint8),
-        table["row"],
-        starts.astype(np.uint32),
-        table["gap_bits"],
-        table["count_bits"],
-        table["largest_count"],
-        table["least_length"],
-        packed,
-        lengths,
-        blocks,
-    )
-
-
-def open_postings(files: Mapping[str, SegmentFile], rows: int) -> Postings:
-    """Open the stored postings of a column. Everything except the bits of the blocks is read.
-
-    Parameters
-    ----------
-    files : mapping of str to SegmentFile
-        Files by name, as in `ARRAYS`.
-    rows : int
-        Number of rows of the segment.
-
-    Raises
-    ------
-    CorruptIndexError
-        Arrays are missing or inconsistent.
-    """
-    stored: dict[str, NDArray[Any]] = {}
-    for name, kinds in ARRAYS.items():
-        if name not in files:
-            raise CorruptIndexError("manifest", f"a segment has postings without their file {name!r}; restore it")
-        for array, kind in kinds.items():
-            view = files[name].array(array)
-            if view.dtype != np.dtype(kind) or view.ndim != 1:
-                raise CorruptIndexError(
-                    files[name].path, f"{array} is {view.dtype} {view.shape}, expected {kind.__name__}"
-                )
-            stored[array] = view
-        if len({len(stored[array]) for array in kinds}) > 1:
-            raise CorruptIndexError(files[name].path, "its arrays differ in length; restore the file")
-    for name in WHOLE:
-        files[name].ensure_all()
-    blocks = _check(stored, rows, files[PACKED].path)
-    return Postings(
-        stored["offset"],
-        stored["rows"],
-        stored["text"],
-        stored["row"],
-        stored["start"],
-        stored["gap_bits"],
-        stored["count_bits"],
-        stored["largest_count"],
-        stored["least_length"],
-        stored["word"],
-        stored["length"],
-        blocks,
-        files[PACKED],
-    )
-
-
-def _check(stored: Mapping[str, NDArray[Any]], rows: int, path: str) -> NDArray[np.int64]:
-    """Validate the arrays of a column, since kernels do not check bounds; return the first block of each list, and the end."""
-    offsets, postings = stored["offset"].astype(np.int64), stored["rows"].astype(np.int64)
-    counts = postings[:-1]
-    blocks = np.concatenate([[0], np.cumsum(-(-counts // BLOCK))])
-    starts, gaps, widths = (stored[name].astype(np.int64) for name in ("start", "gap_bits", "count_bits"))
-    problem = None
-    if len(stored["length"]) != rows:
-        problem = f"{len(stored['length'])} rows instead of {rows}"
-    elif (
-        len(stored["word"]) < SPARE
-        or not len(offsets)
-        or (np.diff(offsets) < 0).any()
-        or offsets[-1] > len(stored["text"])
-    ):
-        problem = "offsets that do not fit its dictionary"
-    elif ((counts < 1) | (counts > rows)).any() or postings[-1] or blocks[-1] + 1 != len(starts):
-        problem = "lists that do not fit its blocks"
-    elif (np.diff(starts) < 0).any() or (gaps > WIDEST).any() or (widths > WIDEST).any():
-        problem = "blocks that are out of order or too wide"
-    else:
-        sizes = np.full(len(starts) - 1, BLOCK)
-        sizes[blocks[1:] - 1] = (counts - 1) % BLOCK + 1
-        bits = (sizes - 1) * gaps[:-1] + sizes * widths[:-1]
-        room = np.append(starts[1:] * 8, (len(stored["word"]) - SPARE) * 32)[:-1]
-        if (starts[:-1] * 8 + bits > room).any() or starts[-1] > (len(stored["word"]) - SPARE) * 4:
-            problem = "blocks that do not fit their bits"
-    if problem is not None:
-        raise CorruptIndexError(path, f"its postings have {problem}; restore the file")
-    return blocks
+        if len(self.positions):
+            arrays[POSITION_BLOCKS] = {"position_start": self.position_starts, "position_bits": self.position_bits}
+            arrays[POSITIONS] = {"position": self.positions}
+        return arrays

@@ -1,4 +1,4 @@
-"""The syntax of text queries: words, +must, -not, prefix*, column:word, and "one word" in quotes."""
+"""The syntax of text queries: words, "phrases", +must, -not, prefix*, and column:word."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import warnings
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from vsearch.checks import caller_level
 from vsearch.errors import InputError, VsearchWarning
 
 if TYPE_CHECKING:
-    from vsearch.text.analyzer import Analyzer
+    from vsearch.text.analyzer import QueryAnalyzer
 
 MOST_WORDS = 10_000
 """Terms of a query, over all columns."""
@@ -44,11 +44,25 @@ _SYNTAX = re.compile(r'["*:]|(?:^|\s)[+-]')
 
 
 class Term(NamedTuple):
-    """A term of a column, or all terms with a prefix."""
+    """A term of a column, all terms with a prefix, or a phrase: terms at these positions, counted from any, and no text."""
 
     column: int
     text: str
     prefix: bool = False
+    phrase: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def texts(self) -> list[str]:
+        """The term, or those of the phrase."""
+        return [text for text, _ in self.phrase] if self.phrase else [self.text]
+
+
+class Searched(NamedTuple):
+    """A text column as the parser needs it."""
+
+    name: str
+    analyzer: QueryAnalyzer
+    phrases: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,51 +83,28 @@ class Query:
     must_not: list[list[list[Term]]] = field(default_factory=list)
 
 
-def as_words(queries: Any, argument: str = "queries") -> list[str]:
-    """Return text queries as a list.
-
-    Parameters
-    ----------
-    argument : str
-        What users call them, for the message.
-
-    Raises
-    ------
-    InputError
-        They are no texts, or one is too long.
-    """
-    texts = [queries] if isinstance(queries, str) else queries
-    if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
-        raise InputError(f"{argument} must be a string or a list of strings, got {queries!r:.100}")
-    for text in texts:
-        _check_length(text)
-    return list(texts)
-
-
-def parse(text: str, names: Sequence[str], analyzers: Sequence[Analyzer], others: Collection[str] = ()) -> Query:
+def parse(text: str, columns: Sequence[Searched], others: Collection[str] = ()) -> Query:
     """Parse a query.
 
     Parameters
     ----------
     text : str
-    names : sequence of str
-        Names of the text columns.
-    analyzers : sequence of Analyzer
-        One per column.
+    columns : sequence of Searched
+        The text columns.
     others : collection of str
         Names of the other attributes.
 
     Raises
     ------
     InputError
-        The query is too long, has a phrase, names an attribute that is not a text column, is only an asterisk, or only
+        The query is too long, has a phrase for a column without positions, names an attribute that is not a text column, is only an asterisk, or only
         excludes words.
     """
     if not isinstance(text, str):
         raise InputError(f"a text query must be a string, got {type(text).__name__}")
-    _check_length(text)
+    check_length(text)
     if not _SYNTAX.search(text):
-        terms = [Term(column, term) for column, analyzer in enumerate(analyzers) for term in analyzer.terms(text)]
+        terms = [Term(number, term) for number, column in enumerate(columns) for term in column.analyzer.terms(text)]
         if len(terms) > MOST_WORDS:
             raise InputError(_TOO_MANY)
         return Query(Counter(terms))
@@ -121,71 +112,132 @@ def parse(text: str, names: Sequence[str], analyzers: Sequence[Analyzer], others
         raise InputError(
             "an asterisk must follow the beginning of a word, got only an asterisk; to list all rows, use rows()"
         )
-    numbers = {name: number for number, name in enumerate(names)}
-    query, excludes, total = Query(), False, 0
-    clauses = _CLAUSE.findall(text)
+    numbers = {column.name: number for number, column in enumerate(columns)}
+    clauses, collected = _CLAUSE.findall(text), Clauses()
     if len(clauses) > MOST_WORDS:
         raise InputError(f"a text query must have at most {MOST_WORDS:,} words, got {len(clauses):,}")
     for sign, clause in clauses:
-        options = [option for option in _options(clause, numbers, analyzers, others) if option]
+        collected.add(sign, _options(clause, numbers, columns, others))
+    return collected.query()
+
+
+class Clauses:
+    """Collects the clauses of a query, within the limits of queries."""
+
+    def __init__(self) -> None:
+        self._query, self._total = Query(), 0
+
+    def add(self, sign: str, options: list[list[Term]]) -> None:
+        """Add a clause: what it stands for in each column, with the sign ``+``, ``-`` or none.
+
+        Raises
+        ------
+        InputError
+            There are too many words.
+        """
+        options = [option for option in options if option]
         if not options:
-            continue
-        total += sum(map(len, options))
-        if total > MOST_WORDS:
+            return
+        self._total += sum(len(term.texts) for option in options for term in option)
+        if self._total > MOST_WORDS:
             raise InputError(_TOO_MANY)
         if sign == "-":
-            excludes = True
-            query.must_not.append(options)
-            continue
-        query.counts.update(term for option in options for term in option)
+            self._query.must_not.append(options)
+            return
+        self._query.counts.update(term for option in options for term in option)
         if sign == "+":
-            query.must.append(options)
-    if excludes and not query.counts:
-        raise InputError("a text query must have a word to look for, got one that only excludes words")
-    needed = {term for options in query.must_not for option in options for term in option} | set(query.counts)
-    if sum(term.prefix for term in needed) > MOST_PREFIXES:
-        raise InputError(f"a text query must have at most {MOST_PREFIXES} prefixes over all columns; leave some out")
-    return query
+            self._query.must.append(options)
+
+    def query(self) -> Query:
+        """Return the query.
+
+        Raises
+        ------
+        InputError
+            It only excludes words, or has too many prefixes.
+        """
+        query = self._query
+        if query.must_not and not query.counts:
+            raise InputError("a text query must have a word to look for, got one that only excludes words")
+        needed = {term for options in query.must_not for option in options for term in option} | set(query.counts)
+        if sum(term.prefix for term in needed) > MOST_PREFIXES:
+            raise InputError(
+                f"a text query must have at most {MOST_PREFIXES} prefixes over all columns; leave some out"
+            )
+        return query
 
 
-def _check_length(text: str) -> None:
+def warn_of_asterisks(text: str) -> None:
+    """Warn about an asterisk that may be meant as a wildcard, where the query is passed: a function could not."""
+    inside = _INSIDE.search(text)
+    if inside is not None:
+        before, after = (
+            text[: inside.start()].rsplit(" ", maxsplit=1)[-1],
+            text[inside.start() :].split(" ", maxsplit=1)[0],
+        )
+        warnings.warn(
+            f"an asterisk marks a prefix only at the end of a word; the others in {before + after!r:.100} are treated as spaces",
+            VsearchWarning,
+            stacklevel=caller_level(),
+        )
+
+
+def check_length(text: str) -> None:
+    """Raise InputError for a query that is too long."""
     if len(text) > LONGEST_QUERY:
         raise InputError(f"a text query must have at most {LONGEST_QUERY:,} characters, got {len(text):,}")
 
 
 def _options(
-    clause: str, numbers: Mapping[str, int], analyzers: Sequence[Analyzer], others: Collection[str]
+    clause: str, numbers: Mapping[str, int], columns: Sequence[Searched], others: Collection[str]
 ) -> list[list[Term]]:
     """Return the terms of a clause for each column that it refers to."""
     name, colon, rest = clause.partition(":")
-    chosen = range(len(analyzers))
+    chosen = range(len(columns))
     if colon and rest and (column := _column(name, numbers, others)) is not None:
         chosen, clause = range(column, column + 1), rest
     if len(clause) > 1 and clause[0] == clause[-1] == '"':
         clause = clause[1:-1]
-        if any(len(analyzers[column].terms(clause)) > 1 for column in chosen):
-            raise InputError(
-                f'phrases are not supported, since positions of words are not stored: remove the quotes of "{clause:.100}"'
-            )
+        if any(len(columns[number].analyzer.terms(clause)) > 1 for number in chosen):
+            return [phrase_option(number, columns[number], clause) for number in chosen]
     stripped = clause.rstrip(CLOSING)
     begun = stripped[:-1] if stripped.endswith("*") else None
-    if _INSIDE.search(clause):
-        warnings.warn(
-            f"an asterisk marks a prefix only at the end of a word; the others in {clause!r:.100} are treated as spaces",
-            VsearchWarning,
-            stacklevel=caller_level(),
-        )
-    options = []
-    for column in chosen:
-        if begun is None:
-            options.append([Term(column, term) for term in analyzers[column].terms(clause)])
-            continue
-        beginning = analyzers[column].beginning(begun)
-        terms = [Term(column, term) for term in beginning.terms]
-        options.append([*terms, Term(column, beginning.prefix, prefix=True)] if beginning.prefix else terms)
-        if beginning.others:
-            options.append([*terms, *(Term(column, term) for term in beginning.others)])
+    if begun is None:
+        return [[Term(number, term) for term in columns[number].analyzer.terms(clause)] for number in chosen]
+    return [option for number in chosen for option in prefix_options(number, columns[number], begun)]
+
+
+def prefix_options(number: int, column: Searched, text: str) -> list[list[Term]]:
+    """Return what the beginning of a word stands for in a column."""
+    beginning = column.analyzer.beginning(text)
+    terms = [Term(number, term) for term in beginning.terms]
+    options = [[*terms, Term(number, beginning.prefix, prefix=True)] if beginning.prefix else terms]
+    if beginning.others:
+        options.append([*terms, *(Term(number, term) for term in beginning.others)])
     return options
+
+
+def phrase_option(number: int, column: Searched, text: str) -> list[Term]:
+    """Return what a text in quotes stands for in a column: a phrase, one term, or nothing.
+
+    Raises
+    ------
+    InputError
+        It is a phrase with a prefix, or the column has no positions.
+    """
+    if text.rstrip(CLOSING).endswith("*"):
+        raise InputError(f'a phrase must have whole words, got the prefix at the end of "{text:.100}"')
+    terms, positions, _ = column.analyzer.places(text)
+    if len(terms) < 2:
+        return [Term(number, term) for term in terms]
+    if not column.phrases:
+        raise InputError(
+            f'the phrase "{text:.100}" needs the positions of words, which the text column {column.name!r} does not store: remove '
+            "the quotes, or use drop_text, and add_text with TextColumn(phrases=True)"
+        )
+    return [
+        Term(number, "", phrase=tuple((term, at - positions[0]) for term, at in zip(terms, positions, strict=True)))
+    ]
 
 
 def _column(name: str, numbers: Mapping[str, int], others: Iterable[str]) -> int | None:

@@ -10,25 +10,22 @@ where the row has the term `count` times; see `vsearch.text.weighing` for weight
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vsearch.kernels.text.api import rank_rows
-from vsearch.kernels.text.fields import BLOCK, WINDOW, SpanField
 from vsearch.legs.protocol import LegRanking
-from vsearch.predicates.evaluation import full_words
-from vsearch.text.opening import OpenColumn, fetch_lists, open_text
-from vsearch.text.weighing import WeightedQuery, check_time, rows_with
+from vsearch.text.matching import check_time
+from vsearch.text.opening import open_text
+from vsearch.text.placing import norm_of, place_query
+from vsearch.text.scanning import bits_of, scoring_workspace
+from vsearch.text.weighted import WeightedQuery
 
 if TYPE_CHECKING:
     from vsearch.legs.masks import Allowed
     from vsearch.search.engine.stats import SearchStats
-    from vsearch.search.state.shard import Shard
     from vsearch.search.state.snapshot import Snapshot
-    from vsearch.text.query import Term
 
 SPAN = 1 << 18
 """Number of rows between checks of the deadline."""
@@ -44,107 +41,51 @@ def rank_words(
 ) -> LegRanking:
     """Find the best rows for a query."""
     columns, begun = open_text(snapshot), time.perf_counter()
-    norms = np.array([_norms(*pair) for pair in zip(columns, weighted.lengths, strict=True)], np.float64)
-    heap_scores, heap_rows = np.zeros(k, np.int64), np.full(k, -1, np.int64)
-    span = np.zeros(len(SpanField), np.int64)
-    scale = weighted.scale
-    prefixes = list(weighted.prefixes)
-    constants = np.array([max(1, int(weighted.prefixes[term] * scale)) for term in prefixes], np.int64)
-    new = [place for place in allowed if place not in weighted.placed]
-    if new:
-        conditions = (term for group in (*weighted.must, *weighted.must_not) for option in group for term in option)
-        fetch_lists(columns, dict.fromkeys([*weighted.terms, *prefixes, *conditions]), new)
-        weighted.placed.update((place, _lists(columns, weighted, place)) for place in new)
-    for place, of_run in sorted(allowed.items()):
-        run = snapshot.shards[place]
-        lists, weights = weighted.placed[place]
-        if not len(lists) and not prefixes:
+    norms = [norm_of(column, length) for column, length in zip(columns, weighted.lengths, strict=True)]
+    runs = [snapshot.shards[place] for place in sorted(allowed)]
+    place_query(columns, weighted, runs, deadline)
+    workspace = scoring_workspace()
+    workspace.begin_heap(k)
+    for run in runs:
+        query, mask = weighted.placed[run.number], allowed[run.number]
+        if query.empty:
             continue
-        mask = _meeting(columns, weighted, run, full_words(run.rows) if of_run is None else of_run, deadline)
-        addresses = np.array([column.runs[place].address for column in columns], np.int64)
-        bitmaps = np.zeros((len(prefixes), len(mask)), np.uint64)
-        for at, term in enumerate(prefixes):
-            np.bitwise_and(rows_with(columns, weighted, term, place, run.rows, deadline), mask, out=bitmaps[at])
-        cursors = np.zeros((len(lists), 3), np.int64)
-        cursors[:, 0], cursors[:, 1] = lists[:, 1], -1
-        scratch = (
-            np.zeros(len(lists), np.int64),
-            np.empty((len(lists), BLOCK), np.int64),
-            np.empty((len(lists), BLOCK), np.int64),
-            np.zeros(WINDOW, np.int64),
-        )
+        if query.met is not None:
+            mask = query.met if mask is None else query.met & mask
+        workspace.begin([column.runs[run.number].address for column in columns], norms, query)
         for start in range(0, run.rows, SPAN):
             check_time(deadline)
-            span[: SpanField.SIZE] = start, min(start + SPAN, run.rows), run.first_row
-            if not rank_rows(
-                addresses,
-                lists,
-                weights,
-                norms,
-                bitmaps,
-                constants,
-                mask,
-                cursors,
-                *scratch,
-                heap_scores,
-                heap_rows,
-                span,
-            ):
-                raise columns[0].runs[place].damaged()
-    size = int(span[SpanField.SIZE])
-    stats.rows_scanned += int(span[SpanField.SCORED])
-    heap_scores, heap_rows = heap_scores[:size], heap_rows[:size]
-    order = np.lexsort((heap_rows, -heap_scores))
-    keys = heap_scores[order].astype(np.float64)
+            if not workspace.rank(start, min(start + SPAN, run.rows), run.first_row, mask):
+                raise columns[0].runs[run.number].damaged()
+    scores, rows, scored = workspace.hits()
+    stats.rows_scanned += scored
+    keys = scores.astype(np.float64)
     stats.add("scan", begun)
-    return LegRanking(heap_rows[order], (keys / scale).astype(np.float32), keys)
+    return LegRanking(rows, (keys / weighted.scale).astype(np.float32), keys)
 
 
-def _norms(column: OpenColumn, length: float) -> tuple[float, float]:
-    """Return the denominator of BM25 without the count: a constant, and a factor for the length of the row."""
-    entry = column.entry
-    return entry.k1 * (1 - entry.b), entry.k1 * entry.b / length
-
-
-def _meeting(
-    columns: Sequence[OpenColumn],
-    weighted: WeightedQuery,
-    run: Shard,
-    allowed: NDArray[np.uint64],
-    deadline: float | None,
-) -> NDArray[np.uint64]:
-    """Return the allowed rows of a run that meet the conditions of a query, as a mask."""
-
-    def having(term: Term) -> NDArray[np.uint64]:
-        return rows_with(columns, weighted, term, run.number, run.rows, deadline)
-
-    def meets(options: list[list[Term]]) -> NDArray[np.uint64]:
-        any_of = np.zeros(len(allowed), np.uint64)
-        for option in options:
-            all_of = ~any_of | any_of
-            for term in option:
-                all_of &= having(term)
-            any_of |= all_of
-        return any_of
-
-    conditions = [(options, True) for options in weighted.must]
-    conditions += [(options, False) for options in weighted.must_not]
-    for options, required in conditions:
-        if not allowed.any():
-            break
-        allowed = allowed & (meets(options) if required else ~meets(options))
-    return np.ascontiguousarray(allowed)
-
-
-def _lists(
-    columns: Sequence[OpenColumn], weighted: WeightedQuery, place: int
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return the lists of a run that a query scans, best first, with their scaled weights."""
-    lists, weights = [], []
-    for term, weight in sorted(weighted.terms.items(), key=lambda item: -item[1]):
-        column = columns[term.column]
-        number = column.numbers(term.text)[place]
-        if number >= 0:
-            lists.append((term.column, *column.runs[place].list(number)))
-            weights.append(weight)
-    return np.array(lists, np.int64).reshape(-1, 4), np.array(weights, np.float64) * weighted.scale
+def score_words(
+    snapshot: Snapshot, weighted: WeightedQuery, rows: NDArray[np.int64], deadline: float | None = None
+) -> NDArray[np.float64]:
+    """Return the scores that `rank_words` gives to rows of a snapshot, ascending; 0 for rows without any of the words."""
+    columns = open_text(snapshot)
+    norms = [norm_of(column, length) for column, length in zip(columns, weighted.lengths, strict=True)]
+    workspace, keys = scoring_workspace(), np.zeros(len(rows), np.int64)
+    edges = np.searchsorted(
+        rows, [edge for run in snapshot.shards for edge in (run.first_row, run.first_row + run.rows)]
+    )
+    concerned = [
+        (run, first, stop)
+        for run, first, stop in zip(snapshot.shards, edges[::2].tolist(), edges[1::2].tolist(), strict=True)
+        if first < stop
+    ]
+    place_query(columns, weighted, [run for run, _, _ in concerned], deadline)
+    for run, first, stop in concerned:
+        place, query = run.number, weighted.placed[run.number]
+        if query.empty:
+            continue
+        own = rows[first:stop] - run.first_row
+        workspace.begin([column.runs[place].address for column in columns], norms, query)
+        scores = workspace.score(own)
+        keys[first:stop] = scores if query.met is None else np.where(bits_of(query.met, own), scores, 0)
+    return (keys / weighted.scale).astype(np.float32).astype(np.float64)

@@ -36,9 +36,12 @@ class SearchBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ) = None
     words: (
         Annotated[
-            str | list[str],
+            str | dict[str, Any] | list[str | dict[str, Any]],
             msgspec.Meta(
-                description="Words for the text columns: word +must -not prefix* column:word; one text per query."
+                description=(
+                    'Words for the text columns: word +must -not prefix* "phrase" column:word; one text per query. Or objects with the '
+                    "clauses must, should and not."
+                )
             ),
         ]
         | None

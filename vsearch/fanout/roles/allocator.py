@@ -280,7 +280,7 @@ def _gather(
         outcomes=tuple(outcomes),
         shards=tuple(task.request.shard for task, _ in sent),
         snapshot=snapshot.manifest.snapshot,
-        estimated=snapshot.model.rerank is None if leg is None else leg.estimated,
+        estimated=snapshot.model.rerank is None if leg is None else leg.estimated(snapshot.model),
         usages=Usages.sum(answer.usages for answer in answers),
     )
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from vsearch.fanout.wire.legs import LegQueries
     from vsearch.fanout.wire.messages import AllocateRequest, Options
     from vsearch.legs.protocol import Leg
+    from vsearch.search.state.model import Model
     from vsearch.search.state.shard_runs import ShardRuns
     from vsearch.search.state.snapshot import Snapshot
     from vsearch.storage import Manifest
@@ -55,10 +56,9 @@ class FusedLeg:
         """Whether there are vectors as well."""
         return self.asked.depth is not None
 
-    @property
-    def estimated(self) -> bool:
-        """Scores are exact."""
-        return False
+    def estimated(self, model: Model) -> bool:
+        """Whether there are vectors without rerank codes; the scores of the leg are exact."""
+        return self.fused and model.rerank is None
 
     @property
     def ordered(self) -> bool:

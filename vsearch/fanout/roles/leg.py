@@ -18,6 +18,7 @@ from vsearch.fanout.calls.retries import Deadline
 from vsearch.fanout.wire.messages import AllocateRequest, Answer, Options
 from vsearch.search.engine.masking import ShardMask
 from vsearch.search.engine.merge import ShardHits
+from vsearch.search.state.model import Model
 from vsearch.search.state.shard_runs import ShardRuns
 from vsearch.search.state.snapshot import Snapshot
 from vsearch.storage import Manifest
@@ -74,9 +75,8 @@ class LegPlan(Protocol):
 class RequestLeg(Protocol):
     """The part of a request that belongs to a leg."""
 
-    @property
-    def estimated(self) -> bool:
-        """Whether scores are estimates."""
+    def estimated(self, model: Model) -> bool:
+        """Whether scores are estimates, in an index with this model."""
 
     @property
     def ordered(self) -> bool:

@@ -24,6 +24,7 @@ from vsearch.multivector.maxsim import match_rows, prepare_query
 from vsearch.multivector.opening import DocumentIndex, encoding_of, open_documents
 from vsearch.multivector.search import DocumentRequest, by_encodings, first_candidates, is_bounded, rank_shard
 from vsearch.search.engine.merge import ShardHits, as_seen
+from vsearch.search.state.model import Model
 from vsearch.search.state.shard_runs import ShardRuns
 from vsearch.search.state.snapshot import Snapshot
 from vsearch.storage import DocumentsEntry, Manifest
@@ -100,8 +101,7 @@ class DocumentLeg:
 
     documents: Documents
 
-    @property
-    def estimated(self) -> bool:
+    def estimated(self, model: Model) -> bool:  # noqa: ARG002
         """Whether MaxSim is computed from codes."""
         return not self.documents.exact
 

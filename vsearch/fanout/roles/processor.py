@@ -136,7 +136,7 @@ def process(
             rows_rechecked=sum(mask.rechecked for mask in masks if mask is not None),
         ),
         snapshot=snapshot.manifest.snapshot,
-        estimated=snapshot.model.rerank is None if leg is None else leg.estimated,
+        estimated=snapshot.model.rerank is None if leg is None else leg.estimated(snapshot.model),
     )
 
 

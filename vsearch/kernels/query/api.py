@@ -15,6 +15,7 @@ if LIBRARY is None:
         search_runs,
         search_together,
     )
+    from vsearch.kernels.query.rescoring import score_rows
 else:
     finish = LIBRARY.function("query.query.finish")
     list_rest = LIBRARY.function("query.query.list_rest")
@@ -23,6 +24,7 @@ else:
     scan_rest = LIBRARY.function("query.query.scan_rest")
     search_batch = LIBRARY.function("query.query.search_batch")
     search_runs = LIBRARY.function("query.query.search_runs")
+    score_rows = LIBRARY.function("query.rescoring.score_rows")
     search_together = LIBRARY.function("query.query.search_together")
 
 __all__ = [
@@ -31,6 +33,7 @@ __all__ = [
     "plan_query",
     "scan_nearest",
     "scan_rest",
+    "score_rows",
     "search_batch",
     "search_runs",
     "search_together",

@@ -136,13 +136,26 @@ def plan_visits(model, call):
         complete_order(model, call)
 
 
-@part
-def plan_tables(model, call):
-    """Compute the lookup tables and the rerank query."""
+@inlined
+def _set_rerank_query(model, call):
     rotated, weights, rerank_query = call.rotated, model.rerank_weights, call.rerank_query
     for j in range(rotated.shape[0]):
         rerank_query[j] = rotated[j] * weights[j]
-    _make_tables(model, call, rotated)
+
+
+@part
+def plan_tables(model, call):
+    """Compute the lookup tables and the rerank query."""
+    _set_rerank_query(model, call)
+    _make_tables(model, call, call.rotated)
+
+
+@part
+def plan_rerank(model, call):
+    """Compute only what reranking needs: the rotated query and the rerank query."""
+    if call.query.shape[0] > 0:
+        _prepare(model, call, call.rotated)
+    _set_rerank_query(model, call)
 
 
 @inlined

@@ -5,14 +5,36 @@ from __future__ import annotations
 from vsearch.kernels.toolchain.compiling import LIBRARY
 
 if LIBRARY is None:
-    from vsearch.kernels.text.postings import count_list, mark_list, measure_blocks, pack_blocks, unpack_list
+    from vsearch.kernels.text.phrases import match_phrase
+    from vsearch.kernels.text.postings import (
+        count_list,
+        mark_list,
+        measure_blocks,
+        pack_blocks,
+        pack_positions,
+        unpack_list,
+    )
     from vsearch.kernels.text.ranking import rank_rows
+    from vsearch.kernels.text.rescoring import score_rows
 else:
     count_list = LIBRARY.function("text.postings.count_list")
     mark_list = LIBRARY.function("text.postings.mark_list")
+    match_phrase = LIBRARY.function("text.phrases.match_phrase")
     measure_blocks = LIBRARY.function("text.postings.measure_blocks")
     pack_blocks = LIBRARY.function("text.postings.pack_blocks")
+    pack_positions = LIBRARY.function("text.postings.pack_positions")
     rank_rows = LIBRARY.function("text.ranking.rank_rows")
+    score_rows = LIBRARY.function("text.rescoring.score_rows")
     unpack_list = LIBRARY.function("text.postings.unpack_list")
 
-__all__ = ["count_list", "mark_list", "measure_blocks", "pack_blocks", "rank_rows", "unpack_list"]
+__all__ = [
+    "count_list",
+    "mark_list",
+    "match_phrase",
+    "measure_blocks",
+    "pack_blocks",
+    "pack_positions",
+    "rank_rows",
+    "score_rows",
+    "unpack_list",
+]

@@ -1,4 +1,4 @@
-"""The postings of one text column of a run: a block of int64 fields that Python packs and kernels read by name."""
+"""The argument blocks of the text kernels: int64 fields that Python packs and kernels read by name."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LARGEST = 65535
 
 
 class TextField(IntEnum):
-    """Sizes and array addresses."""
+    """The postings of one text column of a run: sizes and array addresses. Without positions, the last fields are 0."""
 
     ROWS = 0
     BLOCKS = 1
@@ -28,6 +28,10 @@ class TextField(IntEnum):
     LEAST_LENGTHS = 8
     PACKED = 9
     LENGTHS = 10
+    POSITION_STARTS = 11
+    POSITION_BITS = 12
+    POSITION_WORDS = 13
+    POSITIONS = 14
 
 
 class ListField(IntEnum):
@@ -40,18 +44,51 @@ class ListField(IntEnum):
 
 
 class CursorField(IntEnum):
-    """Columns of the table of positions in these lists, initially (first block, -1, 0)."""
+    """Columns of the table of places in these lists: a block, the block that is unpacked, and the next posting in it.
+
+    If only the rows of block b are unpacked, and not yet what they gain, the second is ``-2 - b``; -1 for none.
+    """
 
     BLOCK = 0
-    DECODED = 1
+    UNPACKED = 1
     PLACE = 2
 
 
-class SpanField(IntEnum):
-    """The rows that a call scores, and the state of its heap."""
+class RankField(IntEnum):
+    """One query on one run, for `ranking.rank_rows` and `rescoring.score_rows`."""
 
-    FIRST = 0
-    STOP = 1
-    BASE = 2
-    SIZE = 3
-    SCORED = 4
+    COLUMNS = 0  # number of text columns
+    ADDRESSES = 1  # int64 (COLUMNS,): blocks of TextField
+    NORMS = 2  # float64 (COLUMNS, 2): a posting gains weight * count / (count + norms[c, 0] + norms[c, 1] * length)
+    LISTS = 3  # number of lists
+    TABLE = 4  # int64 (LISTS, 4), see ListField; best with descending weights
+    WEIGHTS = 5  # float64 (LISTS,): what a posting gains at most
+    BITMAPS = 6  # number of bitmaps
+    WORDS = 7  # ceil(rows / 64)
+    BITS = 8  # uint64 (BITMAPS, WORDS)
+    CONSTANTS = 9  # int64 (BITMAPS,): what the rows of each bitmap gain
+    MASK = 10  # uint64 (WORDS,): rows that may be returned; 0 for all
+    CURSORS = 11  # int64 (LISTS, 3), see CursorField; scratch that is kept between the spans of a run
+    BOUNDS = 12  # int64 (LISTS,), scratch
+    BLOCK_ROWS = 13  # int64 (LISTS, 128), scratch, kept like CURSORS
+    BLOCK_GAINS = 14  # int64 (LISTS, 128), likewise
+    SUMS = 15  # int64 (2048,), initially 0
+    CANDIDATES = 16  # int64 (2048,), scratch
+    K = 17
+    HEAP_SCORES = 18  # int64 (K,), the root is the worst
+    HEAP_ROWS = 19  # int64 (K,)
+    FIRST = 20  # first row of the span, a multiple of 64; at 0 the cursors are set
+    STOP = 21  # end of the span
+    BASE = 22  # what is added to rows
+    SIZE = 23  # of the heap, updated
+    SCORED = 24  # number of postings scored, updated
+    EXTRAS = 25  # number of further lists, unpacked: of phrases
+    EXTRA_EDGES = 26  # int64 (EXTRAS,): first entry of each; it ends where the next begins
+    EXTRA_POSTINGS = 27  # of all of them
+    EXTRA_ROWS = 28  # int64 (EXTRA_POSTINGS,), ascending in each list
+    EXTRA_GAINS = 29  # int64 (EXTRA_POSTINGS,)
+    EXTRA_PLACES = 30  # int64 (EXTRAS,), kept like CURSORS
+    LISTED = 31  # number of rows to score
+    LISTED_ROWS = 32  # int64 (LISTED,), ascending, of the run
+    LISTED_SCORES = 33  # int64 (LISTED,), output
+    DAMAGED = 34  # set to 1 if a list has rows that the run does not have; then the heap is invalid

@@ -2,6 +2,7 @@
 
 A list has the rows of one term, ascending, and how often each has the term. A block of it has up to 128 postings: its first
 row is in the block table, and its bits are, lowest first, the gaps to the following rows minus 1, then the counts minus 1.
+If there are positions, the block has others elsewhere: for each posting its first position, and the gaps between positions.
 
 Kernels do not check lengths. Rows are checked when a block is unpacked, since damaged gaps could lead anywhere.
 """
@@ -26,6 +27,9 @@ text_at = view(
         "least_lengths": ArrayField("uint16", ("blocks",)),
         "packed": ArrayField("uint32", ("words",)),
         "lengths": ArrayField("uint32", ("rows",)),
+        "position_starts": ArrayField("uint32", ("blocks",)),
+        "position_bits": ArrayField("uint8", ("blocks",)),
+        "positions": ArrayField("uint32", ("position_words",)),
     },
 )
 
@@ -124,7 +128,7 @@ def pack_blocks(offsets, rows, counts, starts, gap_bits, count_bits, packed):
 
 
 @inlined
-def _get(packed, bit, mask):
+def read_bits(packed, bit, mask):
     """Read the bits of `mask` at a bit position."""
     word = bit >> 5
     both = np.uint64(packed[word]) | (np.uint64(packed[word + 1]) << np.uint64(32))
@@ -132,8 +136,40 @@ def _get(packed, bit, mask):
 
 
 @inlined
-def _mask(bits):
+def mask_of(bits):
+    """Return the mask of so many bits, up to 63."""
     return (np.uint64(1) << np.uint64(bits)) - np.uint64(1)
+
+
+@inlined
+def count_at(text, block, size, place):
+    """Read one count of a block of `size` postings."""
+    bits = np.int64(text.count_bits[block])
+    if bits == 0:
+        return np.int64(1)
+    bit = np.int64(text.starts[block]) * 8 + (size - 1) * np.int64(text.gap_bits[block]) + place * bits
+    return read_bits(text.packed, bit, mask_of(bits)) + 1
+
+
+@kernel
+def pack_positions(edges, gaps, starts, bits, packed):
+    """Write the gaps between positions.
+
+    Parameters
+    ----------
+    edges : int64 (blocks + 1,)
+        Block b has the gaps ``gaps[edges[b]:edges[b + 1]]``.
+    gaps : uint32 (occurrences,)
+    starts, bits : int64 (blocks + 1,), uint8 (blocks + 1,)
+        First byte of each block, and bits of its numbers.
+    packed : uint32 (words,), initially 0
+        Output; holds all bytes and at least one more word.
+    """
+    for block in range(edges.shape[0] - 1):
+        bit = starts[block] * 8
+        for i in range(edges[block], edges[block + 1]):
+            _put(packed, bit, np.int64(gaps[i]))
+            bit += np.int64(bits[block])
 
 
 @part
@@ -150,9 +186,9 @@ def unpack_rows(address, block, size, rows):
             rows[i] = row + i
         row += size - 1
     else:
-        mask = _mask(bits)
+        mask = mask_of(bits)
         for i in range(1, size):
-            row += _get(packed, bit, mask) + 1
+            row += read_bits(packed, bit, mask) + 1
             rows[i] = row
             bit += bits
     return row < text.rows
@@ -169,9 +205,9 @@ def unpack_counts(address, block, size, counts):
             counts[i] = 1
         return
     bit = np.int64(text.starts[block]) * 8 + (size - 1) * np.int64(text.gap_bits[block])
-    mask = _mask(bits)
+    mask = mask_of(bits)
     for i in range(size):
-        counts[i] = _get(packed, bit, mask) + 1
+        counts[i] = read_bits(packed, bit, mask) + 1
         bit += bits
 
 

@@ -1,23 +1,23 @@
 """BM25 over the rows of a run, window by window, with bounds from the blocks.
 
 Scores are sums of integers: every gain is rounded to a whole number once, so a row's score does not depend on the order in which
-lists are read, and bounds are exact. A window is passed over if the bounds of its blocks cannot reach the worst of the best k rows,
-and the lists of small gains are not read if no row of the window can reach it with them ("MaxScore": H. Turtle and J. Flood, Query
-evaluation: strategies and optimizations, 1995; with bounds of blocks: S. Ding and T. Suel, Faster top-k document retrieval using
-block-max indexes, SIGIR 2011).
+lists are read, and bounds are exact. A window is passed over if the bounds of its blocks cannot reach the worst of the best k rows.
+The lists of small gains, which cannot reach it on their own, are only read where rows of the other lists need them ("MaxScore":
+H. Turtle and J. Flood, Query evaluation: strategies and optimizations, 1995; with bounds of blocks: S. Ding and T. Suel, Faster top-k
+document retrieval using block-max indexes, SIGIR 2011).
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from vsearch.kernels.text.fields import BLOCK, LARGEST, WINDOW, CursorField, ListField, SpanField
-from vsearch.kernels.text.postings import text_at, unpack_counts, unpack_rows
+from vsearch.kernels.text.fields import BLOCK, LARGEST, WINDOW, CursorField, ListField
+from vsearch.kernels.text.postings import count_at, text_at, unpack_counts, unpack_rows
+from vsearch.kernels.text.views import rank_at
 from vsearch.kernels.toolchain.compiling import inlined, kernel, part
 
 COLUMN, FIRST_BLOCK, STOP_BLOCK, POSTINGS = (int(field) for field in ListField)
-AT_BLOCK, DECODED, PLACE = (int(field) for field in CursorField)
-FIRST, STOP, BASE, SIZE, SCORED = (int(field) for field in SpanField)
+AT_BLOCK, UNPACKED, PLACE = (int(field) for field in CursorField)
 
 
 @inlined
@@ -28,6 +28,13 @@ def _bound(text, block, weight, fixed, slope):
         return np.int64(weight) + 2
     count_, length = np.float64(count), np.float64(text.least_lengths[block])
     return np.int64(weight * (count_ / (count_ + (fixed + slope * length)))) + 2
+
+
+@inlined
+def gain_of(text, row, count, weight, fixed, slope):
+    """Return what a posting gains, as a whole number."""
+    number, length = np.float64(count), np.float64(text.lengths[row])
+    return np.int64(weight * (number / (number + (fixed + slope * length)))) + 1
 
 
 @part
@@ -78,181 +85,292 @@ def _push(scores, rows, size, score, row):
     scores[node], rows[node] = score, row
 
 
+@inlined
+def _begin(call):
+    """Put the cursors at the beginning of a run."""
+    table, cursors = call.table, call.cursors
+    for i in range(call.lists):
+        cursors[i, AT_BLOCK], cursors[i, UNPACKED], cursors[i, PLACE] = table[i, FIRST_BLOCK], -1, 0
+    for x in range(call.extras):
+        call.extra_places[x] = call.extra_edges[x]
+
+
+@part
+def _bound_lists(call, start, end):
+    """Move the cursors to the blocks of a window, and set the largest gain of every list; return the next row of any list."""
+    table, cursors, bounds = call.table, call.cursors, call.bounds
+    following = call.stop
+    for i in range(call.lists):
+        column = table[i, COLUMN]
+        text = text_at(call.addresses[column])
+        first_rows = text.first_rows
+        block, last = cursors[i, AT_BLOCK], table[i, STOP_BLOCK]
+        while block + 1 < last and np.int64(first_rows[block + 1]) <= start:
+            block += 1
+        cursors[i, AT_BLOCK] = block
+        bound = np.int64(0)
+        if block == last - 1 and (cursors[i, UNPACKED] == block or cursors[i, UNPACKED] == -2 - block):
+            size = table[i, POSTINGS] - (block - table[i, FIRST_BLOCK]) * BLOCK
+            if call.block_rows[i, size - 1] < start:  # the list has ended
+                block = last
+        weight, fixed, slope = call.weights[i], call.norms[column, 0], call.norms[column, 1]
+        while block < last:
+            first = np.int64(first_rows[block])
+            if first >= end:
+                following = min(following, first)
+                break
+            bound = max(bound, _bound(text, block, weight, fixed, slope))
+            block += 1
+        bounds[i] = bound
+    return following
+
+
+@part
+def _add_list(call, i, start, end):
+    """Add what the rows of a window gain from a list; return the largest sum of these rows, or -1 for damaged postings."""
+    table, cursors, sums = call.table, call.cursors, call.sums
+    column = table[i, COLUMN]
+    address = call.addresses[column]
+    weight, fixed, slope = call.weights[i], call.norms[column, 0], call.norms[column, 1]
+    rows, gains = call.block_rows[i], call.block_gains[i]
+    first_rows = text_at(address).first_rows
+    block, last = cursors[i, AT_BLOCK], table[i, STOP_BLOCK]
+    best = np.int64(0)
+    while block < last and np.int64(first_rows[block]) < end:
+        size = min(BLOCK, table[i, POSTINGS] - (block - table[i, FIRST_BLOCK]) * BLOCK)
+        if cursors[i, UNPACKED] != block:
+            if not _unpack(address, block, size, weight, fixed, slope, rows, gains):
+                return np.int64(-1)
+            call.scored += size
+            cursors[i, UNPACKED], cursors[i, PLACE] = block, 0
+        place = cursors[i, PLACE]
+        while place < size and rows[place] < start:
+            place += 1
+        while place < size and rows[place] < end:
+            at = rows[place] - start
+            gained = sums[at] + gains[place]
+            sums[at] = gained
+            best = max(best, gained)
+            place += 1
+        cursors[i, PLACE] = place
+        if place < size:
+            break
+        if block + 1 < last:
+            cursors[i, AT_BLOCK] = block + 1
+        block += 1
+    return best
+
+
+@part
+def _probe_list(call, i, start, candidates, count):
+    """Add what some rows of a window, ascending, gain from a list; return whether its postings are undamaged."""
+    table, cursors, sums = call.table, call.cursors, call.sums
+    column = table[i, COLUMN]
+    address = call.addresses[column]
+    text = text_at(address)
+    weight, fixed, slope = call.weights[i], call.norms[column, 0], call.norms[column, 1]
+    rows, gains = call.block_rows[i], call.block_gains[i]
+    first_rows = text.first_rows
+    block, last = cursors[i, AT_BLOCK], table[i, STOP_BLOCK]
+    place = size = 0
+    ready = np.int64(-1)  # the block of `place` and `size`
+    for c in range(count):
+        row = start + candidates[c]
+        while block + 1 < last and np.int64(first_rows[block + 1]) <= row:
+            block += 1
+        if np.int64(first_rows[block]) > row:
+            continue
+        if ready != block:
+            size = min(BLOCK, table[i, POSTINGS] - (block - table[i, FIRST_BLOCK]) * BLOCK)
+            if cursors[i, UNPACKED] != block and cursors[i, UNPACKED] != -2 - block:
+                if not unpack_rows(address, block, size, rows):
+                    return False
+                cursors[i, UNPACKED] = -2 - block
+            ready, place = block, 0
+        low, high = place, size  # the first row of the block that is not lower
+        while low < high:
+            middle = (low + high) >> 1
+            if rows[middle] < row:
+                low = middle + 1
+            else:
+                high = middle
+        place = low
+        if place < size and rows[place] == row:
+            call.scored += 1
+            if cursors[i, UNPACKED] == block:
+                sums[candidates[c]] += gains[place]
+            else:
+                counted = count_at(text, block, size, place)
+                sums[candidates[c]] += gain_of(text, row, counted, weight, fixed, slope)
+    cursors[i, AT_BLOCK] = block
+    return True
+
+
+@part
+def _add_others(call, start, end):
+    """Add what the rows of a window gain from bitmaps and unpacked lists; return the largest possible sum of these gains."""
+    sums, highest = call.sums, np.int64(0)
+    for m in range(call.bitmaps):
+        constant, found = call.constants[m], False
+        for word in range(start >> 6, (end + 63) >> 6):
+            bits = call.bits[m, word]
+            if bits:
+                found = True
+                at = (word << 6) - start
+                for i in range(min(64, end - (word << 6))):
+                    if (bits >> np.uint64(i)) & np.uint64(1):
+                        sums[at + i] += constant
+        if found:
+            highest += constant
+    rows, gains = call.extra_rows, call.extra_gains
+    for x in range(call.extras):
+        place = call.extra_places[x]
+        edge = call.extra_edges[x + 1] if x + 1 < call.extras else call.extra_postings
+        largest = np.int64(0)
+        while place < edge and rows[place] < end:
+            if rows[place] >= start:
+                sums[rows[place] - start] += gains[place]
+                largest = max(largest, gains[place])
+            place += 1
+        call.extra_places[x] = place
+        highest += largest
+    return highest
+
+
+@inlined
+def _offer(call, row, score, threshold):
+    """Push a row with a score above the threshold; return the threshold after it."""
+    scores, rows, size = call.heap_scores, call.heap_rows, call.size
+    if size < call.k:
+        _push(scores, rows, size, score, row)
+        size += 1
+        call.size = size
+    else:
+        scores[0], rows[0] = score, row
+        _sift(scores, rows, size)
+    return scores[0] if size == call.k else threshold
+
+
+@part
+def _offer_sums(call, start, end, threshold):
+    """Push the rows of a window with sums above a threshold, by ascending row."""
+    sums, mask = call.sums, call.mask
+    masked = mask.shape[0] > 0
+    for word in range(start >> 6, (end + 63) >> 6):
+        bits = mask[word] if masked else ~np.uint64(0)
+        if bits == 0:
+            continue
+        base = word << 6
+        for i in range(min(64, end - base)):
+            score = sums[base - start + i]
+            if score > threshold and (bits >> np.uint64(i)) & np.uint64(1):
+                threshold = _offer(call, call.base + base + i, score, threshold)
+
+
+@part
+def _list_candidates(call, start, end, least):
+    """List the places in a window of the rows in the mask with larger sums than `least`; return their number."""
+    sums, candidates, mask = call.sums, call.candidates, call.mask
+    count = 0
+    for at in range(end - start):
+        candidates[count] = at
+        count += np.int64(sums[at] > least)  # branch-free
+    if mask.shape[0] > 0:
+        kept = 0
+        for c in range(count):
+            row = start + candidates[c]
+            candidates[kept] = candidates[c]
+            kept += np.int64((mask[row >> 6] >> np.uint64(row & 63)) & np.uint64(1))
+        count = kept
+    return count
+
+
+@part
+def _probe_rest(call, first, start, end, left, threshold):
+    """Complete the sums of rows that can exceed a threshold with the lists from `first` on, and push them.
+
+    `left` is the most that these lists give.
+    """
+    sums, candidates, bounds = call.sums, call.candidates, call.bounds
+    count = _list_candidates(call, start, end, threshold - left)
+    for i in range(first, call.lists):
+        if bounds[i] == 0:
+            continue
+        kept = 0
+        for c in range(count):
+            at = candidates[c]
+            candidates[kept] = at
+            kept += np.int64(sums[at] + left > threshold)
+        count = kept
+        if count == 0:
+            return True
+        if not _probe_list(call, i, start, candidates, count):
+            return False
+        left -= bounds[i]
+    for c in range(count):
+        score = sums[candidates[c]]
+        if score > threshold:
+            threshold = _offer(call, call.base + start + candidates[c], score, threshold)
+    return True
+
+
 @kernel
-def rank_rows(
-    columns,
-    lists,
-    weights,
-    norms,
-    bitmaps,
-    constants,
-    mask,
-    cursors,
-    bounds,
-    block_rows,
-    block_gains,
-    sums,
-    heap_scores,
-    heap_rows,
-    span,
-):
+def rank_rows(address):
     """Push the rows of a span of a run with the highest scores to a heap.
 
-    Spans, and runs, must be passed in ascending order, each run with cursors of its own: of rows with equal scores, the lowest
-    stay.
+    Spans, and runs, must be passed in ascending order: of rows with equal scores, the lowest stay.
 
     Parameters
     ----------
-    columns : int64 (columns,)
-        Addresses of blocks of `TextField`.
-    lists : int64 (lists, 4)
-        See `ListField`. Best with descending weights.
-    weights : float64 (lists,)
-        What a posting gains at most.
-    norms : float64 (columns, 2)
-        A posting gains ``weight * count / (count + norms[c, 0] + norms[c, 1] * length)``, rounded down, plus 1.
-    bitmaps, constants : uint64 (m, ceil(rows / 64)), int64 (m,)
-        The rows of a bitmap gain a constant each.
-    mask : uint64 (ceil(rows / 64),)
-        The rows that may be returned.
-    cursors : int64 (lists, 3)
-        See `CursorField`; kept between the spans of a run.
-    bounds, block_rows, block_gains : int64 (lists,), int64 (lists, 128), int64 (lists, 128)
-        Scratch, kept like `cursors`.
-    sums : int64 (2048,), initially 0
-        Scratch.
-    heap_scores, heap_rows : int64 (k,)
-        The heap; the root is the worst.
-    span : int64 (5,)
-        See `SpanField`: the first row, a multiple of 64, and the end of the span; a number to add to rows; the size of the heap,
-        and the number of postings scored so far, which are updated.
-
-    Returns
-    -------
-    bool
-        Whether all rows of the lists are rows of the run; if not, the heap is invalid.
+    address : int
+        Address of a block of `RankField`.
     """
-    k = heap_scores.shape[0]
-    count = lists.shape[0]
-    size = span[SIZE]
-    scored = span[SCORED]
-    start = span[FIRST]
-    stop = span[STOP]
-    fixed_gain = np.int64(0)
-    for m in range(constants.shape[0]):
-        fixed_gain += constants[m]
+    call = rank_at(address)
+    start, stop, count = call.first, call.stop, call.lists
+    bounds, sums, mask = call.bounds, call.sums, call.mask
+    if start == 0:
+        _begin(call)
+    others = np.int64(0)
+    for m in range(call.bitmaps):
+        others += call.constants[m]
+    further = others > 0 or call.extras > 0
     while start < stop:
         end = min(start + WINDOW, stop)
-        threshold = heap_scores[0] if size == k else np.int64(0)
-        total = fixed_gain
-        following = stop
+        threshold = call.heap_scores[0] if call.size == call.k else np.int64(0)
+        following = _bound_lists(call, start, end)
+        total = np.int64(0)
         for i in range(count):
-            text = text_at(columns[lists[i, COLUMN]])
-            first_rows = text.first_rows
-            block, last = cursors[i, AT_BLOCK], lists[i, STOP_BLOCK]
-            while block + 1 < last and np.int64(first_rows[block + 1]) <= start:
-                block += 1
-            if block != cursors[i, AT_BLOCK]:
-                cursors[i, AT_BLOCK] = block
-            bound = np.int64(0)
-            weight = weights[i]
-            fixed, slope = norms[lists[i, COLUMN], 0], norms[lists[i, COLUMN], 1]
-            over = block == last - 1 and cursors[i, DECODED] == block and cursors[i, PLACE] >= BLOCK
-            while block < last and not over:
-                first = np.int64(first_rows[block])
-                if first >= end:
-                    following = min(following, first)
-                    break
-                bound = max(bound, _bound(text, block, weight, fixed, slope))
-                block += 1
-            bounds[i] = bound
-            total += bound
-        if total == 0:  # no list has a row before `following`
+            total += bounds[i]
+        if total == 0 and not further:  # no list has a row before `following`
             start = max(end, (following >> 6) << 6)
             continue
-        if size == k and total <= threshold:
+        if call.size == call.k and total <= threshold and not further:
             start = end
             continue
-        words = False
+        some = mask.shape[0] == 0
         for word in range(start >> 6, (end + 63) >> 6):
-            words = words or mask[word] != 0
-        if not words:
+            some = some or mask[word] != 0
+        if not some:
             start = end
             continue
-        highest = np.int64(0)
-        left = total
-        for m in range(constants.shape[0]):
-            constant = constants[m]
-            found = False
-            for word in range(start >> 6, (end + 63) >> 6):
-                bits = bitmaps[m, word]
-                if bits:
-                    found = True
-                    at = (word << 6) - start
-                    for i in range(min(64, end - (word << 6))):
-                        if (bits >> np.uint64(i)) & np.uint64(1):
-                            sums[at + i] += constant
-            if found:
-                highest += constant
-            left -= constant
-        for i in range(count):
-            if bounds[i] == 0:
-                continue
-            if size == k and highest + left <= threshold:
-                break
-            address = columns[lists[i, COLUMN]]
-            fixed, slope = norms[lists[i, COLUMN], 0], norms[lists[i, COLUMN], 1]
-            rows, gains = block_rows[i], block_gains[i]
-            best = np.int64(0)
-            block, last = cursors[i, AT_BLOCK], lists[i, STOP_BLOCK]
-            first_rows = text_at(address).first_rows
-            while block < last and np.int64(first_rows[block]) < end:
-                length = min(BLOCK, lists[i, POSTINGS] - (block - lists[i, FIRST_BLOCK]) * BLOCK)
-                if cursors[i, DECODED] != block:
-                    if not _unpack(address, block, length, weights[i], fixed, slope, rows, gains):
-                        return False
-                    scored += length
-                    cursors[i, DECODED] = block
-                    cursors[i, PLACE] = 0
-                place = cursors[i, PLACE]
-                while place < length and rows[place] < start:
-                    place += 1
-                while place < length and rows[place] < end:
-                    at = rows[place] - start
-                    gained = sums[at] + gains[place]
-                    sums[at] = gained
-                    best = max(best, gained)
-                    place += 1
-                if place < length:
-                    cursors[i, PLACE] = place
-                    break
-                cursors[i, PLACE] = BLOCK
-                if block + 1 < last:
-                    cursors[i, AT_BLOCK] = block + 1
-                block += 1
-            highest = max(highest, best)
-            left -= bounds[i]
-        if highest > threshold:
-            for word in range(start >> 6, (end + 63) >> 6):
-                bits = mask[word]
-                if bits == 0:
-                    continue
-                base = word << 6
-                for i in range(min(64, end - base)):
-                    score = sums[base - start + i]
-                    if score > threshold and (bits >> np.uint64(i)) & np.uint64(1):
-                        row = span[BASE] + base + i
-                        if size < k:
-                            _push(heap_scores, heap_rows, size, score, row)
-                            size += 1
-                        else:
-                            heap_scores[0], heap_rows[0] = score, row
-                            _sift(heap_scores, heap_rows, size)
-                        if size == k:
-                            threshold = heap_scores[0]
+        highest = _add_others(call, start, end) if further else np.int64(0)
+        left, done = total, 0
+        # as long as rows of the remaining lists alone may exceed the threshold, all of their rows count
+        while done < count and (call.size < call.k or left > threshold):
+            if bounds[done] > 0:
+                best = _add_list(call, done, start, end)
+                if best < 0:
+                    call.damaged = 1
+                    return
+                highest = max(highest, best)
+                left -= bounds[done]
+            done += 1
+        if highest + left > threshold:
+            if done == count:
+                _offer_sums(call, start, end, threshold)
+            elif not _probe_rest(call, done, start, end, left, threshold):
+                call.damaged = 1
+                return
         for i in range(end - start):
             sums[i] = 0
         start = end
-    span[SIZE] = size
-    span[SCORED] = scored
-    return True

@@ -57,6 +57,7 @@ EXPORTS = {
     "query.query.scan_rest": ("int64 int64 int64", "none"),
     "query.query.list_rest": ("int64 int64 int64", "none"),
     "query.query.finish": ("int64", "none"),
+    "query.rescoring.score_rows": ("int64 int64 int64 int64 int64 int64", "none"),
     "filters.bitmaps.pack_cells": ("uint8/1 uint64/1 uint64/1 uint64/1", "none"),
     "filters.bitmaps.mark_rows": ("uint64/1 uint32/1 int64 int64/1 int64/1", "boolean"),
     "filters.bitmaps.fill_counts": ("uint64/1 int64/1 int64/1 int64/1", "none"),
@@ -128,13 +129,13 @@ EXPORTS = {
     "text.postings.unpack_list": ("int64 int64 int64 int64 int64/1 int64/1", "boolean"),
     "text.postings.mark_list": ("int64 int64 int64 int64 int64/1 uint64/1", "boolean"),
     "text.postings.count_list": ("int64 int64 int64 int64 int64/1 uint64/1", "int64"),
-    "text.ranking.rank_rows": (
-        (
-            "int64/1 int64/2 float64/1 float64/2 uint64/2 int64/1 uint64/1 int64/2 int64/1 int64/2 int64/2 int64/1 "
-            "int64/1 int64/1 int64/1"
-        ),
-        "boolean",
+    "text.postings.pack_positions": ("int64/1 uint32/1 int64/1 uint8/1 uint32/1", "none"),
+    "text.phrases.match_phrase": (
+        "int64 int64/2 uint64/1 int64/2 int64/2 int64/2 int64/2 int64/1 int64/1",
+        "int64",
     ),
+    "text.ranking.rank_rows": ("int64", "none"),
+    "text.rescoring.score_rows": ("int64", "none"),
     "encoders.layers.run_layers": (
         (
             "int64 int64 int64 float32 float32/3 float32/2 float32/2 float32/2 float32/2 uint8/2 uint8/2 float32/2 "

@@ -30,7 +30,17 @@ def make_array(context: Any, b: ir.IRBuilder, kind: Any, address: ir.Value, shap
 @intrinsic
 def int64s(typingctx, address, count):
     """Return the array int64 (count,) at an address."""
-    kind = types.Array(types.int64, 1, "C")
+    return _array_at(types.int64)
+
+
+@intrinsic
+def float32s(typingctx, address, count):
+    """Return the array float32 (count,) at an address."""
+    return _array_at(types.float32)
+
+
+def _array_at(element: Any) -> Any:
+    kind = types.Array(element, 1, "C")
 
     def codegen(context, b, signature, args):
         return make_array(context, b, kind, args[0], [args[1]])

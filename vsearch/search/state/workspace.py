@@ -314,6 +314,13 @@ class Workspace:
         self.values[CallField.UNCHECKED] = 0
         self.values[CallField.QUERY] = 0 if prepared else self.query_address
 
+    def await_rows(self, table: RunTable) -> None:
+        """Make ready for scoring given rows: any heap will do, and masks do not count."""
+        if table is not self._table:
+            self.use_runs(table, None)
+        if self._k == 0:
+            self._use_heap(PENDING)
+
     def empty(self) -> None:
         """Reset the heap and the counters for another shard, as kernels that run a whole query do."""
         self.values[CallField.SIZE] = self.values[CallField.WAITING] = 0

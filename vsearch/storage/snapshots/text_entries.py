@@ -27,7 +27,10 @@ class AnalyzerEntry(msgspec.Struct, frozen=True):
 
 
 class TextColumnEntry(msgspec.Struct, frozen=True):
-    """A text column: its field in segments, how its scores count, and the key in the names of its postings."""
+    """A text column: its field in segments, how its scores count, and the key in the names of its postings.
+
+    With `phrases`, the postings have the positions of words; with `tokens`, the attribute has lists of words.
+    """
 
     key: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{1,32}$")]
     field: Text
@@ -35,6 +38,8 @@ class TextColumnEntry(msgspec.Struct, frozen=True):
     k1: Annotated[float, msgspec.Meta(ge=0, le=1e3)]
     b: Annotated[float, msgspec.Meta(ge=0, le=1)]
     analyzer: AnalyzerEntry
+    phrases: bool = False
+    tokens: bool = False
 
 
 class TextEntry(msgspec.Struct, frozen=True):
@@ -52,8 +57,9 @@ def text_problem(text: TextEntry | UnsetType, kinds: Mapping[str, str]) -> str |
     """Return a problem if text columns are ambiguous, or are no attributes of strings; `kinds` has the types of all fields."""
     columns = text_columns(text)
     for column in columns:
-        if kinds.get(column.field) != "string":
-            return f"its text column {column.field!r} is no attribute of strings"
+        if kinds.get(column.field) != ("list<string>" if column.tokens else "string"):
+            holds = "lists of strings" if column.tokens else "strings"
+            return f"its text column {column.field!r} is no attribute of {holds}"
     if any(len({getattr(column, name) for column in columns}) != len(columns) for name in ("key", "field")):
         return "two of its text columns are one"
     return None
