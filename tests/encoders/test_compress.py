@@ -15,7 +15,7 @@ import vsearch
 from tests.encoders.models import TEXTS, sentences, tensors, write_model
 from vsearch.encoders import CompressedEncoder, compress, load
 from vsearch.encoders.entries import DATA, ENTRY
-from vsearch.encoders.grids import LARGEST_WEIGHT, Bits, round_jointly, round_plainly
+from vsearch.encoders.grids import LARGEST_WEIGHT, Bits, error_factor, round_jointly, round_plainly
 from vsearch.encoders.loading import from_files
 from vsearch.encoders.packing import (
     are_trits,
@@ -188,7 +188,10 @@ def test_integers_stay_in_range_and_errors_are_made_up_for(bits: Bits) -> None:
     inputs = (rng.standard_normal((400, 64)) @ rng.standard_normal((64, 64))).astype(np.float32)
     weights = rng.standard_t(4, (48, 64)).astype(np.float32)
     moments = (inputs.T @ inputs).astype(np.float64)
-    plain, joint = round_plainly(weights, bits, LARGEST_WEIGHT), round_jointly(weights, moments, bits, LARGEST_WEIGHT)
+    plain, joint = (
+        round_plainly(weights, bits, LARGEST_WEIGHT),
+        round_jointly(weights, error_factor(moments), bits, LARGEST_WEIGHT),
+    )
     errors = []
     for rounded in (plain, joint):
         integers = rounded.integers()

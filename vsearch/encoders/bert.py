@@ -38,6 +38,11 @@ class Table(Protocol):
         ...
 
 
+def text_bounds(texts: Sequence[list[int]]) -> NDArray[np.intp]:
+    """Return where all texts but the last end among the tokens of all."""
+    return np.cumsum([len(ids) for ids in texts])[:-1]
+
+
 P = TypeVar("P", bound=Product)
 Call = Callable[[int, str, "NDArray[np.float32]"], "NDArray[np.float32]"]
 
@@ -139,16 +144,30 @@ class Bert(Generic[P]):
         -------
         float32 (m, dimensions)
         """
+        bounds = text_bounds(texts)
         with np.errstate(over="ignore", invalid="ignore"):  # `finish` refuses what is not finite
-            rows = self.run_layers(texts, product or self._apply)
-        bounds = np.cumsum([len(ids) for ids in texts])[:-1]
-        return self.finish(np.stack([pool(text, self.architecture.pooling) for text in np.split(rows, bounds)]))
+            return self.pool_texts(self.run_layers(texts, product or self._apply), bounds)
 
     def run_layers(self, texts: Sequence[list[int]], call: Call) -> NDArray[np.float32]:
         """Return the outputs float32 (t, width) of the last layer for all tokens of texts; `call` runs linear layers."""
-        rows = self.normalized(np.concatenate([self.look_up(ids) for ids in texts]), self.embedding_norm)
-        run = self._run_rotary if self.architecture.rotary else self._run_absolute
-        return run(rows, np.cumsum([len(ids) for ids in texts])[:-1], call)
+        rows, bounds = self.embed_rows(texts), text_bounds(texts)
+        for number in range(len(self.layers)):
+            rows = self.run_layer(number, rows, bounds, call)
+        return self.normalized(rows, self.final_norm)
+
+    def embed_rows(self, texts: Sequence[list[int]]) -> NDArray[np.float32]:
+        """Return the inputs float32 (t, width) of the first layer for all tokens of texts."""
+        return self.normalized(np.concatenate([self.look_up(ids) for ids in texts]), self.embedding_norm)
+
+    def run_layer(
+        self, number: int, rows: NDArray[np.float32], bounds: NDArray[np.intp], call: Call
+    ) -> NDArray[np.float32]:
+        """Run a layer on its inputs float32 (t, width), the tokens of texts that end at `bounds`."""
+        return (self._run_rotary if self.architecture.rotary else self._run_absolute)(number, rows, bounds, call)
+
+    def pool_texts(self, rows: NDArray[np.float32], bounds: NDArray[np.intp]) -> NDArray[np.float32]:
+        """Return the vectors float32 (m, dimensions) of texts from the outputs of `run_layers`."""
+        return self.finish(np.stack([pool(text, self.architecture.pooling) for text in np.split(rows, bounds)]))
 
     def look_up(self, ids: list[int]) -> NDArray[np.float32]:
         """Return the embeddings float32 (t, width) of the tokens of a text, with those of their positions."""
@@ -159,25 +178,26 @@ class Bert(Generic[P]):
         """Return rows after a normalization; the same rows if there is none."""
         return rows if norm is None else layer_norm(rows, *norm, self.architecture.epsilon)
 
-    def _run_absolute(self, rows: NDArray[np.float32], bounds: NDArray[np.intp], call: Call) -> NDArray[np.float32]:
-        """Run the layers of BERT on the tokens of texts, which end at `bounds`."""
-        heads = self.architecture.heads
-        for number, layer in enumerate(self.layers):
-            attended = [attend(text, heads) for text in np.split(call(number, "attention", rows), bounds)]
-            rows = self.normalized(rows + call(number, "joined", np.concatenate(attended)), layer.attention_norm)
-            rows = self.normalized(rows + call(number, "down", gelu(call(number, "up", rows))), layer.output_norm)
-        return rows
+    def _run_absolute(
+        self, number: int, rows: NDArray[np.float32], bounds: NDArray[np.intp], call: Call
+    ) -> NDArray[np.float32]:
+        """Run a layer of BERT."""
+        layer, heads = self.layers[number], self.architecture.heads
+        attended = [attend(text, heads) for text in np.split(call(number, "attention", rows), bounds)]
+        rows = self.normalized(rows + call(number, "joined", np.concatenate(attended)), layer.attention_norm)
+        return self.normalized(rows + call(number, "down", gelu(call(number, "up", rows))), layer.output_norm)
 
-    def _run_rotary(self, rows: NDArray[np.float32], bounds: NDArray[np.intp], call: Call) -> NDArray[np.float32]:
-        """Run the layers of ModernBERT on the tokens of texts, which end at `bounds`."""
-        sizes = self.architecture
-        for number, (layer, (base, distance)) in enumerate(zip(self.layers, sizes.rotary, strict=True)):
-            joined = np.split(call(number, "attention", self.normalized(rows, layer.attention_norm)), bounds)
-            attended = [attend(rotate(text, sizes.heads, base), sizes.heads, distance) for text in joined]
-            rows = rows + call(number, "joined", np.concatenate(attended))
-            wide = call(number, "up", self.normalized(rows, layer.output_norm))
-            rows = rows + call(number, "down", gelu(wide[:, : sizes.inner]) * wide[:, sizes.inner :])
-        return self.normalized(rows, self.final_norm)
+    def _run_rotary(
+        self, number: int, rows: NDArray[np.float32], bounds: NDArray[np.intp], call: Call
+    ) -> NDArray[np.float32]:
+        """Run a layer of ModernBERT."""
+        layer, sizes = self.layers[number], self.architecture
+        base, distance = sizes.rotary[number]
+        joined = np.split(call(number, "attention", self.normalized(rows, layer.attention_norm)), bounds)
+        attended = [attend(rotate(text, sizes.heads, base), sizes.heads, distance) for text in joined]
+        rows = rows + call(number, "joined", np.concatenate(attended))
+        wide = call(number, "up", self.normalized(rows, layer.output_norm))
+        return rows + call(number, "down", gelu(wide[:, : sizes.inner]) * wide[:, sizes.inner :])
 
     def embed_tokens(self, ids: list[int]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return the vectors float32 (t, dimensions) of the tokens of a text, and their saliency float32 (t,).

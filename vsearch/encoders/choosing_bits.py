@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
+from vsearch.encoders.bert import text_bounds
 from vsearch.encoders.grids import BITS, Bits, is_bits
 from vsearch.encoders.quantized import QuantizedLinear, TokenTable
 from vsearch.encoders.quantizing import (
     TABLE,
     enough,
     product_name,
-    quantize,
-    quantize_product,
+    quantize_and_embed,
     quantize_table,
+    quantize_to_each,
+    stored_positions,
     uniform_bits,
 )
 from vsearch.encoders.report import cosines
@@ -105,21 +107,21 @@ def compress_to_quality(
         8 bits do not keep this quality.
     """
     least = QUALITY if quality is None else quality
+    model = replace(model, positions=stored_positions(model))  # so that vectors are those of the stored model
     start = uniform_bits(model, *(8 if requested[part] == AUTO else requested[part] for part in ("weights", TABLE)))
     free = [part for part in start if requested[TABLE if part == TABLE else "weights"] == AUTO]
     candidates = _Candidates(model, texts, expected, start, free)
     path = candidates.path()
 
     def attempt(count: int) -> tuple[bool, QuantizedBert]:
-        quantized = quantize(model, texts, _after(start, path[:count]))
-        near = float(cosines(expected, quantized.forward(texts)).mean())
+        quantized, vectors = quantize_and_embed(model, texts, _after(start, path[:count]))
+        near = float(cosines(expected, vectors).mean())
         if near < least and count == 0:
             raise InputError(
                 f"quality {least} cannot be kept: the mean cosine is {near:.5f} even without fewer bits; ask for less"
             )
         return near >= least, quantized
 
-    attempt(0)
     # the most steps for which separately rounded parts keep the quality, then a few attempts with jointly rounded ones
     low, high = 0, len(path)
     while low < high:
@@ -160,11 +162,20 @@ class _Candidates:
 
         def call(layer: int, name: str, rows: NDArray[np.float32]) -> NDArray[np.float32]:
             linear, part = model.layers[layer].product(name), product_name(layer, name)
-            for bits in CHOICES if part in free else (start[part],):
-                self._products[part, bits] = quantize_product(linear, rows, bits)
+            choices = CHOICES if part in free else (start[part],)
+            for bits, product in zip(choices, quantize_to_each(linear, rows, choices), strict=True):
+                self._products[part, bits] = product
             return linear.apply(rows)
 
-        model.forward(texts, call)
+        rows, bounds = model.embed_rows(texts), text_bounds(texts)
+        self._bounds = text_bounds(self._texts)
+        some = sum(map(len, self._texts))
+        self._inputs: list[
+            NDArray[np.float32]
+        ] = []  # of each layer, so that a change of a layer need not run those before it
+        for layer in range(len(model.layers)):
+            self._inputs.append(rows[:some])
+            rows = model.run_layer(layer, rows, bounds, call)
         for bits in CHOICES if TABLE in free else (start[TABLE],):
             self._tables[bits] = quantize_table(model, bits)
         self.sensitivity: Sensitivity = {
@@ -173,17 +184,23 @@ class _Candidates:
 
     def measure(self, chosen: Mapping[str, Bits]) -> float:
         """Return the mean cosine with some parts quantized, and all others float."""
-        model = self._model
+        model, count = self._model, len(self._inputs)
         if TABLE in chosen:
-            model = replace(model, table=self._tables[chosen[TABLE]])
+            first, rows = 0, replace(model, table=self._tables[chosen[TABLE]]).embed_rows(self._texts)
+        else:
+            first = min((int(part.partition(".")[0]) for part in chosen), default=count - 1)
+            rows = self._inputs[first]
 
         def call(layer: int, name: str, rows: NDArray[np.float32]) -> NDArray[np.float32]:
             part = product_name(layer, name)
             if part not in chosen:
-                return self._model.layers[layer].product(name).apply(rows)
+                return model.layers[layer].product(name).apply(rows)
             return replace(self._products[part, chosen[part]]).apply(rows)  # a copy, which caches its weights as floats
 
-        return float(cosines(self._expected, model.forward(self._texts, call)).mean())
+        for layer in range(first, count):
+            rows = model.run_layer(layer, rows, self._bounds, call)
+        vectors = model.pool_texts(model.normalized(rows, model.final_norm), self._bounds)
+        return float(cosines(self._expected, vectors).mean())
 
     def path(self) -> list[Step]:
         """Return the steps to fewer bits, the cheapest first: for each part those on the convex hull of bytes and losses."""

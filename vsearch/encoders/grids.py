@@ -149,15 +149,15 @@ def round_plainly(weights: NDArray[np.float32], bits: Bits, largest: int) -> Rou
     )
 
 
-def round_jointly(weights: NDArray[np.float32], moments: NDArray[np.float64], bits: Bits, largest: int) -> Rounded:
+def round_jointly(weights: NDArray[np.float32], factor: NDArray[np.float32], bits: Bits, largest: int) -> Rounded:
     """Round column by column, and adjust the remaining columns to compensate for each error (GPTQ).
 
     Parameters
     ----------
     weights : float32 (rows, columns)
         The number of columns is a multiple of 32.
-    moments : float64 (columns, columns)
-        Second moments of the inputs, for which products are preserved.
+    factor : float32 (columns, columns)
+        The `error_factor` of the inputs, for which products are preserved.
     bits : {8, 4, 3, 2, "ternary"}
     largest : int
 
@@ -168,7 +168,6 @@ def round_jointly(weights: NDArray[np.float32], moments: NDArray[np.float64], bi
     rows, columns = weights.shape
     steps = choose_steps(weights, largest)
     units = (weights / steps[:, None]).astype(np.float32)
-    factor = _error_factor(moments)
     top = 2 * largest if bits == 8 else largest_code(bits)
     codes = np.empty((rows, columns), np.float32)
     scales = np.ones((rows, columns // GROUP), np.float32)
@@ -191,8 +190,11 @@ def round_jointly(weights: NDArray[np.float32], moments: NDArray[np.float64], bi
     return Rounded(steps, codes.astype(np.uint8), scales.astype(np.uint8), offsets.astype(np.int8))
 
 
-def _error_factor(moments: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Return the upper Cholesky factor of the inverse of the damped second moments, by which errors propagate."""
+def error_factor(moments: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return the factor by which errors propagate to later columns, for inputs with these second moments (columns, columns).
+
+    It is the upper Cholesky factor of the inverse of the damped moments.
+    """
     diagonal = np.diagonal(moments)
     damped = moments + np.diag(np.full(len(moments), max(DAMPING * diagonal.mean(), 1e-12)))
     return np.linalg.cholesky(np.linalg.inv(damped)).T.astype(np.float32)

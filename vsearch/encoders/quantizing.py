@@ -5,14 +5,14 @@ Its calibration inputs therefore include the errors of all layers before it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from vsearch.encoders.bert import PRODUCTS, Layer
-from vsearch.encoders.grids import LARGEST_ENTRY, LARGEST_WEIGHT, Bits, round_jointly, round_plainly
+from vsearch.encoders.grids import LARGEST_ENTRY, LARGEST_WEIGHT, Bits, error_factor, round_jointly, round_plainly
 from vsearch.encoders.packing import up_to
 from vsearch.encoders.quantized import Apart, QuantizedLinear, TokenTable, quantize_rows
 from vsearch.encoders.running import QuantizedBert
@@ -82,6 +82,13 @@ def enough(texts: list[list[int]]) -> list[list[int]]:
 
 def quantize(model: Bert[Linear], texts: list[list[int]], bits: Mapping[str, Bits]) -> QuantizedBert:
     """Run texts through the model, and round each linear layer for its inputs to the bits of its name."""
+    return quantize_and_embed(model, texts, bits)[0]
+
+
+def quantize_and_embed(
+    model: Bert[Linear], texts: list[list[int]], bits: Mapping[str, Bits]
+) -> tuple[QuantizedBert, NDArray[np.float32]]:
+    """Quantize as `quantize`; also return the vectors of the texts, float32 (m, dimensions), by the quantized layers."""
     products: dict[str, QuantizedLinear] = {}
     table = quantize_table(model, bits[TABLE])
 
@@ -90,8 +97,13 @@ def quantize(model: Bert[Linear], texts: list[list[int]], bits: Mapping[str, Bit
         products[at] = quantize_product(model.layers[layer].product(name), rows, bits[at])
         return replace(products[at]).apply(rows)
 
-    replace(model, table=table).forward(texts, call)
-    return assemble(model, table, products)
+    vectors = replace(model, table=table).forward(texts, call)
+    return assemble(model, table, products), vectors
+
+
+def stored_positions(model: Bert[Any]) -> NDArray[np.float32]:
+    """Return the position embeddings as they will be stored, in float16."""
+    return model.positions.astype(np.float16).astype(np.float32)
 
 
 def assemble(model: Bert[Linear], table: TokenTable, products: Mapping[str, QuantizedLinear]) -> QuantizedBert:
@@ -100,12 +112,11 @@ def assemble(model: Bert[Linear], table: TokenTable, products: Mapping[str, Quan
     for number, layer in enumerate(model.layers):
         attention, joined, up, down = (products[product_name(number, name)] for name in PRODUCTS)
         layers.append(Layer(attention, joined, up, down, layer.attention_norm, layer.output_norm))
-    positions = model.positions.astype(np.float16).astype(np.float32)  # as stored
     return QuantizedBert(
         model.architecture,
         model.tokenizer,
         table,
-        positions,
+        stored_positions(model),
         model.embedding_norm,
         tuple(layers),
         model.dense,
@@ -115,6 +126,11 @@ def assemble(model: Bert[Linear], table: TokenTable, products: Mapping[str, Quan
 
 def quantize_product(linear: Linear, inputs: NDArray[np.float32], bits: Bits) -> QuantizedLinear:
     """Round a linear layer so that its outputs for inputs float32 (t, columns) change least."""
+    return next(quantize_to_each(linear, inputs, [bits]))
+
+
+def quantize_to_each(linear: Linear, inputs: NDArray[np.float32], choices: Iterable[Bits]) -> Iterator[QuantizedLinear]:
+    """Round a linear layer as `quantize_product` to each of several numbers of bits, which share all work on the inputs."""
     rows, columns = linear.weight.shape
     channels = channel_scales(np.abs(inputs).max(axis=0), np.abs(linear.weight).max(axis=0))
     apart = columns_apart(linear, inputs, channels)
@@ -125,9 +141,11 @@ def quantize_product(linear: Linear, inputs: NDArray[np.float32], bits: Bits) ->
     weights[:, apart] = 0
     scaled = np.zeros((len(inputs), weights.shape[1]), np.float32)
     scaled[:, :columns] = inputs * scales
-    rounded = round_jointly(weights, (scaled.T @ scaled).astype(np.float64), bits, LARGEST_WEIGHT)
+    factor = error_factor((scaled.T @ scaled).astype(np.float64))
     held = Apart(apart.astype(np.int32), np.ascontiguousarray(linear.weight.T[apart])) if apart.size else None
-    return QuantizedLinear.of(rounded, bits, linear.bias, scales, held)
+    for bits in choices:
+        rounded = round_jointly(weights, factor, bits, LARGEST_WEIGHT)
+        yield QuantizedLinear.of(rounded, bits, linear.bias, scales, held)
 
 
 def columns_apart(linear: Linear, inputs: NDArray[np.float32], channels: NDArray[np.float32]) -> NDArray[np.intp]:
