@@ -39,7 +39,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "both, softmax": {"loss": "softmax"},
 }
 EVERYWHERE = ("centroids only", "adapter only", "both")
-REASSIGNED = "both, re-assigned"
+REASSIGNED, REFITTED = "both, re-assigned", "refitted"
 DRAWS = 10_000
 TIMED, REPETITIONS = 300, 9
 
@@ -144,12 +144,15 @@ class Runs:
 
         return self.measured("OSQ", size, None, run)
 
-    def trained(self, variant: str, size: int, partitions: int | None, *, reassign: bool = False) -> Measured:
-        """Train a copy of an index; reassignment resumes from the checkpoint of the training without it."""
+    def trained(
+        self, variant: str, size: int, partitions: int | None, *, reassign: bool = False, refit: bool = False
+    ) -> Measured:
+        """Train a copy of an index; reassignment without a refit resumes from the checkpoint of the training without it."""
+        method = REFITTED if refit else REASSIGNED if reassign else variant
 
         def run() -> dict[str, Any]:
             base = self.base(size, partitions)
-            path = self.path(REASSIGNED if reassign else variant, size, partitions)
+            path = self.path(method, size, partitions)
             shutil.rmtree(path, ignore_errors=True)
             shutil.copytree(base, path)
             task = self.task
@@ -160,8 +163,10 @@ class Runs:
                     task.queries,
                     task.positives,
                     validation=task.chosen_by,
-                    checkpoint=self.work / f"{self.path(variant, size, partitions).name}.npz",
-                    documents=task.base if reassign else None,
+                    checkpoint=self.work / f"{self.path(method if refit else variant, size, partitions).name}.npz",
+                    documents=task.base if reassign or refit else None,
+                    refit=refit,
+                    reassign=reassign,
                     **VARIANTS[variant],
                 )
             facts = index.info()["training"]
@@ -171,7 +176,7 @@ class Runs:
                 "epochs": facts["best_epoch"],
             }
 
-        return self.measured(REASSIGNED if reassign else variant, size, partitions, run)
+        return self.measured(method, size, partitions, run)
 
     def path(self, variant: str, size: int, partitions: int | None) -> Path:
         return self.work / f"{variant.replace(', ', '-').replace(' ', '-')}-{size}-{partitions or 'default'}"
@@ -294,6 +299,7 @@ def measure_size(runs: Runs, size: int) -> list[Measured]:
         *([] if osq is None else [osq]),
         *(runs.trained(variant, size, None) for variant in variants),
         runs.trained("both", size, None, reassign=True),
+        runs.trained("both", size, None, reassign=True, refit=True),
     ]
 
 
@@ -346,7 +352,7 @@ def draw(path: Path, measured: Sequence[Measured], floats: Quality, adapted: Qua
         by_size = sorted((m for m in several if m.method == method), key=lambda m: m.size)
         if len(by_size) > len(ABLATED) or len(sizes) <= len(ABLATED):
             x, y = [m.size for m in by_size], [m.quality.means()["mrr@10"] for m in by_size]
-            curves.append(report.Curve(method, x, y, ours=method == REASSIGNED))
+            curves.append(report.Curve(method, x, y, ours=method == REFITTED))
     for name, quality in (("float vectors", floats), ("float vectors, adapted", adapted)):
         curves.append(report.Curve(name, sizes, [float(quality.mrr.mean())] * len(sizes)))
     report.plot(path, curves, title="Ranking by PQ codes", x="bytes per code", y="MRR@10", log="x")

@@ -88,7 +88,7 @@ def decode_rows(model: Model, codes: RowCodes) -> NDArray[np.floating[Any]]:
 
 def original_vectors(model: Model, rotated: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
     """Undo rotation and centering: vectors float32 (n, d) as they were passed in, but normalized under cosine."""
-    return np.asarray(rotated @ model.quantizer.rotation.astype(rotated.dtype) + model.mean, np.float32)
+    return np.asarray(rotated @ model.inverse_rotation.astype(rotated.dtype) + model.mean, np.float32)
 
 
 def rotate(model: Model, prepared: NDArray[np.float32]) -> NDArray[np.floating[Any]]:

@@ -63,8 +63,9 @@ def train(
     adapter: Annotated[str | None, typer.Option(help="linear or none.")] = None,
     centroids: Annotated[bool, typer.Option("--centroids/--no-centroids", help="Train the centroids.")] = True,
     reassign: Annotated[bool, typer.Option("--reassign/--no-reassign", help="Recompute the codes if it helps.")] = True,
+    refit: Annotated[bool, typer.Option("--refit/--no-refit", help="Fit the codes to the queries if it helps.")] = True,
     documents: Annotated[
-        str | None, typer.Option(help="The vectors that the index was built from, for --reassign.")
+        str | None, typer.Option(help="The vectors that the index was built from, for --refit and --reassign.")
     ] = None,
     document_ids: Annotated[str | None, typer.Option(help="Their ids, unless the index numbers its rows.")] = None,
     checkpoint: Annotated[str | None, typer.Option(help="File to write after each epoch, and to resume from.")] = None,
@@ -91,6 +92,7 @@ def train(
             inputs.read_queries(queries),
             _positives(positives),
             centroids=centroids,
+            refit=refit,
             reassign=reassign,
             progress=report,
             **arguments,

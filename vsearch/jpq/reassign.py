@@ -107,10 +107,16 @@ def reassign_codes(
     after = measure(search_live(written, parameters, validation.queries, MEASURED), pairs).means()
     if after["ndcg@10"] > before["ndcg@10"]:
         return written.live(parameters), True
-    old = {entry.path for shard in live.manifest.shards for entry in shard.files.values()}
-    new = {entry.path for shard in manifest.shards for entry in shard.files.values()}
-    store.delete(sorted(new - old))
+    delete_codes(store, manifest, live.manifest)
     return live, False
+
+
+def delete_codes(store: Store, dropped: Manifest, kept: Manifest) -> None:
+    """Delete the files of shards that only the first of two manifests names."""
+    paths = [
+        {entry.path for shard in manifest.shards for entry in shard.files.values()} for manifest in (dropped, kept)
+    ]
+    store.delete(sorted(paths[0] - paths[1]))
 
 
 def encode_again(live: Snapshot, source: Source, writer: str) -> Manifest:

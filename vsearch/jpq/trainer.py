@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, Protocol, Self, TypeVar
 from uuid import uuid4
 
@@ -13,13 +13,16 @@ from numpy.typing import NDArray
 
 from vsearch.errors import InputError
 from vsearch.jpq.checkpoint import fingerprint
-from vsearch.jpq.loss import LOSSES, Lists
+from vsearch.jpq.float_adapter import ADAPTER_RATE, sharpness_of, train_float_adapter
+from vsearch.jpq.loss import Lists
 from vsearch.jpq.mining import list_batch, list_candidates, search_live
 from vsearch.jpq.optimizer import AdamW
+from vsearch.jpq.options import TrainOptions
 from vsearch.jpq.pairs import Pairs, read_pairs
 from vsearch.jpq.publish import publish
 from vsearch.jpq.quality import Quality, measure
-from vsearch.jpq.reassign import open_documents, reassign_codes
+from vsearch.jpq.reassign import Source, delete_codes, open_documents, reassign_codes
+from vsearch.jpq.refitting import refit_codes
 from vsearch.jpq.scoring import Documents, Parameters, batch_loss, load_documents, rotate
 from vsearch.search.state.snapshot import Snapshot
 from vsearch.storage import discarded_on_failure, probe
@@ -27,9 +30,7 @@ from vsearch.storage.stores.scratch import scratch_folder
 from vsearch.training.checkpoint import load_checkpoint, save_checkpoint
 from vsearch.training.rates import schedule
 
-NEGATIVES = ("live", "static", "batch")
-CENTROID_RATE, ADAPTER_RATE = 4e-3, 1.2e-2  # learning rates relative to the typical size of an entry
-SPREAD = 1.5  # standard deviation to which the scores of a list are scaled before the loss
+CENTROID_RATE = 4e-3  # learning rate relative to the typical size of an entry
 HELD_OUT, MOST_HELD_OUT = 0.1, 1000  # fraction and maximum number of queries held out for validation by default
 MEASURED = 100  # length of the rankings that validation measures
 
@@ -46,46 +47,6 @@ class Searchable(Protocol):
 
 
 IndexT = TypeVar("IndexT", bound=Searchable)
-
-
-@dataclass(frozen=True)
-class TrainOptions:
-    """Validated training options; see `train`."""
-
-    loss: str = "lambda"
-    negatives: str = "live"
-    epochs: int = 4
-    adapter: str = "linear"
-    centroids: bool = True
-    batch: int = 256
-    depth: int = 100
-    learning_rate: float = 1.0
-    patience: int = 2
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name, value, allowed in (
-            ("loss", self.loss, tuple(LOSSES)),
-            ("negatives", self.negatives, NEGATIVES),
-            ("adapter", self.adapter, ("linear", "none")),
-            ("centroids", self.centroids, (True, False)),
-        ):
-            if value not in allowed:
-                raise InputError(f"{name} must be one of {', '.join(map(str, allowed))}, got {value!r}")
-        for name, count, least in (
-            ("epochs", self.epochs, 1),
-            ("batch", self.batch, 2),
-            ("depth", self.depth, 2),
-            ("patience", self.patience, 1),
-            ("seed", self.seed, 0),
-        ):
-            if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or count < least:
-                raise InputError(f"{name} must be an integer of at least {least}, got {count!r}")
-        rate = self.learning_rate
-        if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 < rate <= 1e3:
-            raise InputError(f"learning_rate must be a multiple of the default, above 0 and at most 1000, got {rate!r}")
-        if self.adapter == "none" and not self.centroids:
-            raise InputError("adapter='none' with centroids=False leaves nothing to train")
 
 
 @dataclass(eq=False)
@@ -126,6 +87,7 @@ def train(
     epochs: int = 4,
     adapter: Literal["linear", "none"] = "linear",
     centroids: bool = True,
+    refit: bool = True,
     reassign: bool = True,
     documents: Any = None,
     document_ids: Any = None,
@@ -139,8 +101,8 @@ def train(
 ) -> IndexT:
     """Train an index with PQ codes so that relevant rows rank first, and commit the result as a new snapshot.
 
-    The codes are frozen; the PQ centroids and a linear adapter of the queries are trained. A search does the same work
-    per row and per query as before, so its cost does not change.
+    The PQ centroids and a linear adapter of the queries are trained. Without `documents`, codes are frozen. A search does the
+    same work per row and per query as before, so its cost does not change.
 
     Parameters
     ----------
@@ -161,6 +123,10 @@ def train(
     adapter : {"linear", "none"}
     centroids : bool
         Whether to train the centroids.
+    refit : bool
+        Whether to start by training the adapter on the vectors themselves, and by encoding these with new centroids that preserve
+        most precisely what such queries look at, if that ranks better. Then only the centroids are trained further. Needs
+        `documents`, `adapter`, and the metric cosine or ip.
     reassign : bool
         Whether to encode the vectors again with the trained centroids, if that ranks better. Needs `documents`.
     documents : array or path, optional
@@ -193,22 +159,25 @@ def train(
         Another snapshot was committed in the meantime; nothing was changed.
     """
     options = TrainOptions(loss, negatives, epochs, adapter, centroids, batch, depth, learning_rate, patience, seed)
-    if not isinstance(reassign, (bool, np.bool_)):
-        raise InputError(f"reassign must be True or False, got {reassign!r}")
+    for name, value in (("refit", refit), ("reassign", reassign)):
+        if not isinstance(value, (bool, np.bool_)):
+            raise InputError(f"{name} must be True or False, got {value!r}")
     session = Session.open(index.snapshot, queries, positives, validation, options, progress)
     store, writer = index.snapshot.store, uuid4().hex
     probe(store)
     with scratch_folder() as scratch:
         source = None
-        if reassign and documents is not None:
+        if documents is not None and (refit or reassign):
             source = open_documents(session.documents, documents, document_ids, scratch)
-        state = session.run(checkpoint)
-        facts = session.facts_of(state.best_epoch, state.history) | {"reassigned": False}
-        trained = session.documents.live(state.best)
-        if source is not None:
-            with discarded_on_failure(store, writer):
+        with discarded_on_failure(store, writer):
+            fitted = session if source is None or not refit else session.refit(source, writer)
+            state = fitted.run(checkpoint)
+            facts = fitted.facts_of(state.best_epoch, state.history)
+            facts |= {"refitted": fitted is not session, "reassigned": False}
+            trained = fitted.documents.live(state.best)
+            if source is not None and reassign:
                 trained, facts["reassigned"] = reassign_codes(
-                    session.documents, state.best, source, session.validation, writer
+                    fitted.documents, state.best, source, session.validation, writer
                 )
     return type(index)(publish(trained, session.documents.snapshot, facts, session.training.queries, writer))
 
@@ -218,7 +187,9 @@ def export_adapter(index: Searchable) -> NDArray[np.float32]:
 
     The index applies it by itself. Elsewhere, compute ``adapter @ query``, for cosine after normalization.
     """
-    return start_parameters(index.snapshot).adapter.copy()
+    model, adapter = index.snapshot.model, start_parameters(index.snapshot).adapter
+    rotation = model.quantizer.rotation
+    return adapter.copy() if model.inverse_rotation is rotation else rotation.T @ (rotation @ adapter)
 
 
 def start_parameters(snapshot: Snapshot) -> Parameters:
@@ -238,13 +209,20 @@ def split_validation(pairs: Pairs, seed: int) -> tuple[Pairs, Pairs]:
 
 @dataclass(eq=False)
 class Session:
-    """One training run: its data, options and progress callback."""
+    """One training run: its data, options and progress callback.
+
+    Attributes
+    ----------
+    before : dict of str to float
+        Validation measures before a refit, after which the adapter is fixed; empty without one.
+    """
 
     documents: Documents
     training: Pairs
     validation: Pairs
     options: TrainOptions
     report: Progress
+    before: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def open(
@@ -269,9 +247,23 @@ class Session:
             held = read_pairs(snapshot, held_queries, held_positives, "validation")
         return cls(documents, training, held, options, progress or (lambda *_: None))
 
+    def refit(self, source: Source, writer: str) -> Session:
+        """Return a session that starts from an adapter trained on the vectors, and new codes; this one if that ranks worse."""
+        documents, metric = self.documents, self.documents.snapshot.model.metric
+        if metric == "l2" or self.options.adapter == "none":
+            return self
+        adapter = train_float_adapter(source, self.training, self.validation, self.options, self.report)
+        fitted = refit_codes(documents, adapter, source, self.training.queries, writer)
+        better = replace(self, documents=fitted, before=self.measure(documents.start()).means())
+        if better.measure(fitted.start()).means()["ndcg@10"] > better.before["ndcg@10"]:
+            return better
+        delete_codes(documents.snapshot.store, fitted.snapshot.manifest, documents.snapshot.manifest)
+        return self
+
     def run(self, checkpoint: str | os.PathLike[str] | None) -> State:
         """Train until the epochs are done or validation no longer improves."""
-        mark = fingerprint(self.documents, self.training, self.validation, asdict(self.options))
+        described = asdict(self.options) | ({"before": self.before} if self.before else {})
+        mark = fingerprint(self.documents, self.training, self.validation, described)
         saved = None if checkpoint is None else load_checkpoint(checkpoint, mark)
         state = self.begin() if saved is None else self.restore(saved)
         static = self.mine_all() if self.options.negatives == "static" and not self.stops(state) else None
@@ -312,6 +304,8 @@ class Session:
         )
 
     def stops(self, state: State) -> bool:
+        if self.before and not self.options.centroids:
+            return True  # nothing is left to train
         return state.epoch >= self.options.epochs or state.epoch - state.best_epoch >= self.options.patience
 
     def sharpness(self, start: Parameters) -> float:
@@ -320,8 +314,7 @@ class Session:
         lists = list_candidates(search_live(self.documents, start, sample.queries, self.options.depth), sample)
         rotated = rotate(self.documents, start, sample.queries)
         scores = self.documents.scores(start, rotated, np.maximum(lists.rows, 0))
-        spread = float(np.nanmean(np.nanstd(np.where(lists.valid, scores, np.nan), axis=1)))
-        return SPREAD / spread if spread > 0 else 1.0
+        return sharpness_of(scores, lists)
 
     def mine_all(self) -> NDArray[np.int64]:
         """Search the untrained index for every training query: int64 (m, depth)."""
@@ -357,7 +350,7 @@ class Session:
                 moved = replace(
                     moved, centroids=of_centroids.update(moved.centroids, gradients.centroids, state.step, share)
                 )
-            if options.adapter == "linear":
+            if options.adapter == "linear" and not self.before:
                 moved = replace(moved, adapter=of_adapter.update(moved.adapter, gradients.adapter, state.step, share))
             state.now = moved
             self.report(stage, number + 1, batches)
@@ -381,8 +374,12 @@ class Session:
             "validation_queries": len(self.validation),
             "options": asdict(self.options),
             "best_epoch": best_epoch,
-            "history": [{name: round(value, 6) for name, value in measures.items()} for measures in history],
+            "history": [_rounded(measures) for measures in [*filter(None, [self.before]), *history]],
         }
+
+
+def _rounded(measures: dict[str, float]) -> dict[str, float]:
+    return {name: round(value, 6) for name, value in measures.items()}
 
 
 def state_to_plain(state: State) -> dict[str, Any]:

@@ -41,8 +41,8 @@ def _decode(snapshot: Snapshot, rows: NDArray[np.int64]) -> NDArray[np.float32]:
     model = snapshot.model
     rotated, rotation = (
         reconstruct(snapshot, rows),
-        model.quantizer.rotation,
-    )  # orthogonal: its transpose is its inverse
+        model.inverse_rotation,
+    )
     if model.far_apart:
         plain = rotated.astype(np.float64) @ rotation.astype(np.float64) + model.mean
         return plain.astype(np.float32)

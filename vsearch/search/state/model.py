@@ -23,6 +23,9 @@ from vsearch.storage import SettingsEntry
 APART = 30.0
 """Like `rerank_codes.FAR`, for at least half of the partitions."""
 
+NEARLY_ORTHOGONAL = 1e-2
+"""Largest entry by which a random vector may change when it is rotated and back."""
+
 RERANK_BYTES = {None: 0, "int8": 1, "float16": 2, "float32": 4}
 """Bytes per dimension of the rerank codes."""
 
@@ -205,6 +208,22 @@ class Model:
     def coarse_centroids(self) -> CoarseCentroids:
         """The centroids in 8 bits, as routing reads them."""
         return encode_centroids(self.centroids)
+
+    @cached_property
+    def inverse_rotation(self) -> NDArray[np.float32]:
+        """What undoes the rotation, float32 (d, d): ``rotated @ inverse_rotation``.
+
+        It is the rotation itself, whose transpose is its inverse, unless training for ranking replaced it by a transform that is
+        not orthogonal.
+        """
+        rotation = self.quantizer.rotation
+        probe = np.random.default_rng(0).standard_normal(len(rotation)).astype(np.float32)
+        if np.allclose((probe @ rotation.T) @ rotation, probe, atol=NEARLY_ORTHOGONAL):
+            return rotation
+        try:
+            return np.linalg.inv(rotation.T.astype(np.float64)).astype(np.float32)
+        except np.linalg.LinAlgError:
+            raise CorruptIndexError("model", "the rotation must be invertible") from None
 
     @cached_property
     def word_rotation(self) -> WordRotation:
