@@ -31,7 +31,7 @@ pytest_plugins = ["tests.once", "tests.seaweed", "tests.azurite"]
 # Files that take seconds, the longest first: begun last, one of them would keep a single core busy at the end.
 LONG = [
     "test_docs", "fanout/test_answers", "functions/test_end_to_end", "functions/test_faults", "test_worker",
-    "fanout/test_changed_index", "jpq/test_trainer", "predicates/test_duckdb", "documents/test_search",
+    "fanout/test_changed_index", "jpq/test_trainer", "jpq/test_refitting", "predicates/test_duckdb", "documents/test_search",
     "functions/test_texts", "jpq/test_encoder", "search/test_limits", "deploy/test_stacks", "documents/test_memory",
     "kernels/test_dialects", "test_remote", "test_odd_data", "live/test_histories", "live/test_kills",
     "live/test_machine", "encoders/test_attached", "live/test_retrain", "live/test_splitting", "live/test_ttl",

@@ -188,12 +188,12 @@ PARAMETERS = 15
 PUBLIC = {
     "vsearch.api.build_and_open.build": 27,
     "vsearch.api.build_and_open.build_documents": 23,
-    "vsearch.jpq.trainer.train": 19,
+    "vsearch.jpq.trainer.train": 20,
     "vsearch.cli.indexes.build": 40,
     "vsearch.cli.searches.search": 27,
     "vsearch.api.remote_index.search": 16,
     "vsearch.cli.stacks.deploy": 27,
-    "vsearch.cli.training.train": 18,
+    "vsearch.cli.training.train": 19,
 }
 
 

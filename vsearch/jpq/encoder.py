@@ -24,11 +24,12 @@ from vsearch.encoders.entries import is_compressed
 from vsearch.encoders.float_model import read_float_model
 from vsearch.errors import CorruptIndexError, InputError, MissingDependencyError
 from vsearch.jpq.mining import list_candidates, search_live
+from vsearch.jpq.options import TrainOptions
 from vsearch.jpq.pairs import read_pairs
 from vsearch.jpq.publish import publish
 from vsearch.jpq.quality import measure
 from vsearch.jpq.scoring import Documents, Parameters, batch_loss, load_documents
-from vsearch.jpq.trainer import MEASURED, IndexT, Searchable, Session, TrainOptions, split_validation
+from vsearch.jpq.trainer import MEASURED, IndexT, Searchable, Session, split_validation
 from vsearch.search.state.model import plain_queries
 from vsearch.storage import FileEntry, SegmentFile, Store, discarded_on_failure, probe, write_arrays
 from vsearch.storage.snapshots.kinds import ModelPart
