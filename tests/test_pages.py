@@ -12,7 +12,7 @@ from tests.pages import BLOCKS, EXCUSED, PAGES, ROOT, RUNNING
 from vsearch.cli.app import app
 
 #: What else may stand in a block that does not run here; options of vsearch's own commands are checked.
-FOREIGN = ("aws", "curl", "docker", "functions-framework", "git", "make", "pip", "python")
+FOREIGN = ("aws", "curl", "docker", "functions-framework", "git", "make", "pip", "python", "terraform")
 
 
 def commands(text: str) -> list[list[str]]:
