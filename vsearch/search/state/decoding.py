@@ -39,14 +39,9 @@ def decode_vectors(snapshot: Snapshot, rows: NDArray[np.int64]) -> NDArray[np.fl
 
 def _decode(snapshot: Snapshot, rows: NDArray[np.int64]) -> NDArray[np.float32]:
     model = snapshot.model
-    rotated, rotation = (
-        reconstruct(snapshot, rows),
-        model.inverse_rotation,
-    )
-    if model.far_apart:
-        plain = rotated.astype(np.float64) @ rotation.astype(np.float64) + model.mean
-        return plain.astype(np.float32)
-    vectors = rotated @ rotation
-    if model.metric == "cosine":
-        return normalize(vectors)
-    return vectors + model.mean if model.metric == "l2" else vectors
+    # In float64, since products of float32 matrices depend on how many rows are decoded together.
+    vectors = reconstruct(snapshot, rows).astype(np.float64) @ model.inverse_rotation.astype(np.float64)
+    if model.far_apart or model.metric == "l2":
+        vectors += model.mean
+    plain = vectors.astype(np.float32)
+    return normalize(plain) if model.metric == "cosine" and not model.far_apart else plain
