@@ -50,6 +50,19 @@ def test_rows_like_the_trained_ones_are_not_reported(twin):
         twin.delete(range(10))
 
 
+@pytest.mark.parametrize(("rows", "partitions"), [(300, 12), (2000, 8), (2000, 128)])
+@pytest.mark.parametrize("tight", [True, False])
+def test_other_rows_of_the_same_distribution_are_not_reported(tmp_path, rows, partitions, tight):
+    """Centroids of small partitions fit the rows that they were trained on more closely than others."""
+    draw = np.random.default_rng(3)
+    vectors = clustered(2 * rows, D) if tight else draw.normal(size=(2 * rows, D)).astype(np.float32)
+    vectors = vectors[draw.permutation(len(vectors))]
+    index = vsearch.build(vectors[:rows], tmp_path / "index", partitions=partitions)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        index.append(vectors[rows:])
+
+
 class Remote:
     """A store with the name of a bucket, which may ignore conditions; it counts the puts."""
 

@@ -28,6 +28,12 @@ FAR_ENERGY = 1.5
 LEAST_ROWS = 20
 """Number of rows in deltas from which their distance is judged."""
 
+SMALL_PARTITION = 64
+"""Mean rows of partitions below which centroids fit their own rows more closely than others of the same distribution."""
+
+FAR_ENERGY_OF_SMALL = 3.0
+"""Relative residual energy above which a commit warns, if partitions are small."""
+
 GROWTH = 10.0
 """Number of rows, relative to the training, above which retraining is recommended, as there are too few partitions."""
 
@@ -73,7 +79,9 @@ def warn_of_distance(before: Snapshot, after: Snapshot) -> str | None:
     O(rows in deltas); it needs no layout.
     """
     energy = _delta_energy(after)
-    if energy < FAR_ENERGY or (before is not after and _delta_energy(before) >= FAR_ENERGY):
+    rows, partitions = (sum(getattr(shard, name) for shard in _bases(after)) for name in ("rows", "partitions"))
+    limit = FAR_ENERGY if rows >= SMALL_PARTITION * partitions else FAR_ENERGY_OF_SMALL
+    if energy < limit or (before is not after and _delta_energy(before) >= limit):
         return None
     action = "retrain()" if after.manifest.documents is None else "build the index again"
     return (
