@@ -245,7 +245,7 @@ def test_what_is_refused(table: pa.Table, parquet: Path, encoder: Path, tmp_path
             ({"text_column": "number", "encoder": encoder}, "column 'number' is int64, not text"),
             ({"text_column": "body", "encoder": encoder, "vectors": "body"}, "pass only one"),
             ({"text_column": "body", "encoder": encoder, "attributes": ["nil"]}, "no column 'nil'"),
-            ({"text_column": "body", "encoder": encoder, "spool": other}, "this one holds 'file'"),
+            ({"text_column": "body", "encoder": encoder, "spool": other}, "must contain nothing else, got 'file'"),
             ({"text_column": "body", "encoder": encoder, "spool": tmp_path / "held"}, "another build uses this spool"),
             ({"text_column": "body", "encoder": tmp_path / "none"}, "folder"),
             ({"embeddings": np.eye(3), "text_column": "body", "encoder": encoder}, "names a column of a table"),

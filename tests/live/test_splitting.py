@@ -21,7 +21,7 @@ from vsearch.search.state.snapshot import open_shard, open_snapshot
 from vsearch.storage import open_store, prune, read_manifest, verify, write_arrays
 from vsearch.storage.snapshots.kinds import SPLITS
 
-pytestmark = pytest.mark.usefixtures("quickly")
+pytestmark = [pytest.mark.usefixtures("quickly"), pytest.mark.filterwarnings("ignore:.*far from all partitions")]
 
 D, FIRST, LATER = 8, 160, 600
 
