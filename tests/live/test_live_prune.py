@@ -129,7 +129,7 @@ class Pruning:
 def test_a_prune_without_grace_during_a_change_leaves_no_snapshot_without_its_files(twin, kind, times):
     twin.append(10)
     index = vsearch.open(twin.url)
-    object.__setattr__(index._snapshot, "store", Pruning(index.snapshot.store, twin.url, times))
+    object.__setattr__(index._snapshot, "store", Pruning(index.snapshot.store, str(twin.url), times))
     calls = {
         "append": lambda: index.append(np.ones((5, D), np.float32), ids=np.arange(1000, 1005)),
         "upsert": lambda: index.upsert(np.ones((5, D), np.float32), ids=np.arange(5)),
