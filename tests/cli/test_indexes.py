@@ -182,5 +182,5 @@ def test_words_are_searched(run, files, tmp_path: Path) -> None:
     assert "no row matches" in run(*search).text
     assert "--exact cannot be combined with --words" in run(*search, "--exact").errors
     assert "--nprobe cannot be combined with --words" in run(*search, "--nprobe", "3").errors
-    assert "or --words" in run("search", tmp_path / "index").errors
+    assert "--words or --leg" in run("search", tmp_path / "index").errors
     assert "has no text columns" in run("search", files.index, "--words", "x").errors

@@ -24,6 +24,9 @@ from vsearch.live.operations import stored_ids
 from vsearch.storage import open_store, prune
 from vsearch.storage.snapshots.upgrading import origin_of
 
+#: The first rows are all alike.
+pytestmark = pytest.mark.filterwarnings("ignore:.*far from all partitions")
+
 FIRST, LAST = 600, 20_000
 KINDS = ["string", "row"]
 

@@ -21,7 +21,11 @@ from vsearch.storage import open_store
 
 distributed = pytest.importorskip("distributed")
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::ResourceWarning")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore:.*far from all partitions"),
+]
 
 ROOT = Path(__file__).parents[2]
 

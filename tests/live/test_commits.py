@@ -160,7 +160,8 @@ def test_a_change_that_meets_others_writes_its_rows_once(begin):
 
     counting = Counting(store, overtake)
     assert on(counting).append(rows(50), {"n": np.arange(50)}, ids=np.arange(2000, 2050)).snapshot == 4
-    assert counting.puts == ["segments", "manifest", "manifest", "manifest"]
+    # The second put finds out whether the store refuses to overwrite.
+    assert counting.puts == ["segments", "segments", "manifest", "manifest", "manifest"]
     assert segments(store) == {path for path in named(store) if path.startswith("segments/")}
 
 
