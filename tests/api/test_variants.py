@@ -17,6 +17,9 @@ from vsearch.api.remote_index import RemoteIndex
 from vsearch.search.diversity import choose_diverse
 from vsearch.search.fusion import fuse_ranks
 
+#: The first rows lie closer together than the others.
+pytestmark = pytest.mark.filterwarnings("ignore:.*far from all partitions")
+
 D, ROWS = 8, 360
 
 

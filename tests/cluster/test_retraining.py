@@ -25,6 +25,9 @@ from vsearch.search.state.model_reading import training_of
 from vsearch.storage import open_store, prune
 
 #: Two chunks of rows.
+#: The first rows are all alike.
+pytestmark = pytest.mark.filterwarnings("ignore:.*far from all partitions")
+
 ROWS = 17_000
 KINDS = ["string", "row"]
 
