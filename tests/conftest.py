@@ -59,6 +59,14 @@ LONG = [
     "encoders/test_modern", "deploy/test_contents", "storage/test_take", "bench/test_building", "datasets/test_wordnet",
     "encoders/test_unigram", "text/test_forecast", "fanout/test_hedging", "fanout/test_arrow_bodies", "api/test_agreement",
     "cli/test_remote_changes", "deploy/test_terraform", "encoders/test_tokens", "kernels/test_bytes",
+    "encoders/test_pruning", "building/test_prefix_files", "encoders/test_evaluation", "documents/test_inputs",
+    "live/test_time_limits", "fanout/test_remote", "api/test_exporting", "quantizers/test_residual", "building/test_inputs",
+    "live/test_attributes", "live/test_first_commit", "kernels/test_encode", "encoders/test_byte_pairs",
+    "bench/test_bandwidth", "building/test_partitioning", "kernels/test_route", "kernels/test_products",
+    "bench/test_simulation", "fanout/test_change_parts", "kernels/test_topk", "quantizers/test_allocation",
+    "live/test_id_lookup", "kernels/test_rerank", "fanout/test_platforms", "text/test_phrases", "search/test_merge",
+    "kernels/test_lloyd", "quantizers/test_lloyd", "kernels/test_rotation", "kernels/test_centroids", "fanout/test_heap",
+    "search/test_single", "kernels/test_bitmaps", "serving/test_memory", "building/test_attributes",
 ]  # fmt: skip
 RANKS = {Path(__file__).parent / f"{name}.py": rank for rank, name in enumerate(LONG)}
 
