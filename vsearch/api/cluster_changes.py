@@ -100,12 +100,7 @@ def optimize_on_cluster(
     manifest = snapshot.manifest
 
     def job(*subject: str) -> Job:
-        division = msgspec.structs.asdict(build_division())
-        division.pop("retries")
-        own = _unused_options(manifest)
-        return Job(
-            __version__, "", (), Columns(), own, **division, kind="optimize", subject=(origin_of(manifest), *subject)
-        )
+        return _job_of_index("optimize", _unused_options(manifest), (origin_of(manifest), *subject))
 
     with open_engine(client) as engine:
 
