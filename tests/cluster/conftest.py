@@ -118,3 +118,14 @@ def check_no_orphans(store):
     named = {entry.path for entry in manifest_files(read_manifest(store))}
     there = {info.path for info in store.list("") if not info.path.startswith("manifest/")}
     assert there == named
+
+
+def meanwhile(stage, change):
+    """Make a change the first time that a stage begins."""
+    done = []
+
+    def report(current, *_):
+        if current == stage and not done:
+            done.append(change())
+
+    return report

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import vsearch
-from tests.cluster.conftest import WIDTH, check_no_orphans, table, vectors
+from tests.cluster.conftest import WIDTH, check_no_orphans, meanwhile, table, vectors
 from tests.cluster.test_restarts import Mortal, Twice
 from tests.live.troubles import Killed
 from vsearch.api.cluster_building import columns_of
@@ -176,17 +176,6 @@ def test_a_repeated_token_appends_once(at, folder) -> None:
     append(store, folder, "row")
     assert append(store, folder, "row")[1].manifest.rows == 3 * LAST - 2 * FIRST
     assert store.list("jobs") == []
-
-
-def meanwhile(stage, change):
-    """Make a change the first time that a stage begins."""
-    done = []
-
-    def report(current, *_):
-        if current == stage and not done:
-            done.append(change())
-
-    return report
 
 
 @pytest.mark.slow

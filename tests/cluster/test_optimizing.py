@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import vsearch
-from tests.cluster.conftest import WIDTH, check_no_orphans
+from tests.cluster.conftest import WIDTH, check_no_orphans, meanwhile
 from tests.cluster.test_restarts import Mortal, Twice
 from tests.indexes import clustered
 from tests.live.troubles import Killed
@@ -126,16 +126,6 @@ def test_killed_anywhere(copies, monkeypatch) -> None:
     by_tasks(store)
     check_same_runs(one, vsearch.open(store.url).snapshot)
     check_clean(store)
-
-
-def meanwhile(stage, change):
-    done = []
-
-    def report(current, *_):
-        if current == stage and not done:
-            done.append(change())
-
-    return report
 
 
 @pytest.mark.parametrize("stage", ["pieces", "merge"])
