@@ -248,9 +248,10 @@ class _MissingFiles:
     def files(self) -> list[FileEntry]:
         """Return the files that are read completely: model, tables or scanned files, small bundles, and deltas."""
         entries = [entry for entry in model_files(self.manifest) if entry.path not in self.known]
+        legs = legs_of(self.manifest) if self.legs else []
         for shard in self.shards:
             kinds = [k for k in shard.files if (k in TABLE_KINDS if self.kind[0] == TABLES else is_scanned(k))]
-            for leg in legs_of(self.manifest) if self.legs else ():
+            for leg in legs:
                 kinds += leg.kinds(self.manifest, shard.files, ranked=self.kind[0] != TABLES)
             entries += [shard.files[kind] for kind in kinds]
             entries += [entry for entry, _ in column_arrays(shard.files, shard.columns, self._fields())]
