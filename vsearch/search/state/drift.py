@@ -78,9 +78,9 @@ def warn_of_distance(before: Snapshot, after: Snapshot) -> str | None:
 
     O(rows in deltas); it needs no layout.
     """
-    energy = _delta_energy(after)
-    rows, partitions = (sum(getattr(shard, name) for shard in _bases(after)) for name in ("rows", "partitions"))
-    limit = FAR_ENERGY if rows >= SMALL_PARTITION * partitions else FAR_ENERGY_OF_SMALL
+    energy, bases = _delta_energy(after), _bases(after)
+    small = sum(run.rows for run in bases) < SMALL_PARTITION * sum(run.partitions for run in bases)
+    limit = FAR_ENERGY_OF_SMALL if small else FAR_ENERGY
     if energy < limit or (before is not after and _delta_energy(before) >= limit):
         return None
     action = "retrain()" if after.manifest.documents is None else "build the index again"
