@@ -110,12 +110,12 @@ def merge_shard(
     if not (plan.base or len(rows) or removed is not None):
         return None, 0
     model = snapshot.model
-    more = (_leg_parts(manifest, rows) or {}) | copies_of_rows(snapshot, split, rows, partitions)
+    more = _leg_parts(manifest, rows) | copies_of_rows(snapshot, split, rows, partitions)
     entry = write_run(snapshot.store, path, model, rows, partitions, manifest.attributes, 0, removed, more)
     return Output(entry, Moved.of(snapshot.addresses(positions))), len(rows)
 
 
-def _leg_parts(manifest: Manifest, rows: Rows) -> dict[str, Any] | None:
+def _leg_parts(manifest: Manifest, rows: Rows) -> dict[str, Any]:
     """Return the parts of a run for the legs beside the vectors, such as postings of text columns."""
     parts: dict[str, Any] = {}
     for leg in all_legs_of(manifest):
@@ -123,7 +123,7 @@ def _leg_parts(manifest: Manifest, rows: Rows) -> dict[str, Any] | None:
             parts |= leg.parts(leg.entry(manifest), rows.attributes, len(rows))
         except MissingDependencyError as error:  # as in functions; readers then make them from attributes
             logger.warning("the merged rows are stored without what the leg %r reads: %s", leg.name, error)
-    return parts or None
+    return parts
 
 
 def _segment(run: Shard) -> int:
