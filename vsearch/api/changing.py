@@ -58,7 +58,7 @@ class ChangeableIndex(OpenedIndex):
         if_snapshot : int, optional
             Commit only if this is the newest snapshot.
         client : distributed.Client, address, "local" or "local:<workers>", optional
-            Read and encode the rows by many tasks on a dask cluster, with the same result; an append that was interrupted goes on
+            Read and encode the rows by many tasks on a dask cluster, with the same result; an interrupted append resumes
             if it is started again. The embeddings are then a URL, a folder or a file, and `attributes` and `ids` name columns.
             Rows stay in the memory of readers until `optimize` merges them, as after any append.
         storage, source_storage : mapping, optional

@@ -143,7 +143,7 @@ class LegSearchableIndex(ChangeableIndex):
         vectors: bool,
         offset: int,
     ) -> HybridHits:
-        """Search by vectors and a leg; `fusing` and `asked` are the options of the fusion and of the vectors.
+        """Search by vectors and a leg; `fusing` and `vector_options` are the options of the fusion and of the vectors.
 
         `of_leg` has the name of the leg, its queries, and what users call these.
         """

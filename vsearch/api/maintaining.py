@@ -46,8 +46,8 @@ class MaintainableIndex(OpenedIndex):
         force : bool
             Merge everything that can be merged.
         client : distributed.Client, address, "local" or "local:<workers>", optional
-            Merge and tune by tasks on a dask cluster, one for each shard, with the same result; what was interrupted goes on if it
-            is started again.
+            Merge and tune by tasks on a dask cluster, one for each shard, with the same result; an interrupted
+            optimization resumes if it is started again.
         storage : mapping, optional
             With `client`: options with which workers open the index; see `append`.
         progress : callable, optional
@@ -119,8 +119,8 @@ class MaintainableIndex(OpenedIndex):
             By default, the number of partitions that a build would choose, and the current number of shards.
         seed : int, optional
         client : distributed.Client, address, "local" or "local:<workers>", optional
-            Train and encode by many tasks on a dask cluster, from the stored vectors and with the same result; what was interrupted
-            goes on if it is started again. Not for indexes with text columns.
+            Train and encode by many tasks on a dask cluster, from the stored vectors and with the same result; an
+            interrupted retraining resumes if it is started again. Not for indexes with text columns.
         storage : mapping, optional
             With `client`: options with which workers open the index; see `append`.
         progress : callable, optional

@@ -36,7 +36,7 @@ Cluster = Annotated[
     typer.Option(
         metavar="ADDRESS",
         help="Use a dask cluster: the address of its scheduler, or local:2 for processes of this machine. "
-        "The same command goes on with what was interrupted.",
+        "The same command resumes what was interrupted.",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]

@@ -26,8 +26,8 @@ def needs_of(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the radius factor and error sigmas that each true neighbor needs; see `SearchSettings`.
 
-    A neighbor with a copy needs the less of both. Cells do not use error sigmas. The decrease of the radius factor is computed for partitions ranked by the radius
-    factor `ranked_by`.
+    Of a neighbor with a copy, the lesser needs of both count. Cells do not use error sigmas. The decrease of the radius factor is
+    computed for partitions ranked by the radius factor `ranked_by`.
     """
     model = snapshot.model
     cells = model.quantizer.scan == "cells"
