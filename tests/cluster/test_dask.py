@@ -18,6 +18,7 @@ from tests.cli.conftest import invoke
 from tests.cluster.conftest import OPTIONS, check_no_orphans, check_same, table, vectors
 from tests.cluster.test_optimizing import check_clean, check_same_runs
 from vsearch.storage import open_store
+from vsearch.storage.stores.scratch import temporary_name
 
 distributed = pytest.importorskip("distributed")
 
@@ -91,6 +92,9 @@ def test_a_client_and_its_cluster_that_die_are_started_again(parquet, reference,
         process.wait()
     trained = [info for info in store.list("jobs") if "-train-" in info.path]
     assert trained
+    # A process may die while it writes a file.
+    name = temporary_name(tmp_path / "index" / "jobs").name.replace(f"-{os.getpid()}-", f"-{process.pid}-")
+    (tmp_path / "index" / "jobs" / name).write_bytes(b"1")
     assert invoke("info", tmp_path / "index").status != 0
     told = invoke(*command[3:-1], "local:1", *options)
     assert told.status == 0, told.errors

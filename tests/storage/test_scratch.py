@@ -67,6 +67,20 @@ def test_of_a_process_that_lives_and_was_then_killed(tmp_path, scratch):
     assert list(scratch.iterdir()) == []
 
 
+def test_in_every_folder_of_an_index(tmp_path):
+    """Files are written beside their targets: jobs, segments, whatever an index holds."""
+    store = open_store(tmp_path / "index")
+    left = []
+    for path in ("root", "jobs/a", "segments/a", "tags/a", "a-folder-of-later/a"):
+        store.put(path, b"1")
+        name = temporary_name((tmp_path / "index" / path).parent)
+        left.append(name.with_name(name.name.replace(f"-{os.getpid()}-", "-99999999-")))
+        left[-1].write_bytes(b"1")
+    open_store(tmp_path / "index").scratch()
+    assert [name for name in left if name.exists()] == []
+    assert len(store.list("")) == len(left)
+
+
 def test_a_lock_tells_life_where_the_process_cannot_be_seen(tmp_path):
     """As in another container: the process's number means nothing here, its lock does."""
     name = temporary_name(tmp_path)

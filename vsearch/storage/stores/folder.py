@@ -140,8 +140,10 @@ class FolderStore:
             from vsearch.storage.stores.scratch import remove_abandoned  # not needed for reading
 
             self._swept = True
-            for folder in ("segments", "model", "manifest"):
-                remove_abandoned(self._root / folder)
+            with os.scandir(self._root) as entries:
+                folders = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+            for folder in (self._root, *folders):
+                remove_abandoned(Path(folder))
         return str(self._root / "segments")
 
     def list(self, prefix: str, *, after: str | None = None) -> list[ObjectInfo]:
