@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests.compiled import use_library
 
@@ -18,8 +18,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Kernels compile on their first call, so a deadline would measure the compiler. The same examples every time, so that
 # a failure comes from what was changed; HYPOTHESIS_PROFILE=explore looks for others, as `python -m bench.soak` does.
-settings.register_profile("vsearch", deadline=None, derandomize=True)
-settings.register_profile("explore", deadline=None, derandomize=False)
+# On a busy machine, making an example may take longer than Hypothesis expects.
+common = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("vsearch", common, derandomize=True)
+settings.register_profile("explore", common, derandomize=False)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "vsearch"))
 
 # Before the first import of kernels, here and in other worker processes.
@@ -63,7 +65,7 @@ LONG = [
     "live/test_time_limits", "fanout/test_remote", "api/test_exporting", "quantizers/test_residual", "building/test_inputs",
     "live/test_attributes", "live/test_first_commit", "kernels/test_encode", "encoders/test_byte_pairs",
     "bench/test_bandwidth", "building/test_partitioning", "kernels/test_route", "kernels/test_products",
-    "bench/test_simulation", "fanout/test_change_parts", "kernels/test_topk", "quantizers/test_allocation",
+    "bench/test_simulation", "building/test_arrow_types", "fanout/test_change_parts", "kernels/test_topk", "quantizers/test_allocation",
     "live/test_id_lookup", "kernels/test_rerank", "fanout/test_platforms", "text/test_phrases", "search/test_merge",
     "kernels/test_lloyd", "quantizers/test_lloyd", "kernels/test_rotation", "kernels/test_centroids", "fanout/test_heap",
     "search/test_single", "kernels/test_bitmaps", "serving/test_memory", "building/test_attributes",

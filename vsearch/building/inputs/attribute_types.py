@@ -14,7 +14,7 @@ dictionary (category)                                 the type of its values
 date32, date64                                        date32
 timestamp in ns                                       timestamp in ns, UTC
 timestamp in s, ms or us                              timestamp in us, UTC
-list, large or fixed-size list of any string          list<string>
+list, large or fixed-size list of strings or UUIDs    list<string>
 list of integers, except uint64                       list<int64>
 list of floats                                        list of the same float type
 struct, map, list of these or of lists, without bytes  string: JSON
@@ -29,7 +29,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from vsearch.building.inputs.files import first_line
-from vsearch.building.inputs.nested import is_nested, json_texts
+from vsearch.building.inputs.nested import is_list, is_nested, json_texts
 from vsearch.building.inputs.uuids import is_uuid, uuid_strings
 from vsearch.errors import InputError, VsearchWarning
 from vsearch.predicates.types.record import cast_plainly
@@ -94,20 +94,44 @@ def normalize(array: Any, target: Any, name: str, label: str) -> Any:
     try:
         # validate everything first: Arrow's kernels follow offsets and indices unchecked
         array.validate(full=True)
-        if is_uuid(array.type):
-            array = uuid_strings(array)
-        if isinstance(array, pa.ExtensionArray):
-            array = array.storage
-        if pa.types.is_dictionary(array.type):
-            array = decoded(array)
-        if is_nested(array.type):
-            array = json_texts(array)
+        array = _plain_values(array)
         record = type_of_arrow(target)
         array = (cast_plainly if record is None else record.convert)(array, target)
     except (pa.ArrowException, OverflowError) as error:
         msg = f"{label}: column {name!r} cannot be read as {target} ({first_line(error)}); repair or drop it"
         raise InputError(msg) from error
     return array
+
+
+def _plain_values(array: Any) -> Any:
+    """Return the values of an array of dictionaries or extensions, also in lists; UUIDs as strings, nested values as JSON."""
+    import pyarrow as pa
+
+    if is_uuid(array.type):
+        return uuid_strings(array)
+    if isinstance(array, pa.ExtensionArray):
+        return _plain_values(array.storage)
+    if pa.types.is_dictionary(array.type):
+        return _plain_values(decoded(array))
+    if is_nested(array.type):
+        return json_texts(array)
+    if is_list(array.type):
+        item = array.type.value_type
+        if is_uuid(item) or isinstance(item, pa.BaseExtensionType) or pa.types.is_dictionary(item):
+            return _list_like(array, _plain_values(array.flatten()))
+    return array
+
+
+def _list_like(array: Any, elements: Any) -> Any:
+    """Return the lists of an array with other elements, as many as it has in lists that are not NULL."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    ends = pc.cumulative_sum(pc.fill_null(pc.list_value_length(array), 0).cast(pa.int64()))
+    offsets = pa.concat_arrays([pa.array([0], pa.int64()), ends])
+    if array.null_count:
+        offsets = pc.if_else(pa.concat_arrays([array.is_valid(), pa.array([True])]), offsets, None)
+    return pa.LargeListArray.from_arrays(offsets, elements)
 
 
 def decoded(array: Any) -> Any:
@@ -134,7 +158,7 @@ def kept_type(arrow_type: Any) -> Any:
         return kept_type(arrow_type.value_type)
     if types.is_null(arrow_type):
         return pa.string()
-    if types.is_list(arrow_type) or types.is_large_list(arrow_type) or types.is_fixed_size_list(arrow_type):
+    if is_list(arrow_type):
         item = kept_type(arrow_type.value_type)
         if item is None:
             return None

@@ -18,9 +18,9 @@ def is_nested(arrow_type: Any) -> bool:
 
     if types.is_dictionary(arrow_type):
         return is_nested(arrow_type.value_type)
-    if _is_list(arrow_type):
+    if is_list(arrow_type):
         item = arrow_type.value_type
-        return (_is_list(item) or types.is_struct(item) or types.is_map(item)) and _has_json(item)
+        return (is_list(item) or types.is_struct(item) or types.is_map(item)) and _has_json(item)
     return bool(types.is_struct(arrow_type) or types.is_map(arrow_type)) and _has_json(arrow_type)
 
 
@@ -60,7 +60,7 @@ def _has_json(arrow_type: Any) -> bool:
         return (types.is_string(key) or types.is_large_string(key) or types.is_integer(key)) and _has_json(
             arrow_type.item_type
         )
-    if _is_list(arrow_type) or types.is_dictionary(arrow_type):
+    if is_list(arrow_type) or types.is_dictionary(arrow_type):
         return _has_json(arrow_type.value_type)
     kinds = (
         *(types.is_boolean, types.is_integer, types.is_floating, types.is_decimal128, types.is_null),
@@ -79,7 +79,7 @@ def _plain(arrow_type: Any) -> Any:
         return pa.struct([field.with_type(_plain(field.type)) for field in arrow_type])
     if types.is_map(arrow_type):
         return pa.map_(arrow_type.key_type, _plain(arrow_type.item_type))
-    if _is_list(arrow_type):
+    if is_list(arrow_type):
         return pa.large_list(_plain(arrow_type.value_type))
     if types.is_timestamp(arrow_type) or types.is_time(arrow_type) or types.is_date(arrow_type):
         return pa.string()
@@ -88,7 +88,8 @@ def _plain(arrow_type: Any) -> Any:
     return _plain(arrow_type.value_type) if types.is_dictionary(arrow_type) else arrow_type
 
 
-def _is_list(arrow_type: Any) -> bool:
+def is_list(arrow_type: Any) -> bool:
+    """Whether an Arrow type is that of lists, large or of a fixed size as well."""
     from pyarrow import types
 
     kinds = (types.is_list, types.is_large_list, types.is_fixed_size_list)
