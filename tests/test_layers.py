@@ -34,6 +34,7 @@ building.inputs
 building
 legs
 multivector text
+sparse
 jpq
 live
 cluster
@@ -186,12 +187,14 @@ PARAMETERS = 15
 #: Functions with more, and how many they may have: public ones, whose options are keywords, and commands, whose parameters
 #: are options of the command line.
 PUBLIC = {
-    "vsearch.api.build_and_open.build": 27,
+    "vsearch.api.build_and_open.build": 28,
     "vsearch.api.build_and_open.build_documents": 23,
     "vsearch.jpq.trainer.train": 20,
     "vsearch.cli.indexes.build": 40,
     "vsearch.cli.searches.search": 27,
-    "vsearch.api.remote_index.search": 16,
+    "vsearch.api.index.search": 16,
+    "vsearch.api.protocol.search": 16,
+    "vsearch.api.remote_index.search": 17,
     "vsearch.cli.stacks.deploy": 27,
     "vsearch.cli.training.train": 19,
 }

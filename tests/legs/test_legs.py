@@ -35,6 +35,21 @@ def text_scores(rows, query):
     return np.array([scores.get(row, 0.0) for row in range(rows.num_rows)])
 
 
+def weights():
+    """Maps with weights of skewed terms, in whole steps of the index; some are empty or missing."""
+    rng = np.random.default_rng(2)
+    rows = []
+    for size in rng.integers(-1, 12, ROWS).tolist():
+        terms = np.unique(np.minimum(rng.zipf(1.3, max(size, 0)), 400)).tolist()
+        rows.append(None if size < 0 else {f"t{term}": int(rng.integers(1, 256)) / 64 for term in terms})
+    return pa.table({"weights": pa.array(rows, pa.map_(pa.string(), pa.float32()))})
+
+
+def sparse_scores(rows, query):
+    named = [dict(row or ()) for row in rows.column("weights").to_pylist()]
+    return np.array([sum(weight * row.get(str(term), 0) for term, weight in query.items()) for row in named])
+
+
 def numbers():
     rng = np.random.default_rng(1)
     spread = np.where(rng.random(ROWS) < 0.3, rng.integers(0, 15, ROWS), rng.integers(0, 100_000, ROWS))
@@ -43,6 +58,14 @@ def numbers():
 
 CASES = {
     "near": LegCase("near", "number", numbers(), (5, 7.5, 50_000, -200), near_scores, ("five", float("nan"), [None])),
+    "sparse": LegCase(
+        "sparse",
+        "weights",
+        weights(),
+        ({"t1": 0.7, "t2": 1.9, "t5": 0.01}, {"t4": 3}, {"t400": 1e-3, "x": 5.0}, {"x": 1}),
+        sparse_scores,
+        ("t1", {}, {"t1": -1.0}, {"t1": float("nan")}, {"t1": None}, {"": 1.0}, {1.5: 1.0}, [{"t1": 1}, {"t2": 0}]),
+    ),
     "text": LegCase(
         "text", WEIGHTS, table(make_rows(ROWS, 5)), ("ak bk", "jt", "ck", "zz"), text_scores, (3, "-ak", [None])
     ),

@@ -30,6 +30,10 @@ class AsyncIndex:
         """Await `search_text`."""
         return await self._in_thread("search_text", arguments, options)
 
+    async def asearch_sparse(self, *arguments: Any, **options: Any) -> Hits:
+        """Await `search_sparse`."""
+        return await self._in_thread("search_sparse", arguments, options)
+
     async def asearch_leg(self, *arguments: Any, **options: Any) -> Hits:
         """Await `search_leg`."""
         return await self._in_thread("search_leg", arguments, options)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from vsearch.api.built import tune_built, tune_built_documents
 from vsearch.api.index import Index
-from vsearch.api.leg_building import leg_forecasts, leg_writers
+from vsearch.api.leg_building import leg_forecasts, leg_writers, sparse_column
 from vsearch.checks import check_search, is_number
 from vsearch.errors import InputError
 from vsearch.search.state.snapshot import open_snapshot
@@ -51,6 +51,7 @@ def build(
     spill: bool | str = False,
     ttl: str | None = None,
     text: str | Mapping[str, float | TextColumn] | None = None,
+    sparse: object | None = None,
     legs: Mapping[str, Any] | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -116,6 +117,9 @@ def build(
     text : str or mapping, optional
         The attribute whose words `Index.search_text` searches, or several: ``{"title": 2.0, "body": 1.0}`` with their weights, or
         with a `vsearch.TextColumn` each.
+    sparse : CSR matrix, list of dicts, Arrow column of maps, or name of an attribute, optional
+        Non-negative weights of terms (strings or integers) for each row, from SPLADE or similar encoders, which `Index.search_sparse`
+        searches. Kept in the named attribute, of maps or JSON objects, or else in one that is called ``sparse``.
     legs : mapping, optional
         Other legs of search, registered by `vsearch.legs.registry.register_leg`: the argument of each by its name.
     overwrite : bool
@@ -144,7 +148,8 @@ def build(
     from vsearch.building.training import BuildOptions
     from vsearch.live.attributes import with_ttl
 
-    given = Given(attributes, ids, vectors, id, missing, packed)
+    weights, more = sparse_column(sparse)
+    given = Given(attributes, ids, vectors, id, missing, packed, more)
     options = BuildOptions(metric, quantizer, bits, rerank, partitions, shards, seed, spill)  # type: ignore[arg-type]
     store = open_store(url, **storage)
     if client is not None:
@@ -156,7 +161,14 @@ def build(
             given,
             options,
             client=client,
-            texts={"text_column": text_column, "encoder": encoder, "spool": spool, "text": text, "legs": legs},
+            texts={
+                "text_column": text_column,
+                "encoder": encoder,
+                "spool": spool,
+                "text": text,
+                "sparse": sparse,
+                "legs": legs,
+            },
             ttl=ttl,
             storage=storage,
             source_storage=source_storage,
@@ -167,7 +179,7 @@ def build(
     embeddings = located(embeddings, url, source_storage, storage)
     report = progress or _silent
 
-    parts = leg_writers(text, legs)
+    parts = leg_writers(text, weights, legs)
 
     def build_it(build: Callable[..., Any], *args: Any) -> Any:
         tune = lambda made: tune_built(store, made if ttl is None else with_ttl(made, ttl), report, options.spill)  # noqa: E731
@@ -294,8 +306,9 @@ def plan(embeddings: object, attributes: object | None = None, **options: Any) -
     """
     from vsearch.building.plan import plan_build
 
-    parts = leg_forecasts(options.pop("text", None), options.pop("legs", None))
-    return plan_build(embeddings, attributes, parts=parts, **options)
+    weights, more = sparse_column(options.pop("sparse", None))
+    parts = leg_forecasts(options.pop("text", None), weights, options.pop("legs", None))
+    return plan_build(embeddings, attributes, parts=parts, more=more, **options)
 
 
 def open(

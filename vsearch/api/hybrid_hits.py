@@ -30,7 +30,7 @@ class HybridHits(Hits):
     vector_ranks, leg_ranks : int64 (queries, k)
         Ranks by these scores, from 1, among the candidates of both parts, equal for equal scores; 0 for none.
     leg : str
-        Name of the leg, ``"text"`` for words.
+        Name of the leg, ``"text"`` for words, ``"sparse"`` for weights of terms.
     text_scores, text_ranks
         Other names of `leg_scores` and `leg_ranks`.
     """

@@ -22,6 +22,7 @@ from vsearch.api.opened import rereads
 from vsearch.api.plotting import PlottableIndex
 from vsearch.api.reading import ReadableIndex
 from vsearch.api.variants import VectorSearch
+from vsearch.api.weights import SparseSearchableIndex, fused_leg
 from vsearch.api.words import TextSearchableIndex
 from vsearch.checks import LARGEST_K, check_columns, check_search
 from vsearch.encoders.queries import check_hybrid
@@ -49,6 +50,7 @@ class Index(
     VersionedIndex,
     MaintainableIndex,
     TextSearchableIndex,
+    SparseSearchableIndex,
     ReadableIndex,
     PlottableIndex,
     ExportableIndex,
@@ -102,6 +104,7 @@ class Index(
         vectors: bool = False,
         *,
         text: str | Sequence[str] | None = None,
+        sparse: Any = None,
         fusion: str | Callable[[Any, Any], Any] | None = None,
         weights: Sequence[float] | None = None,
         depth: int | None = None,
@@ -134,6 +137,8 @@ class Index(
             Decode the vectors of the hits; see `Index.vectors`.
         text : str or list of str, optional
             Words for each query, as for `search_text`. The answer is `HybridHits`.
+        sparse : dict, list of dicts or CSR matrix, optional
+            Weights for each query, as for `search_sparse`, in place of `text`. The answer is `HybridHits`.
         fusion : {"rrf", "weighted"} or callable, optional
             How the nearest rows and those with the words become one ranking: by reciprocal ranks (the default), by the sum of their
             scores scaled to 0 to 1, or by ``fusion(vector_scores, text_scores)``, which returns a number per row.
@@ -153,7 +158,7 @@ class Index(
         """
         begun = time.perf_counter()
         if (
-            (min_score is None and timeout is None and text is None)
+            (min_score is None and timeout is None and text is None and sparse is None)
             and (fusion is None and weights is None and depth is None and exact is False and vectors is False)
             and hybrid is False
             and (type(k) is int and 0 < k <= LARGEST_K and type(offset) is int and offset == 0)
@@ -166,20 +171,11 @@ class Index(
         check_search(k=k, nprobe=nprobe, min_score=min_score, timeout=timeout, offset=offset)
         if hybrid:
             text = check_hybrid(queries, text)
-        if text is not None or fusion is not None or weights is not None or depth is not None:
-            vector_options = {"nprobe": nprobe, "exact": exact, "min_score": min_score, "timeout": timeout}
-            fusing = fusion, weights, depth
-            return self._search_both(
-                queries,
-                ("text", text, "text"),
-                int(k),
-                where,
-                fusing,
-                vector_options,
-                columns=columns,
-                vectors=vectors,
-                offset=int(offset),
-            )
+        if any(given is not None for given in (text, sparse, fusion, weights, depth)):
+            fusing, of_leg = (fusion, weights, depth), fused_leg(text, sparse)
+            of_vectors = {"nprobe": nprobe, "exact": exact, "min_score": min_score, "timeout": timeout}
+            shown: dict[str, Any] = {"columns": columns, "vectors": vectors, "offset": int(offset)}
+            return self._search_both(queries, of_leg, int(k), where, fusing, of_vectors, **shown)
         deadline = None if timeout is None else time.monotonic() + timeout
         with within(deadline):
             snapshot = self._current()

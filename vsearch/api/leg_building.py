@@ -8,18 +8,20 @@ from typing import TYPE_CHECKING, Any
 from vsearch.errors import InputError
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from vsearch.building.plan import Forecast
     from vsearch.building.shards import PartWriter
 
 
-def leg_writers(text: Any, legs: Any) -> tuple[PartWriter, ...]:
-    """Return the writers of legs, given the arguments `text` and `legs` of a build.
+def leg_writers(text: Any, sparse: Any, legs: Any) -> tuple[PartWriter, ...]:
+    """Return the writers of legs, given the arguments `text`, `sparse` and `legs` of a build.
 
     Raises
     ------
     InputError
     """
-    arguments = _arguments(text, legs)
+    arguments = _arguments(text, sparse, legs)
     if not arguments:
         return ()
     from vsearch.legs.registry import find_leg
@@ -27,14 +29,14 @@ def leg_writers(text: Any, legs: Any) -> tuple[PartWriter, ...]:
     return tuple(find_leg(name).writer(argument) for name, argument in arguments.items())
 
 
-def leg_forecasts(text: Any, legs: Any) -> tuple[Forecast, ...]:
-    """Return the known forecasts of legs, given the arguments `text` and `legs` of a build.
+def leg_forecasts(text: Any, sparse: Any, legs: Any) -> tuple[Forecast, ...]:
+    """Return the known forecasts of legs, given the arguments `text`, `sparse` and `legs` of a build.
 
     Raises
     ------
     InputError
     """
-    arguments = _arguments(text, legs)
+    arguments = _arguments(text, sparse, legs)
     if not arguments:
         return ()
     from vsearch.legs.registry import find_leg
@@ -43,10 +45,26 @@ def leg_forecasts(text: Any, legs: Any) -> tuple[Forecast, ...]:
     return tuple(forecast for forecast in forecasts if forecast is not None)
 
 
-def _arguments(text: Any, legs: Any) -> dict[str, Any]:
+def sparse_column(sparse: Any) -> tuple[str | None, dict[str, pa.Array]]:
+    """Return the name of the attribute of the weights that are passed as `sparse` to a build, and the column if it is new.
+
+    Raises
+    ------
+    InputError
+    """
+    if sparse is None or isinstance(sparse, str):
+        return sparse, {}
+    from vsearch.sparse.columns import COLUMN, as_column
+
+    return COLUMN, {COLUMN: as_column(sparse)}
+
+
+def _arguments(text: Any, sparse: Any, legs: Any) -> dict[str, Any]:
     """Return the arguments of legs by name."""
     if legs is not None and not (isinstance(legs, Mapping) and all(isinstance(name, str) for name in legs)):
         raise InputError(f"legs must be a dict of arguments by the names of legs, got {legs!r:.100}")
-    if text is not None and "text" in (legs or {}):
-        raise InputError("text is the leg 'text': pass only one of them")
-    return ({} if text is None else {"text": text}) | dict(legs or {})
+    own = {name: argument for name, argument in (("text", text), ("sparse", sparse)) if argument is not None}
+    for name in own:
+        if name in (legs or {}):
+            raise InputError(f"{name} is the leg {name!r}: pass only one of them")
+    return own | dict(legs or {})

@@ -55,6 +55,7 @@ class SearchableIndex(Protocol):
         offset: int = 0,
         vectors: bool = False,
         text: str | Sequence[str] | None = None,
+        sparse: Any = None,
         fusion: Any = None,
         weights: Sequence[float] | None = None,
         depth: int | None = None,
@@ -131,6 +132,18 @@ class SearchableIndex(Protocol):
         offset: int = 0,
     ) -> Hits:
         """Find the rows that fit words best; see `vsearch.Index.search_text`."""
+
+    def search_sparse(
+        self,
+        queries: Any,
+        k: int = 10,
+        where: Where = None,
+        columns: Sequence[str] = (),
+        *,
+        timeout: float | None = None,
+        offset: int = 0,
+    ) -> Hits:
+        """Find the rows with the largest inner products of weights; see `vsearch.Index.search_sparse`."""
 
     def search_leg(
         self,
@@ -350,6 +363,9 @@ class SearchableIndex(Protocol):
 
     async def asearch_documents(self, *arguments: Any, **options: Any) -> DocumentHits:
         """Await `search_documents`; see `vsearch.Index.asearch_documents`."""
+
+    async def asearch_sparse(self, *arguments: Any, **options: Any) -> Hits:
+        """Await `search_sparse`; see `vsearch.Index.asearch_sparse`."""
 
     async def asearch_text(self, *arguments: Any, **options: Any) -> Hits:
         """Await `search_text`; see `vsearch.Index.asearch_text`."""

@@ -15,7 +15,9 @@ from vsearch.api.remote_execution import Execution, ExecutionOptions
 from vsearch.api.remote_hits import RemoteHits, make_hits, probe_request, without_queries
 from vsearch.api.remote_queries import check_vectors, text_requests, vector_requests
 from vsearch.api.remote_reading import RemoteReading, refuse_vectors
+from vsearch.api.remote_weights import RemoteWeights
 from vsearch.api.remote_words import RemoteWords
+from vsearch.api.weights import fused_leg
 from vsearch.checks import check_search
 from vsearch.encoders.queries import as_texts, check_hybrid
 from vsearch.errors import InputError
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
     from vsearch.storage import SnapshotInfo
 
 
-class RemoteIndex(RemoteReading, RemoteChanges, RemoteWords, AsyncIndex):
+class RemoteIndex(RemoteReading, RemoteChanges, RemoteWords, RemoteWeights, AsyncIndex):
     """An index behind functions. Thread-safe.
 
     Parameters
@@ -118,6 +120,7 @@ class RemoteIndex(RemoteReading, RemoteChanges, RemoteWords, AsyncIndex):
         vectors: bool = False,
         *,
         text: str | Sequence[str] | None = None,
+        sparse: Any = None,
         fusion: str | Callable[[Any, Any], Any] | None = None,
         weights: Sequence[float] | None = None,
         depth: int | None = None,
@@ -147,7 +150,7 @@ class RemoteIndex(RemoteReading, RemoteChanges, RemoteWords, AsyncIndex):
             answers, so no search waits for it.
         vectors : bool
             Not for functions, which do not return vectors.
-        text, fusion, weights, depth, hybrid
+        text, sparse, fusion, weights, depth, hybrid
             As for `vsearch.Index.search`, but for fusions that are functions. The answer is `RemoteHybridHits`.
 
         Raises
@@ -167,8 +170,8 @@ class RemoteIndex(RemoteReading, RemoteChanges, RemoteWords, AsyncIndex):
         options = search_options(k, where, nprobe, columns, exact=exact, min_score=min_score, offset=offset)
         if hybrid:
             text = check_hybrid(queries, text)
-        if text is not None or fusion is not None or weights is not None or depth is not None:
-            return self._search_both(queries, ("text", text, "text"), (fusion, weights, depth), options, how)
+        if any(given is not None for given in (text, sparse, fusion, weights, depth)):
+            return self._search_both(queries, fused_leg(text, sparse), (fusion, weights, depth), options, how)
         texts = as_texts(queries)
         points = check_vectors(queries) if texts is None else None
         if points is None:

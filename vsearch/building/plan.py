@@ -96,13 +96,13 @@ def plan_build(
     """
     known = {field.name for field in fields(BuildOptions)}
     for name in given:
-        if name not in known | {"ids", "vectors", "id", "missing", "packed", "ttl", "overwrite", "progress"}:
+        if name not in known | {"ids", "vectors", "id", "missing", "packed", "more", "ttl", "overwrite", "progress"}:
             accepted = ", ".join(sorted(inspect.signature(BuildOptions).parameters))
             msg = f"plan does not accept {name!r}; it accepts {accepted}"
             raise InputError(msg)
     options = BuildOptions(**{name: value for name, value in given.items() if name in known})
     with scratch_folder() as scratch:
-        names = {name: given[name] for name in ("ids", "vectors", "id", "missing", "packed") if name in given}
+        names = {name: given[name] for name in ("ids", "vectors", "id", "missing", "packed", "more") if name in given}
         inputs = open_inputs(embeddings, Given(attributes, **names), options.metric, scratch)
         n, d = inputs.vectors.rows, inputs.vectors.dimensions
         attribute_bytes, first = 0.0, None

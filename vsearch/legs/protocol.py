@@ -232,6 +232,9 @@ class Leg(ABC, Generic[Planned]):
         Runs without files, such as those of appended rows before they are merged, are served from attributes.
         """
 
+    def check_rows(self, manifest: Manifest, attributes: pa.Table | None, rows: int) -> None:
+        """Check the attributes of rows that a change adds, by field; raise InputError if the leg cannot read them."""
+
     def forecast(self, argument: Any) -> Forecast | None:  # noqa: ARG002
         """Return the forecast of `vsearch.plan`; None if it is not known."""
         return None

@@ -46,7 +46,9 @@ class LegKind:
 
 TEXT = LegKind("text", "the words of text columns, by BM25", "vsearch.text.leg:LEG")
 
-BUILT_IN = (TEXT,)
+SPARSE = LegKind("sparse", "weights of terms, by inner product", "vsearch.sparse.leg:LEG")
+
+BUILT_IN = (TEXT, SPARSE)
 
 _kinds = {kind.name: kind for kind in BUILT_IN}
 _legs: dict[str, Leg[Any]] = {}

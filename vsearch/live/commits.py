@@ -20,6 +20,7 @@ from vsearch.errors import (
     StoreError,
     VsearchError,
 )
+from vsearch.legs.registry import legs_of
 from vsearch.live.written import Written, check_store, discard
 from vsearch.search.state.model_reading import training_of
 from vsearch.search.state.snapshot import Snapshot, reopen_snapshot
@@ -254,9 +255,13 @@ def _commit(
 def _resolved(operation: Operation, snapshot: Snapshot) -> tuple[Draft | None, VsearchError | None]:
     """Resolve an operation; return its draft, or the error, which may not occur on a newer snapshot."""
     try:
-        return operation.resolve(snapshot), None
+        draft = operation.resolve(snapshot)
+        if draft.rows is not None and snapshot.manifest.legs:
+            for leg in legs_of(snapshot.manifest):
+                leg.check_rows(snapshot.manifest, draft.rows.attributes, len(draft.rows))
     except (InputError, SnapshotNotFoundError, CorruptIndexError) as error:
         return None, error
+    return draft, None
 
 
 def _opened(snapshot: Snapshot, manifest: Manifest, delta: Delta | None) -> Snapshot:

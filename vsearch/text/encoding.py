@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -53,11 +53,41 @@ def make_postings(
         keys.sort()
     first = np.flatnonzero(np.diff(keys, prepend=-1))
     counts = np.diff(first, append=len(keys)).astype(np.uint32)
-    terms, list_rows_of = np.divmod(keys[first], max(rows, 1))
-    list_rows = np.bincount(terms, minlength=len(order)).astype(np.int64)
+    postings = encode_lists([spelled[number] for number in order], keys[first], counts, lengths)
+    if not phrases:
+        return postings
+    offsets, blocks = np.concatenate([[0], np.cumsum(postings.list_rows[:-1], dtype=np.int64)]), postings.list_blocks
+    firsts = np.repeat(offsets[:-1] - BLOCK * blocks[:-1], np.diff(blocks)) + BLOCK * np.arange(blocks[-1])
+    position_starts, bits, packed_positions = _pack_positions(positions, first, first[firsts], rows)
+    return replace(postings, position_starts=position_starts, position_bits=bits, positions=packed_positions)
+
+
+def encode_lists(
+    spelled: Sequence[bytes], keys: NDArray[np.int64], counts: NDArray[np.uint32], lengths: NDArray[np.uint32]
+) -> Postings:
+    """Make postings without positions.
+
+    Parameters
+    ----------
+    spelled : sequence of bytes
+        Distinct terms as UTF-8, sorted; each occurs in at least one row.
+    keys : int64 (postings,)
+        ``term number * rows + row``, ascending and distinct.
+    counts : uint32 (postings,)
+        How often the row has the term, from 1.
+    lengths : uint32 (rows,)
+
+    Raises
+    ------
+    InputError
+        They are too large for one segment.
+    """
+    rows = len(lengths)
+    terms, list_rows_of = np.divmod(keys, max(rows, 1))
+    list_rows = np.bincount(terms, minlength=len(spelled)).astype(np.int64)
     offsets = np.concatenate([[0], np.cumsum(list_rows)])
-    text = b"".join(spelled[number] for number in order)
-    ends = np.concatenate([[0], np.cumsum([len(spelled[number]) for number in order], dtype=np.int64)])
+    text = b"".join(spelled)
+    ends = np.concatenate([[0], np.cumsum([len(term) for term in spelled], dtype=np.int64)])
     blocks = np.concatenate([[0], np.cumsum(-(-list_rows // BLOCK))])
     table = {name: np.zeros(int(blocks[-1]) + 1, kind) for name, kind in ARRAYS[BLOCKS].items() if name != "start"}
     starts = np.zeros(int(blocks[-1]) + 1, np.int64)
@@ -69,7 +99,7 @@ def make_postings(
     starts[-1] = size
     packed = np.zeros(-(-size // 4) + SPARE, np.uint32)
     pack_blocks(offsets, posted, counts, starts, table["gap_bits"], table["count_bits"], packed)
-    postings = Postings(
+    return Postings(
         ends.astype(np.uint32),
         np.append(list_rows, 0).astype(np.uint32),
         np.frombuffer(text + b"\0", np.uint8),
@@ -83,11 +113,6 @@ def make_postings(
         lengths,
         blocks,
     )
-    if not phrases:
-        return postings
-    firsts = np.repeat(offsets[:-1] - BLOCK * blocks[:-1], np.diff(blocks)) + BLOCK * np.arange(blocks[-1])
-    position_starts, bits, packed_positions = _pack_positions(positions, first, first[firsts], rows)
-    return replace(postings, position_starts=position_starts, position_bits=bits, positions=packed_positions)
 
 
 def _pack_positions(

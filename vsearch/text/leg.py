@@ -62,7 +62,7 @@ class TextLeg(Leg[WeightedQuery]):
         deadline: float | None = None,
     ) -> LegRanking:
         """Rank rows by the words of a query."""
-        return rank_words(snapshot, planned, k, allowed, stats, deadline)
+        return rank_words(open_text(snapshot), snapshot, planned, k, allowed, stats, deadline)
 
     def score(
         self,
@@ -73,7 +73,7 @@ class TextLeg(Leg[WeightedQuery]):
         deadline: float | None = None,
     ) -> NDArray[np.float64]:
         """Return the scores of rows, by seeks in the postings."""
-        return score_words(snapshot, planned, rows, deadline)
+        return score_words(open_text(snapshot), snapshot, planned, rows, deadline)
 
     def pack(self, snapshot: Snapshot, planned: Sequence[WeightedQuery]) -> PackedQueries:
         """Pack weighed queries, and the mean lengths of the texts of each column."""

@@ -180,7 +180,7 @@ def _postings_of(run: Shard, entry: TextColumnEntry) -> Postings:
     key = _key(entry)
     postings = derived.get(key)
     if postings is None:
-        files = stored_files(run.files, entry.key)
+        files = stored_files(run.files, text_kind(entry.key, ""))
         if files:
             postings = open_postings(files, run.rows, entry)
         else:
@@ -196,9 +196,9 @@ def _key(entry: TextColumnEntry) -> str:
     return f"{__name__}:{entry.key}"
 
 
-def stored_files(files: Mapping[str, SegmentFile], key: str) -> dict[str, SegmentFile]:
-    """Return the files of the postings of a column, by name; empty if they are not stored."""
-    return {name: files[kind] for name in ARRAYS if (kind := text_kind(key, name)) in files}
+def stored_files(files: Mapping[str, SegmentFile], prefix: str) -> dict[str, SegmentFile]:
+    """Return the files of postings whose kinds begin with a prefix, by name; empty if they are not stored."""
+    return {name: files[kind] for name in ARRAYS if (kind := f"{prefix}{name}") in files}
 
 
 def fetch_lists(
@@ -241,7 +241,7 @@ def load_text(snapshot: Snapshot, *, lists: bool) -> None:
     parts: list[tuple[SegmentFile, str, None, None]] = []
     for entry in text_columns(snapshot.manifest.text):
         for run in snapshot.shards:
-            files = stored_files(run.files, entry.key)
+            files = stored_files(run.files, text_kind(entry.key, ""))
             if not lists and _key(entry) in run.read.derived:
                 continue
             for name in files_of(entry) if files else ():

@@ -10,6 +10,7 @@ where the row has the term `count` times; see `vsearch.text.weighing` for weight
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +18,6 @@ from numpy.typing import NDArray
 
 from vsearch.legs.protocol import LegRanking
 from vsearch.text.matching import check_time
-from vsearch.text.opening import open_text
 from vsearch.text.placing import norm_of, place_query
 from vsearch.text.scanning import bits_of, scoring_workspace
 from vsearch.text.weighted import WeightedQuery
@@ -26,12 +26,14 @@ if TYPE_CHECKING:
     from vsearch.legs.masks import Allowed
     from vsearch.search.engine.stats import SearchStats
     from vsearch.search.state.snapshot import Snapshot
+    from vsearch.text.opening import OpenColumn
 
 SPAN = 1 << 18
 """Number of rows between checks of the deadline."""
 
 
 def rank_words(
+    columns: Sequence[OpenColumn],
     snapshot: Snapshot,
     weighted: WeightedQuery,
     k: int,
@@ -39,8 +41,8 @@ def rank_words(
     stats: SearchStats,
     deadline: float | None = None,
 ) -> LegRanking:
-    """Find the best rows for a query."""
-    columns, begun = open_text(snapshot), time.perf_counter()
+    """Find the best rows for a query in open columns of a snapshot."""
+    begun = time.perf_counter()
     norms = [norm_of(column, length) for column, length in zip(columns, weighted.lengths, strict=True)]
     runs = [snapshot.shards[place] for place in sorted(allowed)]
     place_query(columns, weighted, runs, deadline)
@@ -65,10 +67,13 @@ def rank_words(
 
 
 def score_words(
-    snapshot: Snapshot, weighted: WeightedQuery, rows: NDArray[np.int64], deadline: float | None = None
+    columns: Sequence[OpenColumn],
+    snapshot: Snapshot,
+    weighted: WeightedQuery,
+    rows: NDArray[np.int64],
+    deadline: float | None = None,
 ) -> NDArray[np.float64]:
     """Return the scores that `rank_words` gives to rows of a snapshot, ascending; 0 for rows without any of the words."""
-    columns = open_text(snapshot)
     norms = [norm_of(column, length) for column, length in zip(columns, weighted.lengths, strict=True)]
     workspace, keys = scoring_workspace(), np.zeros(len(rows), np.int64)
     edges = np.searchsorted(

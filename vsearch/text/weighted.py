@@ -40,6 +40,8 @@ class WeightedQuery:
         Rows of phrases and how often they have them, likewise.
     placed : dict of int to PlacedQuery
         The query in each run, by number of the run; likewise.
+    largest : float
+        Sum of the weights as integers.
     """
 
     terms: dict[Term, float]
@@ -51,9 +53,10 @@ class WeightedQuery:
     marked: dict[tuple[Term, int], NDArray[np.uint64]] = field(default_factory=dict)
     matched: dict[tuple[Term, int], tuple[NDArray[np.int64], NDArray[np.int64]]] = field(default_factory=dict)
     placed: dict[int, PlacedQuery] = field(default_factory=dict)
+    largest: float = RANGE
 
     @cached_property
     def scale(self) -> float:
         """Integers per unit of score: a power of two."""
         total = math.fsum([*self.terms.values(), *self.prefixes.values(), *self.phrases.values()])
-        return 2.0 ** math.floor(math.log2(RANGE / total)) if total > 0 else 1.0
+        return 2.0 ** math.floor(math.log2(self.largest / total)) if total > 0 else 1.0

@@ -112,6 +112,28 @@ def open_attributes(attributes: object | None, rows: int, scratch: str | Path) -
     return AttributeSource(spooled, rows)
 
 
+def with_column(source: AttributeSource | None, name: str, values: pa.Array, rows: int) -> AttributeSource:
+    """Return the attributes of `rows` rows with a further one, in its stored type.
+
+    Raises
+    ------
+    InputError
+        There is an attribute with this name, or the number of values is another.
+    """
+    import pyarrow as pa
+
+    table = pa.table({}) if source is None else source.table
+    if name in table.column_names:
+        raise InputError(
+            f"{name} must not be an attribute as well as an argument; rename the attribute, or pass its name"
+        )
+    if len(values) != rows:
+        raise InputError(
+            f"{name} must have one row for each of the {rows} embeddings, in the same order, got {len(values)}"
+        )
+    return AttributeSource(pa.table({name: values}) if source is None else table.append_column(name, values), rows)
+
+
 def take_rows(table: pa.Table, rows: np.ndarray) -> pa.Table:
     """Gather rows of a table with many chunks without joining the chunks first.
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from vsearch.building.inputs.arrow_vectors import element_type, vector_column
 from vsearch.building.inputs.attribute_types import check_names
-from vsearch.building.inputs.attributes import AttributeSource, open_attributes
+from vsearch.building.inputs.attributes import AttributeSource, open_attributes, with_column
 from vsearch.building.inputs.ids import IdSource, open_ids, some_ids
 from vsearch.building.inputs.packed_bits import PackedVectors
 from vsearch.building.inputs.tables import Table, is_table, named_column, open_table
@@ -50,6 +50,8 @@ class Given:
         What to do with rows that have no usable vector.
     packed : bool
         Whether each byte of a vector holds eight of its bits.
+    more : mapping of str to pyarrow.Array
+        Further attributes, in their stored types, by name.
     """
 
     attributes: object | None = None
@@ -58,6 +60,7 @@ class Given:
     id: str | None = None
     missing: str = "error"
     packed: bool = False
+    more: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_policy(self.missing)
@@ -171,6 +174,8 @@ def open_inputs(
     if attributes is not None:
         attributes = without_vectors(attributes, source.dimensions, known)
     columns = None if attributes is None else open_attributes(attributes, rows, scratch)
+    for name, values in given.more.items():
+        columns = with_column(columns, name, values, rows)
     ids = id_values(given.id if given.id is not None else given.ids, columns, table)
     dropped = unusable.sorted()
     if len(dropped):

@@ -1,0 +1,76 @@
+"""Searching by the weights of terms that sparse encoders give."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from vsearch.api.legs import LegSearchableIndex
+from vsearch.api.opened import rereads
+from vsearch.checks import check_search
+from vsearch.errors import InputError
+
+if TYPE_CHECKING:
+    from vsearch.api.hits import Hits
+    from vsearch.predicates import Where
+
+
+class SparseSearchableIndex(LegSearchableIndex):
+    """Search by weights of terms, in an index that was built with ``sparse=``."""
+
+    @rereads
+    def search_sparse(
+        self,
+        queries: Mapping[Any, float] | Sequence[Mapping[Any, float]] | Any,
+        k: int = 10,
+        where: Where = None,
+        columns: Sequence[str] = (),
+        *,
+        timeout: float | None = None,
+        offset: int = 0,
+    ) -> Hits:
+        """Find the rows with the largest inner products of their weights and those of a query.
+
+        The weights of rows are rounded to steps that the index chose when it was built, so a score differs from that of the original
+        weights by at most a step for each unit of the query's weights.
+
+        Parameters
+        ----------
+        queries : dict, list of dicts, or CSR matrix
+            Weights from 0 to 1e9 by term, a string or an integer, of which up to 10,000 are positive. Each query needs one. The columns
+            of a matrix are integer terms.
+        k : int
+            1 to 10,000. Returns min(k, number of matching rows) rows: those that pass `where` and have a term of the query.
+        where : str, dict or expression, optional
+            As for `search`; exact.
+        columns : sequence of str
+            Attribute columns to return with the hits.
+        timeout : float, optional
+            Seconds.
+        offset : int
+            Rows to skip, for the next page: offset + k is at most 10,000.
+
+        Raises
+        ------
+        InputError
+            The index was built without ``sparse=``, or a query is invalid; PredicateError for `where`.
+        SearchTimeoutError
+            The search exceeded the timeout; no partial result is returned.
+        """
+        check_search(k=k, timeout=timeout, offset=offset)
+        return self._search_leg("sparse", queries, int(k), where, columns, timeout, int(offset))
+
+
+def fused_leg(text: Any, sparse: Any) -> tuple[str, Any, str]:
+    """Return the name of the leg that a search fuses with vectors, its queries, and what users call these.
+
+    Raises
+    ------
+    InputError
+        There are queries of both.
+    """
+    if sparse is None:
+        return "text", text, "text"
+    if text is not None:
+        raise InputError("text and sparse cannot be combined: vectors are fused with one of them")
+    return "sparse", sparse, "sparse"
