@@ -9,7 +9,7 @@ import numpy as np
 
 import vsearch
 from tests.indexes import METRICS, RERANKS, clustered
-from vsearch.building.inputs.rows import Given
+from vsearch.building.inputs.rows import InputArguments
 from vsearch.building.pipeline import build_index
 from vsearch.building.training import BuildOptions
 from vsearch.search.state.row_codes import concatenate, read_row_codes
@@ -42,7 +42,7 @@ def build(folder, rows, **options):
     build_index(
         store,
         rows,
-        given=Given(),
+        arguments=InputArguments(),
         options=BuildOptions(**options),
         overwrite=False,
         tune_defaults=lambda manifest: manifest,

@@ -87,14 +87,14 @@ def with_threads_of_its_own(work: Callable[P, T]) -> Callable[P, T]:
         outcome: list[T] = []
         failure: list[BaseException] = []
 
-        def alone() -> None:
+        def single_threaded() -> None:
             faiss.omp_set_num_threads(threads)
             try:
                 outcome.append(work(*arguments, **options))
             except BaseException as error:  # raised again below
                 failure.append(error)
 
-        thread = threading.Thread(target=alone, name="vsearch-openmp", daemon=True)
+        thread = threading.Thread(target=single_threaded, name="vsearch-openmp", daemon=True)
         thread.start()
         thread.join()
         if failure:

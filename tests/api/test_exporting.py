@@ -69,7 +69,7 @@ def test_what_is_refused_and_what_remains(index, tmp_path, monkeypatch):
     (tmp_path / "there.parquet").write_text("mine")
     (tmp_path / "folder.parquet").mkdir()
     for file, message in (
-        ("rows.csv", "ends in"), ("nowhere/rows.parquet", "no such folder"), ("there.parquet", "is there already"),
+        ("rows.csv", "must end in"), ("nowhere/rows.parquet", "no such folder"), ("there.parquet", "already exists"),
         ("folder.parquet", "is a folder"),
     ):  # fmt: skip
         with pytest.raises(vsearch.InputError, match=message):
@@ -97,7 +97,7 @@ def test_names_that_would_be_the_same(tmp_path):
     names = ["id", "attribute.id", "vector", "attribute.vector"]
     index = vsearch.build(VECTORS[:40], tmp_path / "i", pa.table({name: np.arange(40) for name in names}))
     for columns, vectors, message in (
-        (names[2:], True, "'attribute.vector'"), (names[:2], False, "'attribute.id'"), (None, True, "would be called"),
+        (names[2:], True, "'attribute.vector'"), (names[:2], False, "'attribute.id'"), (None, True, "would be named"),
     ):  # fmt: skip
         with pytest.raises(vsearch.InputError, match=message):
             index.export(tmp_path / "a.parquet", columns=columns, vectors=vectors)

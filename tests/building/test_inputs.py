@@ -15,7 +15,7 @@ import pytest
 
 import vsearch
 from vsearch.building.inputs.packed_bits import unpack_bits
-from vsearch.building.inputs.rows import Given, Inputs, open_inputs
+from vsearch.building.inputs.rows import InputArguments, Inputs, open_inputs
 from vsearch.errors import InputError, VsearchWarning
 
 ROWS = 50
@@ -24,8 +24,8 @@ FRAME = pd.DataFrame({"sku": [f"s{k}" for k in range(ROWS)], "embedding": list(X
 TABLE = pa.Table.from_pandas(FRAME).replace_schema_metadata()
 
 
-def opened(embeddings: object, scratch: Path, metric: Any = "cosine", **given: Any) -> Inputs:
-    return open_inputs(embeddings, Given(**given), metric, scratch)
+def opened(embeddings: object, scratch: Path, metric: Any = "cosine", **arguments: Any) -> Inputs:
+    return open_inputs(embeddings, InputArguments(**arguments), metric, scratch)
 
 
 def parquet(folder: Path, table: pa.Table = TABLE, name: str = "p.parquet") -> Path:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import vsearch
-from vsearch.building.inputs.rows import Given
+from vsearch.building.inputs.rows import InputArguments
 from vsearch.building.pipeline import build_index
 from vsearch.building.training import BuildOptions
 from vsearch.search.state.snapshot import open_snapshot
@@ -51,7 +51,7 @@ def build(store, *parts):
     return build_index(
         store,
         vectors,
-        given=Given(None, None, None, None),
+        arguments=InputArguments(None, None, None, None),
         options=BuildOptions("l2", "osq", 1.0, None, 4, 2, 0),
         overwrite=False,
         tune_defaults=lambda manifest: manifest,

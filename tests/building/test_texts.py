@@ -238,9 +238,9 @@ def test_what_is_refused(table: pa.Table, parquet: Path, encoder: Path, tmp_path
     vsearch.build(np.eye(4, dtype=np.float32), tmp_path / "there")
     with TextSpool(tmp_path / "held", "x", 64):
         for arguments, message in [
-            ({"text_column": "body"}, "text_column and encoder go together"),
-            ({"encoder": encoder}, "text_column and encoder go together"),
-            ({"spool": tmp_path / "s"}, "text_column and encoder go together"),
+            ({"text_column": "body"}, "text_column and encoder must be passed together"),
+            ({"encoder": encoder}, "text_column and encoder must be passed together"),
+            ({"spool": tmp_path / "s"}, "text_column and encoder must be passed together"),
             ({"text_column": "none", "encoder": encoder}, r"no column 'none' .* columns are: id, body, number"),
             ({"text_column": "number", "encoder": encoder}, "column 'number' is int64, not text"),
             ({"text_column": "body", "encoder": encoder, "vectors": "body"}, "pass only one"),

@@ -14,7 +14,7 @@ from tests.cluster.conftest import WIDTH, check_no_orphans, meanwhile, table, ve
 from tests.cluster.test_restarts import Mortal, Twice
 from tests.live.troubles import Killed
 from vsearch.api.cluster_building import columns_of
-from vsearch.building.inputs.rows import Given
+from vsearch.building.inputs.rows import InputArguments
 from vsearch.cluster import context
 from vsearch.cluster.appending import append_job
 from vsearch.cluster.engines import SerialEngine
@@ -67,7 +67,7 @@ def at(indexes, tmp_path):
 
 def given(kind):
     named = ["n", "s", "tags"] if kind == "row" else None
-    return Given(named, None, "v", "key" if kind == "string" else None)
+    return InputArguments(named, None, "v", "key" if kind == "string" else None)
 
 
 def append(store, source, kind, engine=None, *, token=None, progress=lambda *_: None, start=None):

@@ -118,8 +118,8 @@ def test_columns_that_do_not_exist_are_refused(parquet, tmp_path, columns, messa
     ("arguments", "message"),
     [
         ({"embeddings": vectors()}, "got ndarray"),
-        ({"ids": np.arange(ROWS)}, "ids name a column"),
-        ({"attributes": pa.table({"a": [1]})}, "attributes name columns"),
+        ({"ids": np.arange(ROWS)}, "ids must name a column"),
+        ({"attributes": pa.table({"a": [1]})}, "attributes must name columns"),
         ({"missing": "skip"}, "missing is not available"),
         ({"packed": True}, "packed is not available"),
         ({"text_column": "s"}, "text_column is not available"),

@@ -89,9 +89,9 @@ def remote(twin, monkeypatch):
 
 
 def append(snapshot, ids):
-    from vsearch.building.inputs.rows import Given
+    from vsearch.building.inputs.rows import InputArguments
 
-    rows = read_rows(snapshot, clustered(len(ids), D, seed=3), Given(numbers(ids), np.array(ids)))
+    rows = read_rows(snapshot, clustered(len(ids), D, seed=3), InputArguments(numbers(ids), np.array(ids)))
     return commit_change(snapshot, Append(rows))[1]
 
 

@@ -107,15 +107,15 @@ def test_what_is_committed_meanwhile_is_there(twin):
 
 def test_writers_go_on_with_the_new_model(twin):
     """What was encoded before a retrain is encoded again, out of its rerank codes."""
-    from vsearch.building.inputs.rows import Given
+    from vsearch.building.inputs.rows import InputArguments
     from vsearch.live.commits import commit_change
     from vsearch.live.inputs import read_rows
     from vsearch.live.operations import Append, Upsert
 
     other = vsearch.open(twin.url)
     vectors = clustered(4, D, seed=50)
-    new = read_rows(other.snapshot, vectors, Given(numbers([1, 2, 3, 4]), np.arange(500, 504)))
-    again = read_rows(other.snapshot, vectors[:2], Given(numbers([7, 8]), [3, 4]))
+    new = read_rows(other.snapshot, vectors, InputArguments(numbers([1, 2, 3, 4]), np.arange(500, 504)))
+    again = read_rows(other.snapshot, vectors[:2], InputArguments(numbers([7, 8]), [3, 4]))
     twin.append(200)
     twin.index.retrain(partitions=6, seed=5)
     assert commit_change(other.snapshot, Append(new))[0].added == 4

@@ -112,7 +112,7 @@ def load_grid(configuration, arrays):
     return Grid(steps, Calibration(np.ones(1, np.float32), deviation))
 
 
-GRID = QuantizerRecord("grid", lambda _, __: GridSpecification(), load_grid, given=GridSpecification)
+GRID = QuantizerRecord("grid", lambda _, __: GridSpecification(), load_grid, options_type=GridSpecification)
 
 
 NEW = {

@@ -73,7 +73,7 @@ def same(opened, written, alignment: int = 64) -> None:
         else:
             assert list(file.arrays) == list(part)
             file.ensure_all()
-            assert file.whole
+            assert file.complete
             for array, values in part.items():
                 view = file.array(array)
                 assert (view.dtype, view.shape) == (values.dtype, values.shape)
@@ -294,12 +294,12 @@ def test_only_what_is_touched_is_read(remote):
     assert (rerank.requests, rerank.bytes_read) == (1, CHUNK)
     rerank.ensure("rerank", [20_000], [20_001])
     assert meter.requests == 2
-    assert not rerank.whole
+    assert not rerank.complete
     opened.files["last"].ensure_all()
-    assert opened.files["last"].whole
-    assert not rerank.whole
+    assert opened.files["last"].complete
+    assert not rerank.complete
     rerank.ensure_all()
-    assert rerank.whole
+    assert rerank.complete
     for file in opened.files.values():
         file.ensure_all()
     assert sum(file.bytes_read for file in opened.files.values()) == meter.bytes - entry.header.bytes

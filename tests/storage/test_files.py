@@ -47,7 +47,7 @@ def test_arrays_are_read_only_views_of_one_buffer(written):
     store, of_file, entry, checksums = written
     file = SegmentFile(store, entry, checksums)
     file.ensure_all()
-    assert file.whole
+    assert file.complete
     assert file.bytes_read == entry.bytes
     for name, array in of_file.items():
         view = file.array(name)
@@ -73,7 +73,7 @@ def test_ranges_of_rows(written):
     file.ensure("codes")
     file.ensure("codes")
     assert np.array_equal(file.array("codes"), of_file["codes"])
-    assert not file.whole
+    assert not file.complete
 
 
 def test_near_ranges_travel_together(remote):
@@ -183,7 +183,7 @@ def test_without_chunk_checksums_the_whole_file_is_checked_at_first_use(written)
     store, of_file, entry, _ = written
     file = SegmentFile(store, entry)
     file.ensure("row", 0, 1)
-    assert file.whole
+    assert file.complete
     assert file.bytes_read == entry.bytes
     assert np.array_equal(file.array("codes"), of_file["codes"])
 

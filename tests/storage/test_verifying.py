@@ -96,7 +96,7 @@ def test_files_of_a_shard(index):
     without = replace(shard, files={kind: entry for kind, entry in shard.files.items() if kind != CHECKSUMS})
     files = open_files(index, without)
     files["ids"].ensure("ids", 0, 1)
-    assert files["ids"].whole
+    assert files["ids"].complete
 
 
 def test_checksums_that_do_not_fit_the_files(index):

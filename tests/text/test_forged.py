@@ -25,7 +25,7 @@ class File:
     """The parts of a `SegmentFile` that postings use."""
 
     def __init__(self, arrays):
-        self.arrays, self.path, self.whole = arrays, "segments/x.arrow", True
+        self.arrays, self.path, self.complete = arrays, "segments/x.arrow", True
 
     def array(self, name):
         return self.arrays[name]

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from vsearch.building.plan import BuildPlan
     from vsearch.encoders import TextEncoder
     from vsearch.quantizers.pq import PQ
+    from vsearch.storage.snapshots.manifest import Manifest
     from vsearch.text.columns import TextColumn
 
 Progress = Callable[[str, int, int], None]
@@ -87,20 +88,20 @@ def build(
         Whether vectors are packed bits, eight to a byte of uint8 or int8, as embedding services return binary embeddings. Each
         bit counts as +1 or -1; unpack queries with `vsearch.unpack_bits`.
     text_column : str, optional
-        The embeddings are a table without vectors, CSV and TSV too: this column is embedded by `encoder`, on all cores. All columns
+        The embeddings are a table without vectors (CSV and TSV included): this column is embedded by `encoder`, on all cores. All columns
         become attributes, unless `attributes` names some. The index holds the encoder, and takes texts as queries.
     encoder : TextEncoder or path, optional
-        From `vsearch.encoders`, or its folder. The index holds a compressed one as it is, of any other a compression to 8 bits.
+        From `vsearch.encoders`, or its folder. A compressed encoder is stored unchanged; any other is compressed to 8 bits.
     spool : path, optional
         Folder for the vectors of texts while the index is built. A build that was killed resumes from it if it is started again;
-        it is removed in the end. By default ``<url>.vectors`` beside an index in a folder, and none elsewhere.
+        it is removed at the end. By default ``<url>.vectors`` next to an index in a folder, and none elsewhere.
     metric : {"cosine", "ip", "l2"}
     quantizer : {"osq", "osq-lloyd", "pq"} or PQ
-        "pq" means 256 centroids, OPQ rotation and as many sub-quantizers as `bits` allows; pass a `vsearch.PQ` for other settings.
+        "pq" uses 256 centroids, an OPQ rotation and as many sub-quantizers as `bits` allows; pass a `vsearch.PQ` for other settings.
     bits : float
         Average bits per dimension of the codes that are scanned, 0.25 to 8.
     rerank : {"auto", "int8", "float16", "float32"} or None
-        What the best candidates are re-ranked with; with None, scores are estimates. "auto" is "int8", but None for PQ, since
+        The codes with which the best candidates are re-ranked; with None, scores are estimates. "auto" is "int8", but None for PQ, since
         exact scores would undo its training (`vsearch.jpq`).
     partitions, shards : int, optional
         Defaults depend on the number of rows.
@@ -108,8 +109,8 @@ def build(
         The same input, options and seed produce the same index.
     spill : bool or "auto"
         Whether to store a second code of each row, in a second partition of its shard, so that searches find the same rows by
-        visiting fewer partitions; takes the bytes of codes and factors again (54 at 1 bit in 384 dimensions) and up to 1.4 times
-        the time of the build. Needs rerank codes, which are stored once. "auto" decides by the cost of a sample's searches with
+        visiting fewer partitions. This doubles the bytes of codes and factors (by 54 at 1 bit in 384 dimensions) and takes up to 1.4 times
+        the build time. Requires rerank codes, which are stored once. "auto" compares the cost of searches for a sample with
         and without. See Sun et al., "SOAR: Improved Indexing for Approximate Nearest Neighbor Search", 2023.
     ttl : str, optional
         The attribute that holds the time at which each row expires: a timestamp, a date (its beginning, in UTC) or an integer,
@@ -143,22 +144,22 @@ def build(
         The index already exists and `overwrite` is false.
     """
     from vsearch.api.sources import located
-    from vsearch.building.inputs.rows import Given
+    from vsearch.building.inputs.rows import InputArguments
     from vsearch.building.pipeline import build_index
     from vsearch.building.training import BuildOptions
     from vsearch.live.attributes import with_ttl
 
     weights, more = sparse_column(sparse)
-    given = Given(attributes, ids, vectors, id, missing, packed, more)
+    arguments = InputArguments(attributes, ids, vectors, id, missing, packed, more)
     options = BuildOptions(metric, quantizer, bits, rerank, partitions, shards, seed, spill)  # type: ignore[arg-type]
     store = open_store(url, **storage)
     if client is not None:
         from vsearch.api.cluster_building import build_on_cluster
 
-        made = build_on_cluster(
+        manifest = build_on_cluster(
             store,
             embeddings,
-            given,
+            arguments,
             options,
             client=client,
             texts={
@@ -175,19 +176,21 @@ def build(
             overwrite=overwrite,
             progress=progress or _silent,
         )
-        return Index(open_snapshot(store, made))
+        return Index(open_snapshot(store, manifest))
     embeddings = located(embeddings, url, source_storage, storage)
     report = progress or _silent
 
     parts = leg_writers(text, weights, legs)
 
     def build_it(build: Callable[..., Any], *args: Any) -> Any:
-        tune = lambda made: tune_built(store, made if ttl is None else with_ttl(made, ttl), report, options.spill)  # noqa: E731
+        def tune(manifest: Manifest) -> Manifest:
+            return tune_built(store, manifest if ttl is None else with_ttl(manifest, ttl), report, options.spill)
+
         return build(
             store,
             embeddings,
             *args,
-            given=given,
+            arguments=arguments,
             options=options,
             overwrite=overwrite,
             tune_defaults=tune,
@@ -275,7 +278,7 @@ def build_documents(
     IndexExistsError
         The index already exists and `overwrite` is false.
     """
-    from vsearch.building.inputs.rows import Given
+    from vsearch.building.inputs.rows import InputArguments
     from vsearch.multivector.build import DocumentOptions, build_document_index
 
     options = DocumentOptions(
@@ -287,7 +290,7 @@ def build_documents(
         vectors,
         offsets,
         saliency=saliency,
-        given=Given(attributes, ids, column, id, missing),
+        arguments=InputArguments(attributes, ids, column, id, missing),
         options=options,
         overwrite=overwrite,
         tune_defaults=lambda made, queries: tune_built_documents(where, made, queries, report),
@@ -332,14 +335,14 @@ def open(
     snapshot : int, optional
         Snapshot number; the newest by default.
     refresh : float, optional
-        Look for a newer snapshot before a search if this many seconds have passed since the last look. By default the index
+        Check for a newer snapshot before a search if this many seconds have passed since the last check. By default the index
         stays on its snapshot until it is changed through this object or `Index.refresh` is called.
     tag : str, optional
         The snapshot with this name, as set by `Index.tag`.
     as_of : datetime or ISO 8601 text, optional
-        The snapshot that was the newest at this time; taken as UTC if it has no time zone.
+        The newest snapshot at this time, in UTC if it has no time zone.
     create : mapping, optional
-        Arguments of `vsearch.create`, including ``dimensions``: if there is no index, create it with them.
+        Arguments of `vsearch.create`, including ``dimensions``, with which the index is created if it does not exist.
     timeout : float, optional
         Seconds that opening may take; searches have their own.
     **storage
@@ -355,7 +358,7 @@ def open(
         More than one of `snapshot`, `tag`, `as_of` and `refresh` is set, or one is invalid.
     IndexNotFoundError, CorruptIndexError, FormatVersionError, StoreError
     SnapshotNotFoundError
-        The snapshot does not exist, or no longer.
+        The snapshot does not exist or was pruned.
     SearchTimeoutError
         Opening exceeded the timeout.
     """

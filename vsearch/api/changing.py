@@ -12,7 +12,7 @@ from vsearch.api.opened import OpenedIndex
 from vsearch.errors import InputError, VsearchWarning
 
 if TYPE_CHECKING:
-    from vsearch.building.inputs.rows import Given
+    from vsearch.building.inputs.rows import InputArguments
     from vsearch.live.commits import Commit, Operation
     from vsearch.live.grouping import Waiting
     from vsearch.live.inputs import NewRows
@@ -62,7 +62,7 @@ class ChangeableIndex(OpenedIndex):
             if it is started again. The embeddings are then a URL, a folder or a file, and `attributes` and `ids` name columns.
             Rows stay in the memory of readers until `optimize` merges them, as after any append.
         storage, source_storage : mapping, optional
-            With `client`: options with which workers open the index and the source. By default those of this index, without
+            With `client`: options with which workers open the index and the source. By default those of this index without
             keys, which workers then find for themselves.
         progress : callable, optional
             Called with ``(stage, done, total)``.
@@ -83,13 +83,13 @@ class ChangeableIndex(OpenedIndex):
         VsearchWarning
             With this change, the rows added since the last merge are far from all partitions (`info()["drift"]`).
         """
-        from vsearch.building.inputs.rows import Given
+        from vsearch.building.inputs.rows import InputArguments
         from vsearch.live.operations import Append
 
         if client is not None:
             return self._append_on_cluster(
                 embeddings,
-                Given(attributes, ids, vectors, id, missing, packed),
+                InputArguments(attributes, ids, vectors, id, missing, packed),
                 {"offsets": offsets, "saliency": saliency},
                 client=client,
                 storage=storage,
@@ -100,7 +100,9 @@ class ChangeableIndex(OpenedIndex):
             )
         if storage is not None or source_storage is not None:
             raise InputError(f"{'source_storage' if storage is None else 'storage'} is only available with client=")
-        new = self._read(embeddings, Given(attributes, ids, vectors, id, missing, packed), offsets, saliency, progress)
+        new = self._read(
+            embeddings, InputArguments(attributes, ids, vectors, id, missing, packed), offsets, saliency, progress
+        )
         return self._change(Append(new), token, if_snapshot)
 
     def upsert(
@@ -123,10 +125,12 @@ class ChangeableIndex(OpenedIndex):
 
         If two writers upsert the same id, the later commit wins.
         """
-        from vsearch.building.inputs.rows import Given
+        from vsearch.building.inputs.rows import InputArguments
         from vsearch.live.operations import Upsert
 
-        new = self._read(embeddings, Given(attributes, ids, vectors, id, missing, packed), offsets, saliency, progress)
+        new = self._read(
+            embeddings, InputArguments(attributes, ids, vectors, id, missing, packed), offsets, saliency, progress
+        )
         return self._change(Upsert(new), token, if_snapshot)
 
     def update(
@@ -223,7 +227,7 @@ class ChangeableIndex(OpenedIndex):
         return self._change(operation, token, if_snapshot)
 
     def drop_column(self, name: str, *, token: str | None = None, if_snapshot: int | None = None) -> Commit:
-        """Drop an attribute. Its values leave the files when these are merged; older snapshots keep it.
+        """Drop an attribute. Its values are removed from the files when these are merged; older snapshots keep it.
 
         Raises
         ------
@@ -252,7 +256,7 @@ class ChangeableIndex(OpenedIndex):
     def _append_on_cluster(
         self,
         source: object,
-        given: Given,
+        arguments: InputArguments,
         documents: Mapping[str, object],
         *,
         progress: Callable[[str, int, int], None] | None,
@@ -266,7 +270,7 @@ class ChangeableIndex(OpenedIndex):
                 raise InputError(f"{name} is not available with client=; append in one process")
         with self._lock:
             commit, self._snapshot = append_on_cluster(
-                self._snapshot, source, given, progress=progress or silent, **options
+                self._snapshot, source, arguments, progress=progress or silent, **options
             )
             self._keep_up()
         return commit
@@ -274,7 +278,7 @@ class ChangeableIndex(OpenedIndex):
     def _read(
         self,
         embeddings: object,
-        given: Given,
+        arguments: InputArguments,
         offsets: object | None,
         saliency: object | None,
         progress: Callable[[str, int, int], None] | None,
@@ -282,15 +286,15 @@ class ChangeableIndex(OpenedIndex):
         if self._snapshot.manifest.documents is None and offsets is None and saliency is None:
             from vsearch.live.inputs import read_rows
 
-            return read_rows(self._snapshot, embeddings, given, progress)
-        if given.packed:
+            return read_rows(self._snapshot, embeddings, arguments, progress)
+        if arguments.packed:
             raise InputError("packed requires an index with one vector per row; this one has multi-vector documents")
         from vsearch.live.document_inputs import read_documents
 
-        return read_documents(self._snapshot, embeddings, offsets, saliency, given, progress)
+        return read_documents(self._snapshot, embeddings, offsets, saliency, arguments, progress)
 
     def renew_after_fork(self) -> None:
-        """Replace the locks, and drop the waiting changes of threads that do not exist in this process."""
+        """Replace the locks, and drop waiting changes of threads that do not exist in this process."""
         super().renew_after_fork()
         self._waiting: deque[Waiting] = deque()
 
@@ -329,7 +333,7 @@ class ChangeableIndex(OpenedIndex):
 
 
 def _warn_of_distance(before: Snapshot, after: Snapshot, kind: str) -> None:
-    """Warn at the commit with which the rows in deltas became far from all partitions."""
+    """Warn when a commit moves the rows in deltas far from all partitions."""
     if kind not in ("append", "upsert"):
         return
     from vsearch.search.state.drift import warn_of_distance

@@ -1,4 +1,4 @@
-"""Builds of many tasks on a dask cluster: what they accept, as a job."""
+"""Builds on a dask cluster: arguments are checked and described as a job."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vsearch.errors import InputError
 from vsearch.quantizers.pq import PQ
 
 if TYPE_CHECKING:
-    from vsearch.building.inputs.rows import Given
+    from vsearch.building.inputs.rows import InputArguments
     from vsearch.building.training import BuildOptions
     from vsearch.storage import Manifest, Store
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def build_on_cluster(
     store: Store,
     source: object,
-    given: Given,
+    arguments: InputArguments,
     options: BuildOptions,
     *,
     client: object,
@@ -45,7 +45,7 @@ def build_on_cluster(
     for name, value in texts.items():
         if value is not None:
             raise InputError(f"{name} is not available with client=; build in one process, or embed texts first")
-    where, columns = absolute_source(source, source_storage), columns_of(given)
+    where, columns = absolute_source(source, source_storage), columns_of(arguments)
     of_source = source_options(where, store.url, source_storage, storage)
     job = describe_job(where, of_source, job_options(options, ttl), store.url, columns=columns)
     with open_engine(client) as engine:
@@ -70,7 +70,7 @@ def absolute_source(source: object, source_storage: Mapping[str, object] | None)
     """
     if not isinstance(source, (str, os.PathLike)):
         msg = (
-            f"with client= the embeddings are a URL or path of files that every worker can read, got "
+            f"with client= the embeddings must be a URL or path of files that every worker can read, got "
             f"{type(source).__name__}; write it to Parquet files first"
         )
         raise InputError(msg)
@@ -80,7 +80,7 @@ def absolute_source(source: object, source_storage: Mapping[str, object] | None)
     return where
 
 
-def columns_of(given: Given) -> Columns:
+def columns_of(arguments: InputArguments) -> Columns:
     """Return the columns of a job's source.
 
     Raises
@@ -88,18 +88,18 @@ def columns_of(given: Given) -> Columns:
     InputError
         Ids or attributes are not names of columns, or an option is only for one process.
     """
-    if given.packed or given.missing != "error":
-        raise InputError(f"{'packed' if given.packed else 'missing'} is not available with client=")
-    ids, attributes = given.id if given.id is not None else given.ids, given.attributes
+    if arguments.packed or arguments.missing != "error":
+        raise InputError(f"{'packed' if arguments.packed else 'missing'} is not available with client=")
+    ids, attributes = arguments.id if arguments.id is not None else arguments.ids, arguments.attributes
     if ids is not None and not isinstance(ids, str):
-        raise InputError(f"with client= ids name a column of the embeddings' files, got {type(ids).__name__}")
+        raise InputError(f"with client= ids must name a column of the embeddings' files, got {type(ids).__name__}")
     if attributes is None:
-        return Columns(given.vectors, ids)
+        return Columns(arguments.vectors, ids)
     if not isinstance(attributes, (list, tuple)) or not all(isinstance(name, str) for name in attributes):
         raise InputError(
-            f"with client= attributes name columns of the embeddings' files, got {type(attributes).__name__}"
+            f"with client= attributes must name columns of the embeddings' files, got {type(attributes).__name__}"
         )
-    return Columns(given.vectors, ids, tuple(attributes))
+    return Columns(arguments.vectors, ids, tuple(attributes))
 
 
 def job_options(options: BuildOptions, ttl: str | None) -> JobOptions:

@@ -1,4 +1,4 @@
-"""Changes of an open index by many tasks on a dask cluster: what they accept, as jobs."""
+"""Changes of an open index on a dask cluster: arguments are checked and described as jobs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from vsearch.storage.snapshots.upgrading import origin_of
 from vsearch.storage.stores.opening import reopening_options
 
 if TYPE_CHECKING:
-    from vsearch.building.inputs.rows import Given
+    from vsearch.building.inputs.rows import InputArguments
     from vsearch.building.training import BuildOptions
     from vsearch.live.commits import Commit
     from vsearch.live.optimizing import OptimizeReport
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 def append_on_cluster(
     snapshot: Snapshot,
     source: object,
-    given: Given,
+    arguments: InputArguments,
     *,
     client: object,
     storage: Mapping[str, object] | None,
@@ -59,7 +59,7 @@ def append_on_cluster(
     manifest, store = snapshot.manifest, snapshot.store
     if manifest.documents is not None:
         raise InputError("client is not available for an index of multi-vector documents; append in one process")
-    where, columns = absolute_source(source, source_storage), columns_of(given)
+    where, columns = absolute_source(source, source_storage), columns_of(arguments)
     options = worker_options(snapshot, storage)
     of_source = source_options(where, store.url, source_storage, options)
     job = describe_job(
@@ -107,8 +107,8 @@ def optimize_on_cluster(
         def merge(
             now: Snapshot, *, force: bool, progress: Progress, limit: TimeLimit
         ) -> tuple[OptimizeReport, Snapshot]:
-            own = job(FORCE) if force else job()
-            return optimize_by_job(now, own, engine, storage=options, progress=progress, limit=limit)
+            forced_job = job(FORCE) if force else job()
+            return optimize_by_job(now, forced_job, engine, storage=options, progress=progress, limit=limit)
 
         def tune(now: Snapshot) -> Snapshot:
             return tune_by_job(now, job("tune", str(now.manifest.snapshot)), engine, storage=options)

@@ -40,7 +40,7 @@ def create(
 ) -> Index:
     """Create an index without rows and open it.
 
-    Up to 2,000 rows (10,000 for PQ), vectors are stored as they are and searches are exact. The `append` or `upsert` that
+    Up to 2,000 rows (10,000 for PQ), vectors are stored uncompressed and searches are exact. The `append` or `upsert` that
     reaches this number also trains the index with the options passed here, which takes as long as a build of that many rows.
 
     Parameters
@@ -106,20 +106,20 @@ def open_or_create(store: Store, options: Mapping[str, Any], refresh: float | No
     return Index(open_snapshot(store, manifest), refresh)
 
 
-def _create(store: Store, given: dict[str, Any]) -> Manifest:
+def _create(store: Store, arguments: dict[str, Any]) -> Manifest:
     from vsearch.building.training import BuildOptions
     from vsearch.live.beginning import Creation, attribute_entries, create_index, text_entry
 
-    dimensions, attributes = given.pop("dimensions"), given.pop("attributes", None)
-    ids, ttl, text = given.pop("ids", "row"), given.pop("ttl", None), given.pop("text", None)
+    dimensions, attributes = arguments.pop("dimensions"), arguments.pop("attributes", None)
+    ids, ttl, text = arguments.pop("ids", "row"), arguments.pop("ttl", None), arguments.pop("text", None)
     try:
-        options = BuildOptions(**given)
+        options = BuildOptions(**arguments)
     except TypeError:
         known = (
             "dimensions, attributes, ids, ttl, text, metric, quantizer, bits, rerank, partitions, shards, seed, spill"
         )
         raise InputError(
-            f"create must be a dict of arguments of vsearch.create ({known}), got {', '.join(given)}"
+            f"create must be a dict of arguments of vsearch.create ({known}), got {', '.join(arguments)}"
         ) from None
     if options.spill == "auto":
         raise InputError('spill must be True or False for an index without rows, got "auto"')

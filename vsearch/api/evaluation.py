@@ -97,7 +97,7 @@ def evaluate(
     positions = [position for position, name in enumerate(names) if name in grades]
     if not positions:
         raise InputError(
-            f"none of the queries has judgments: their ids are {names[0]!r}..., those of the judgments {_some(grades)}"
+            f"none of the queries has judgments: their ids are {names[0]!r}..., those of the judgments {_examples(grades)}"
         )
     depth = min(max((m.params.get("cutoff") or DEPTH for m in measures.values()), default=DEPTH), 10_000)
     hits = index.search(np.atleast_2d(queries)[positions], k=int(depth), where=where, exact=exact)
@@ -181,5 +181,5 @@ def _parse(metrics: Sequence[str]) -> dict[str, Any]:
     return parsed
 
 
-def _some(grades: Mapping[str, object]) -> str:
+def _examples(grades: Mapping[str, object]) -> str:
     return ", ".join(repr(name) for name in list(grades)[:3]) + ("..." if len(grades) > 3 else "")

@@ -51,23 +51,23 @@ class ExportableIndex(OpenedIndex):
         Parameters
         ----------
         file : path
-            Ends in ``.parquet`` or ``.arrow``. It is complete or not there: rows are written to a file beside it first.
+            Ends in ``.parquet`` or ``.arrow``. It appears only when it is complete: rows are first written to a temporary file next to it.
         where : str, dict or expression, optional
         columns : sequence of str, optional
             Attributes; all by default.
         vectors : bool
             Whether to decode and write the vectors.
         batch_rows : int
-            Rows that are in memory at a time.
+            Rows in memory at a time.
         overwrite : bool
-            Replace a file that is there.
+            Replace an existing file.
         progress : callable, optional
             Called with ``(stage, done, total)``.
 
         Raises
         ------
         InputError
-            The name of the file has another ending, it is there already, or an option is invalid.
+            The file name has another ending, the file already exists, or an option is invalid.
         PredicateError
         """
         from vsearch.search.listing import passing_rows
@@ -97,17 +97,17 @@ def check_export(file: str | os.PathLike[str], *, overwrite: bool) -> Path:
     Raises
     ------
     InputError
-        It has an ending of no known format, its folder is not there, or it is there already, or a folder.
+        Its ending is unknown, its folder does not exist, or it is a folder or an existing file.
     """
     path = Path(file)
     if path.suffix not in FORMATS:
-        raise InputError(f"an export is a file that ends in {' or '.join(FORMATS)}, got {str(path)!r:.200}")
+        raise InputError(f"file must end in {' or '.join(FORMATS)}, got {str(path)!r:.200}")
     if not path.parent.is_dir():
         raise InputError(f"{path.parent}: no such folder")
     if path.is_dir():
-        raise InputError(f"{path} is a folder, and an export is one file")
+        raise InputError(f"file must be the path of a file, got the folder {path}")
     if path.exists() and not overwrite:
-        raise InputError(f"{path} is there already; pass overwrite=True, or --overwrite, to replace it")
+        raise InputError(f"{path} already exists; pass overwrite=True, or --overwrite, to replace it")
     return path
 
 
@@ -119,9 +119,7 @@ def _table(snapshot: Snapshot, rows: Any, columns: Sequence[str] | None, *, vect
     if vectors:
         names = [f"attribute.{VECTOR}" if name == VECTOR else name for name in names]
     if twice := next((name for place, name in enumerate(names) if name in names[:place]), None):
-        raise InputError(
-            f"two columns of the file would be called {twice!r:.100}; leave one attribute out with columns"
-        )
+        raise InputError(f"two columns of the file would be named {twice!r:.100}; leave one attribute out with columns")
     return table.rename_columns(names).append_column(VECTOR, _vectors(snapshot, rows)) if vectors else table
 
 

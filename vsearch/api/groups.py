@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from vsearch.predicates import Expression, Where
 
 ROWS_PER_GROUP = 4
-"""Rows that the first search asks for, per group; searches that follow ask for ever more."""
+"""Rows per group that the first search requests; each further search requests more."""
 
 LEAST_ROWS = 40
 
@@ -107,20 +107,20 @@ class GroupSearch:
         from vsearch.predicates import col
 
         more: list[tuple[Hits, int, NDArray[np.int64]]] = []
-        seen: list[Any] = []
+        literals: list[Any] = []
         null, known, part = False, 0, parts[0]
         while True:
             hits, number, places = part
             values = hits.columns.column(0).take(number * hits.scores.shape[1] + places) if hits.columns else ()
             for value in values:
                 if value.is_valid:
-                    seen.append(_literal(value))
+                    literals.append(_literal(value))
                 else:
                     null = True
             known += len(places)
             if known >= k or np.isnan(hits.scores[number, -1]):
                 return more
-            others: Any = ~col(self.per).is_in(seen) if seen else None  # never NULL
+            others: Any = ~col(self.per).is_in(literals) if literals else None  # never NULL
             if others is None:
                 others = col(self.per).is_not_null()
             elif not null:
@@ -167,18 +167,18 @@ def _combine(first: Hits, parts: list[list[tuple[Hits, int, NDArray[np.int64]]]]
     ids = np.full((queries, k), None if first.ids.dtype == object else -1, first.ids.dtype)
     scores = np.full((queries, k), np.nan, np.float32)
     tables, rows = [first.columns.slice(0, 0)] if first.columns is not None else [], np.full((queries, k), -1, np.int64)
-    taken = 0
+    filled = 0
     for query, of_query in enumerate(parts):
         best_scores = np.concatenate([hits.scores[number, places] for hits, number, places in of_query])
-        # further answers are worse, but for rows that an approximate search missed at first
+        # later answers are worse, except for rows that an approximate search missed at first
         best = np.argsort(best_scores if ascending else -best_scores, kind="stable")[:k]
         scores[query, : len(best)] = best_scores[best]
         ids[query, : len(best)] = np.concatenate([hits.ids[number, places] for hits, number, places in of_query])[best]
-        rows[query, : len(best)] = taken + best
+        rows[query, : len(best)] = filled + best
         for hits, number, places in of_query:
             if hits.columns is not None:
                 tables.append(hits.columns.take(number * hits.scores.shape[1] + places))
-            taken += len(places)
+            filled += len(places)
     columns = None
     if tables:
         columns = pa.concat_tables(tables).take(pa.array(rows.reshape(-1), mask=rows.reshape(-1) < 0))

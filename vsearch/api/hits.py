@@ -112,8 +112,8 @@ class Hits:
         table = self.to_arrow()
         names = [name for name in table.column_names if name != "query" or len(self) > 1]
         cells = ["".join(f"<th>{escape(name)}</th>" for name in names)]
-        shown = table.slice(0, SHOWN).to_pylist()
-        cells += ["".join(f"<td>{escape(_shown(row[name]))}</td>" for name in names) for row in shown]
+        shown_rows = table.slice(0, SHOWN).to_pylist()
+        cells += ["".join(f"<td>{escape(_cell_text(row[name]))}</td>" for name in names) for row in shown_rows]
         rows = "".join(f"<tr>{row}</tr>" for row in cells)
         left = table.num_rows - SHOWN
         return f"<table>{rows}</table>" + (f"<p>and {left} more</p>" if left > 0 else "")
@@ -126,7 +126,7 @@ class Hits:
         places : int64 (queries, n)
             For each query, positions among its hits; -1 for none.
         scores : float32 (queries, n), optional
-            Their scores, by default those that they have.
+            Their scores; by default the current ones.
         """
         queries, k = self.scores.shape
         absent = places < 0
@@ -189,8 +189,8 @@ class Hits:
 
     def fuse(self, k: int = 10, weights: Sequence[float] | None = None, constant: float = CONSTANT) -> Hits:
         """Fuse the hits of several queries into those of one, by reciprocal ranks (RRF): see `vsearch.fuse`."""
-        apart = [self.choose_queries([query]) for query in range(len(self))]
-        return fuse(apart, k, weights, constant)
+        single_queries = [self.choose_queries([query]) for query in range(len(self))]
+        return fuse(single_queries, k, weights, constant)
 
     def choose_queries(self, queries: Sequence[int]) -> Hits:
         """Return the hits of some queries, by number."""
@@ -263,7 +263,7 @@ def fuse(
     weights : sequence of float, optional
         One per answer, 1 by default.
     constant : float
-        How little the first ranks count more than the next.
+        Smooths the weights of ranks: the larger it is, the less the first ranks count above the following ones.
 
     Raises
     ------
@@ -332,7 +332,7 @@ def _need(package: str) -> None:
         raise MissingDependencyError(f"this needs {package}: pip install {package}; to_arrow() does without")
 
 
-def _shown(value: Any) -> str:
+def _cell_text(value: Any) -> str:
     text = f"{value:.4g}" if isinstance(value, float) else str(value)
     return text if len(text) <= 80 else f"{text[:79]}…"
 

@@ -32,7 +32,7 @@ from vsearch.search.engine.stats import SearchStats
 from vsearch.search.recall import RecallReport, TuneReport
 from vsearch.search.single import search_single
 from vsearch.search.state.decoding import decode_vectors
-from vsearch.search.state.expiry import present, seen
+from vsearch.search.state.expiry import expiry_view, present
 from vsearch.search.state.fetching import take_columns, take_ids
 from vsearch.search.state.model import check_queries
 from vsearch.search.vectors import search_page, search_vectors
@@ -87,7 +87,7 @@ class Index(
         return f"<table>{rows}</table>"
 
     def __len__(self) -> int:
-        return seen(self._snapshot).live_count
+        return expiry_view(self._snapshot).live_count
 
     @rereads
     def search(
@@ -156,7 +156,7 @@ class Index(
         SearchTimeoutError
             The search exceeded the timeout; no partial result is returned.
         """
-        begun = time.perf_counter()
+        started = time.perf_counter()
         if (
             (min_score is None and timeout is None and text is None and sparse is None)
             and (fusion is None and weights is None and depth is None and exact is False and vectors is False)
@@ -165,13 +165,13 @@ class Index(
             and (type(columns) is tuple and not columns)
             and (nprobe is None or (type(nprobe) is int and 0 < nprobe < 2**31))
         ):
-            quick_answer = search_single(self._current(), queries, k, where, begun, nprobe)
+            quick_answer = search_single(self._current(), queries, k, where, started, nprobe)
             if quick_answer is not None:
                 return Hits(*quick_answer)
         check_search(k=k, nprobe=nprobe, min_score=min_score, timeout=timeout, offset=offset)
         if hybrid:
             text = check_hybrid(queries, text)
-        if any(given is not None for given in (text, sparse, fusion, weights, depth)):
+        if any(argument is not None for argument in (text, sparse, fusion, weights, depth)):
             fusing, of_leg = (fusion, weights, depth), fused_leg(text, sparse)
             of_vectors = {"nprobe": nprobe, "exact": exact, "min_score": min_score, "timeout": timeout}
             shown: dict[str, Any] = {"columns": columns, "vectors": vectors, "offset": int(offset)}
@@ -183,7 +183,7 @@ class Index(
                 check_columns(columns, snapshot.schema.names)
             stats = SearchStats()
             points = self._check_queries(snapshot, queries)
-            stats.add("prepare", begun)
+            stats.add("prepare", started)
             request = SearchRequest(
                 k=int(k),
                 settings=snapshot.settings,
@@ -195,11 +195,11 @@ class Index(
             )
             find = search_page if offset else search_vectors
             answer = find(snapshot, points, request, mask_of(snapshot, where, stats), stats)
-            begun = time.perf_counter()
+            started = time.perf_counter()
             ids = take_ids(snapshot, answer.rows)
             attributes = take_columns(snapshot, columns, answer.rows.reshape(-1)) if len(columns) else None
             decoded = decode_vectors(snapshot, answer.rows) if vectors else None
-            stats.add("fetch", begun)
+            stats.add("fetch", started)
             return Hits(ids, answer.scores, stats, attributes, request.offset, decoded)
 
     @rereads
@@ -374,7 +374,7 @@ class Index(
         """Describe the index: rows, dimensions, codes, bytes per vector by part, attributes, settings, snapshot, drift."""
         from vsearch.search.state.info import describe
 
-        return describe(seen(self._snapshot))
+        return describe(expiry_view(self._snapshot))
 
     def _fixed(self) -> FixedIndex:
         snapshot = self._newest()

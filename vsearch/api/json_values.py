@@ -1,4 +1,4 @@
-"""Values of attributes as JSON that every reader takes without loss."""
+"""Values of attributes as JSON that every parser reads without loss."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ LONGEST = 2000
 """Characters of a string that are shown."""
 
 NUMBER = 10
-"""Characters that a number counts as in a list."""
+"""Characters that a number in a list is assumed to take."""
 
 SAFE_INTEGER = 2**53 - 1
 """Integers beyond this become strings, since JavaScript would round them."""
 
 
-def shown(value: Any, longest: int = LONGEST) -> Any:
-    """Return a value as numbers, strings, booleans, None, lists and objects of these, for people and models to read.
+def to_json_value(value: Any, longest: int = LONGEST) -> Any:
+    """Convert a value to numbers, strings, booleans, None, and lists and objects of these, for people and models to read.
 
     Parameters
     ----------
@@ -36,12 +36,12 @@ def shown(value: Any, longest: int = LONGEST) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
     if isinstance(value, Mapping):
-        return {str(name): shown(item, longest) for name, item in value.items()}
+        return {str(name): to_json_value(item, longest) for name, item in value.items()}
     if isinstance(value, list | tuple):
         return _beginning(value, longest)
     if isinstance(value, np.generic) and not isinstance(value, np.datetime64):
-        return shown(value.item(), longest)
-    return value.isoformat() if hasattr(value, "isoformat") else shown(str(value), longest)
+        return to_json_value(value.item(), longest)
+    return value.isoformat() if hasattr(value, "isoformat") else to_json_value(str(value), longest)
 
 
 def _beginning(values: Sequence[Any], longest: int) -> list[Any]:
@@ -49,7 +49,7 @@ def _beginning(values: Sequence[Any], longest: int) -> list[Any]:
     for value in values:
         if longest <= 0:
             return [*copied, "…"]
-        copied.append(shown(value, longest))
+        copied.append(to_json_value(value, longest))
         if not isinstance(value, Mapping):
             longest -= len(value) + 1 if isinstance(value, str) else NUMBER
     return copied

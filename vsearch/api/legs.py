@@ -1,4 +1,4 @@
-"""Searching the legs of an index: ways to find rows beside their vectors, alone or fused with these."""
+"""Search by the legs of an index (ways to find rows other than by vectors), alone or fused with vectors."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class LegSearchableIndex(ChangeableIndex):
     ) -> Hits:
         """Find the best rows of a leg, alone or together with vectors.
 
-        A leg is another way to find rows than their vectors; `info` lists those of an index. The words of text columns are the leg
+        A leg is a way to find rows other than by their vectors; `info` lists those of an index. The words of text columns are the leg
         ``"text"``, for which `search_text` and ``search(text=)`` are shorter.
 
         Parameters
@@ -210,7 +210,7 @@ def read_fused(
     leg = find_leg(name)
     encoded = leg.read(queries, argument)
     if min_score is not None:
-        raise InputError(f"min_score cannot be combined with {argument}: fused scores have no scale of their own")
+        raise InputError(f"min_score cannot be combined with {argument}: fused scores have no fixed scale")
     return leg, encoded, FusionOptions.of(*fusing, k)
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class MaintainableIndex(OpenedIndex):
-    """Maintenance that an index needs from time to time as it changes."""
+    """Maintenance of an index that changes."""
 
     def optimize(
         self,
@@ -27,7 +27,7 @@ class MaintainableIndex(OpenedIndex):
         storage: Mapping[str, object] | None = None,
         progress: Callable[[str, int, int], None] | None = None,
     ) -> OptimizeReport:
-        """Do the maintenance that is due; a second call does nothing.
+        """Run pending maintenance; a second call does nothing.
 
         Folds deltas, merges rows into runs, drops removed rows and old snapshots, and tunes the settings again if the rows have
         changed. Codes are copied, so scores do not change. Where rows are merged, partitions of more than four times the mean
@@ -38,7 +38,7 @@ class MaintainableIndex(OpenedIndex):
         Parameters
         ----------
         budget_seconds : float, optional
-            Time limit. A step starts only if it probably ends within it, judged by the size of its files, and is abandoned
+            Time limit. A step starts only if it is expected to end within it, judging by the size of its files, and is abandoned
             without a change if it still runs after that: a merge before its next shard, a training before its next stage. So it
             may be exceeded by the time for one of these. `OptimizeReport.postponed` lists what did not fit.
         retune : {"auto", True, False}
@@ -134,7 +134,7 @@ class MaintainableIndex(OpenedIndex):
         ConflictError
             The index was rebuilt or retrained in the meantime.
         """
-        from vsearch.building.inputs.rows import Given
+        from vsearch.building.inputs.rows import InputArguments
         from vsearch.live.optimizing import silent
         from vsearch.live.options import options_of
         from vsearch.live.retraining import retrain
@@ -157,6 +157,6 @@ class MaintainableIndex(OpenedIndex):
             return commit
         if storage is not None:
             raise InputError("storage is only available with client=")
-        commit, after = retrain(snapshot, options, vectors, Given(ids=ids), progress=progress or silent)
+        commit, after = retrain(snapshot, options, vectors, InputArguments(ids=ids), progress=progress or silent)
         self._adopt(after)
         return commit

@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from vsearch.search.engine.request import SearchRequest
     from vsearch.search.state.model import SearchSettings
 
-SHORTFALL = 0.02  # difference to the tuned recall that a sample of a hundred queries can have by chance
+SHORTFALL = 0.02  # difference from the tuned recall that a sample of a hundred queries can show by chance
 
 
 def draw_sample(snapshot: Snapshot, queries: Any, sample: int, *, mixture: bool = False) -> Sample:
-    """The queries to measure with: those passed, or rows of the index (with points near them if `mixture`).
+    """Return the queries to measure with: those passed, or rows of the index (with points near them if `mixture`).
 
     Raises
     ------
@@ -92,7 +92,7 @@ def measure_recall(snapshot: Snapshot, drawn: Sample, request: SearchRequest, tr
 def recall_notes(
     settings: SearchSettings, recall: float, *, k: int, filtered: bool, nprobe: int | None, measurable: bool
 ) -> tuple[str, ...]:
-    """Reasons why the tuned recall does not apply to a measurement, or why it is lower; empty if it holds."""
+    """Return reasons why the tuned recall does not apply to a measurement, or why it is lower; empty if it holds."""
     if not measurable:
         return ("no row could have been found, so nothing was measured",)
     notes = uncovered(settings, k=k, filtered=filtered, nprobe=nprobe)
@@ -164,4 +164,4 @@ def tune_snapshot(
         raise InputError(msg)
     else:
         settings, report = tune_under_filter(snapshot, drawn, mask, recall, k, foreign)
-    return commit_settings(snapshot.whole or snapshot, settings), report
+    return commit_settings(snapshot.unexpired or snapshot, settings), report

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, ca
 
 from vsearch.errors import SnapshotNotFoundError, StoreError
 from vsearch.forking import renew_in_children
-from vsearch.search.state.expiry import seen
+from vsearch.search.state.expiry import expiry_view
 from vsearch.search.state.snapshot import open_snapshot
 from vsearch.storage import read_manifest
 
@@ -115,10 +115,10 @@ class OpenedIndex:
 
     def _current(self) -> Snapshot:
         """Return the snapshot to search, without expired rows."""
-        return seen(self._snapshot if self._interval is None else self._newest())
+        return expiry_view(self._snapshot if self._interval is None else self._newest())
 
     def _newest(self) -> Snapshot:
-        """Return the newest known snapshot; when a refresh is due, the first thread that calls this does it."""
+        """Return the newest known snapshot; the first thread that calls this after the refresh interval refreshes it."""
         snapshot, interval = self._snapshot, self._interval
         if interval is None or time.monotonic() - self._looked < interval or not self._looking.acquire(blocking=False):
             return snapshot

@@ -48,7 +48,7 @@ class PlottableIndex(OpenedIndex):
         queries : array (m, d), optional
             By default `sample` rows of the index and points near them, as for `tune`.
         factors : sequence of float
-            What the settings are multiplied by: 1 for those that searches use.
+            Factors for the settings; 1 stands for those that searches use.
         timeout : float, optional
             Seconds.
 
@@ -83,7 +83,7 @@ class PlottableIndex(OpenedIndex):
         queries : array (m, d), optional
             By default `sample` rows of the index and points near them.
         shares : sequence of float
-            Above 0, at most 1. Those that no row passes are left out.
+            Above 0, at most 1. Shares that no row passes are left out.
         timeout : float, optional
             Seconds.
 
@@ -157,7 +157,7 @@ class PlottableIndex(OpenedIndex):
         snapshot = self._current()
         if snapshot.manifest.documents is not None:
             raise InputError(
-                "curves and plots are of indexes with one vector per row; this one holds documents of many"
+                "curves and plots require an index with one vector per row; this one has multi-vector documents"
             )
         check_tunable(snapshot)
         return snapshot

@@ -323,7 +323,7 @@ class SearchableIndex(Protocol):
         force: bool = False,
         progress: Progress | None = None,
     ) -> OptimizeReport:
-        """Do the maintenance that is due; see `vsearch.Index.optimize`."""
+        """Run pending maintenance; see `vsearch.Index.optimize`."""
 
     def retrain(
         self,

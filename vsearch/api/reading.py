@@ -31,7 +31,7 @@ class StoredVectors:
     ids : int64, or object (str) (n,)
     vectors : float32 (n, d)
     codes : {"float32", "float16", "int8", "codes"}
-        What they are decoded from, which tells how exact they are: rerank codes of float32 keep the indexed vector up to
+        The codes they are decoded from, which determine their accuracy: rerank codes of float32 keep the indexed vector up to
         rounding; float16 to about 3 digits of its distance to the centroid; int8 to a step, 1/127 of the largest element of that
         difference. Indexes without rerank codes only have the codes that are scanned: coarse approximations.
     """
@@ -54,7 +54,7 @@ class DocumentVectors:
     vectors : list of float32 (vectors of the document, d)
         As many as were kept: `keep` and `pool` of the build leave out and merge some.
     codes : {"float32", "float16", "codes"}
-        What they come from: the vectors kept by ``store`` in the build, or the codes that are scored.
+        Their source: the vectors kept by ``store`` in the build, or the codes that are scored.
     """
 
     ids: NDArray[Any]
@@ -77,7 +77,7 @@ class ReadableIndex(OpenedIndex):
         Parameters
         ----------
         missing : {"error", "skip"}
-            What to do with ids that are not in the index.
+            Whether ids that are not in the index are an error or left out.
 
         Raises
         ------
@@ -91,13 +91,13 @@ class ReadableIndex(OpenedIndex):
     def vectors(self, ids: Any, *, missing: str = "error") -> StoredVectors:
         """Decode the vectors of rows, by id.
 
-        Under cosine they have length 1, since lengths are not stored. How far they are from the vectors that were indexed depends
+        Under cosine they have length 1, since lengths are not stored. Their distance from the vectors that were indexed depends
         on the codes: see `StoredVectors`.
 
         Parameters
         ----------
         missing : {"error", "skip"}
-            What to do with ids that are not in the index.
+            Whether ids that are not in the index are an error or left out.
 
         Raises
         ------
@@ -118,7 +118,7 @@ class ReadableIndex(OpenedIndex):
         Parameters
         ----------
         missing : {"error", "skip"}
-            What to do with ids that are not in the index.
+            Whether ids that are not in the index are an error or left out.
 
         Raises
         ------
@@ -165,10 +165,10 @@ class ReadableIndex(OpenedIndex):
             Columns to sort by, each with ``ASC`` (the default) or ``DESC``, such as ``["price DESC", "name"]``. NULL comes
             last. Ties are in ascending order of the ids, and so are all rows by default; strings are ordered by their bytes.
         limit : int, optional
-            Most rows of the table; all by default.
+            Maximum number of rows; all by default.
         after : int, str or UUID, optional
             The id of the last row of the page before. Pages of one snapshot never repeat or omit a row. Without `order`, they
-            never do so for rows that are there throughout, whatever else is added or deleted in between.
+            never do so for rows that exist throughout, even if others are added or deleted in between.
 
         Raises
         ------
@@ -197,7 +197,7 @@ class ReadableIndex(OpenedIndex):
     ) -> pa.RecordBatchReader:
         """Stream the rows that satisfy a predicate as Arrow record batches, with the columns that `rows` returns.
 
-        All batches are of the snapshot that is open now, even if the index changes in between.
+        All batches come from the current snapshot, even if the index changes in between.
 
         Parameters
         ----------
@@ -206,7 +206,7 @@ class ReadableIndex(OpenedIndex):
         order : str or sequence of str, optional
             As for `rows`; by default the order in which rows are stored, which needs no sorting and reads files in sequence.
         batch_rows : int
-            Most rows of a batch.
+            Maximum number of rows of a batch.
 
         Raises
         ------

@@ -33,10 +33,10 @@ if TYPE_CHECKING:
     from vsearch.predicates import Where
 
 NAMED = 5
-"""Invalid rows that a message names."""
+"""Number of invalid rows that a message lists."""
 
 ENVELOPE_BYTES = 4096
-"""Bytes of a message besides its rows."""
+"""Bytes of a message in addition to its rows."""
 
 LARGEST_PART = 64 << 20
 """Maximum number of bytes of rows in one message."""
@@ -48,7 +48,7 @@ NO_KEEPER = (
 
 
 class RemoteChanges(RefusesChanges):
-    """Changes that a stack with a writer takes. Each is one commit, unless its rows exceed the platform's limit."""
+    """Changes through a stack with a writer. Each is one commit, unless its rows exceed the platform's limit."""
 
     _client: Client
 
@@ -82,11 +82,11 @@ class RemoteChanges(RefusesChanges):
         RemoteError
             The stack has no writer, or it failed. The change can be repeated with the same `token`.
         """
-        from vsearch.building.inputs.rows import Given
+        from vsearch.building.inputs.rows import InputArguments
 
         _check_documents(offsets, saliency)
-        given = Given(attributes, ids, vectors, id, missing, packed)
-        return self._add("append", embeddings, given, token, if_snapshot, progress)
+        arguments = InputArguments(attributes, ids, vectors, id, missing, packed)
+        return self._add("append", embeddings, arguments, token, if_snapshot, progress)
 
     def upsert(
         self,
@@ -105,11 +105,11 @@ class RemoteChanges(RefusesChanges):
         progress: Callable[[str, int, int], None] | None = None,
     ) -> Commit:
         """Add rows, replacing existing rows with the same ids; see `vsearch.Index.upsert`, and `append` for large batches."""
-        from vsearch.building.inputs.rows import Given
+        from vsearch.building.inputs.rows import InputArguments
 
         _check_documents(offsets, saliency)
-        given = Given(attributes, ids, vectors, id, missing, packed)
-        return self._add("upsert", embeddings, given, token, if_snapshot, progress)
+        arguments = InputArguments(attributes, ids, vectors, id, missing, packed)
+        return self._add("upsert", embeddings, arguments, token, if_snapshot, progress)
 
     def update(
         self,
@@ -175,7 +175,7 @@ class RemoteChanges(RefusesChanges):
         force: bool = False,
         progress: Callable[[str, int, int], None] | None = None,
     ) -> OptimizeReport:
-        """Let the keeper do the maintenance that is due; see `vsearch.Index.optimize`.
+        """Let the keeper run pending maintenance; see `vsearch.Index.optimize`.
 
         Raises
         ------
@@ -208,7 +208,7 @@ class RemoteChanges(RefusesChanges):
         self,
         operation: Operation,
         embeddings: object,
-        given: Any,
+        arguments: Any,
         token: str | None,
         if_snapshot: int | None,
         progress: Callable[[str, int, int], None] | None,
@@ -219,7 +219,7 @@ class RemoteChanges(RefusesChanges):
         if is_empty(embeddings):
             return Commit(self.info()["snapshot"])
         total: Commit | None = None
-        for part, body, done, rows in _bodies(embeddings, given, self.info, self._room()):
+        for part, body, done, rows in _bodies(embeddings, arguments, self.info, self._room()):
             part_token = token if token is None or not part else _token_of_part(token, part)
             base = if_snapshot if total is None or if_snapshot is None else total.snapshot
             commit = self._write(operation, body, None, part_token, base)
@@ -242,7 +242,7 @@ class RemoteChanges(RefusesChanges):
         raise NotImplementedError
 
     def _room(self) -> int:
-        """Bytes of the rows in one message, which a function has to hold in memory even if the platform takes more."""
+        """Bytes of the rows in one message, limited by the memory of a function even if the platform allows more."""
         envelope = self._client.envelope
         if envelope.limit is None or envelope.overflow is not None:
             return LARGEST_PART
@@ -340,14 +340,14 @@ def _stream(table: pa.Table) -> bytes:
 
 
 def _token_of_part(token: str, part: int) -> str:
-    """The token of a part after the first: never that of another change, however long or alike their tokens are."""
+    """The token of a part after the first; distinct from those of other changes, however long or similar their tokens are."""
     return f"{hashlib.sha256(token.encode('utf-8', 'surrogatepass')).hexdigest()}/{part}"
 
 
 def _bodies(
-    embeddings: object, given: Any, info: Callable[[], dict[str, Any]], room: int
+    embeddings: object, arguments: Any, info: Callable[[], dict[str, Any]], room: int
 ) -> Iterator[tuple[int, bytes, int, int]]:
-    """Arrow streams of rows, each of at most `room` bytes: its number, the stream, the rows so far, and all rows."""
+    """Yield Arrow streams of rows of at most `room` bytes each: the number, the stream, the rows so far, and all rows."""
     import numpy as np
     import pyarrow as pa
 
@@ -355,8 +355,8 @@ def _bodies(
     from vsearch.storage.stores.scratch import scratch_folder
 
     with scratch_folder() as scratch:
-        metric: Any = info()["metric"] if given.missing == "skip" else "ip"
-        inputs = open_inputs(embeddings, given, metric, scratch, known=lambda: info()["attributes"])
+        metric: Any = info()["metric"] if arguments.missing == "skip" else "ip"
+        inputs = open_inputs(embeddings, arguments, metric, scratch, known=lambda: info()["attributes"])
         total = inputs.vectors.rows
         start, part = 0, 0
         size = max(1, room // (inputs.vectors.dimensions * inputs.vectors.dtype.itemsize))  # few enough for memory

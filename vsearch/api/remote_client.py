@@ -106,7 +106,7 @@ class Client:
         room = self.room(options)
         if room is None:
             return MOST_QUERIES
-        return max(1, min(MOST_QUERIES, room // (4 * dimensions), room // answered(options)))
+        return max(1, min(MOST_QUERIES, room // (4 * dimensions), room // result_bytes(options)))
 
     def close(self) -> None:
         """Close open connections; a later call opens new ones."""
@@ -125,10 +125,10 @@ class Client:
         def once() -> Any:
             attempt = msgspec.structs.replace(request, id=os.urandom(16).hex())
             with within(deadline.at):
-                sent = self.invoker.invoke(function, self.envelope.pack(attempt), deadline.remaining())
+                payload = self.invoker.invoke(function, self.envelope.pack(attempt), deadline.remaining())
             try:
                 with within(deadline.at):
-                    reply = open_reply(self.envelope, sent, function, attempt.id)
+                    reply = open_reply(self.envelope, payload, function, attempt.id)
             except CallError as error:
                 if error.kind is ErrorKind.MALFORMED:
                     self.close()  # a connection may be out of sync
@@ -149,7 +149,7 @@ class TooLargeError(RemoteError):
     """A message is over the platform's limit."""
 
 
-def answered(options: Options) -> int:
+def result_bytes(options: Options) -> int:
     """Estimate the bytes of the answer to one query."""
     return 4 + options.k * (4 + 8 + 16 + 32 * len(options.columns))
 

@@ -47,21 +47,21 @@ class QueryBatch:
         queries, places = prepare_queries(vectors, saliency, keep, None)
         return cls(queries, places, pack_documents(queries[:1], request, matches=matches))
 
-    def batches(self, room: int | None, answered: int, k: int) -> Iterator[Documents]:
+    def batches(self, room: int | None, result_bytes: int, k: int) -> Iterator[Documents]:
         """Split into batches of queries whose requests, and usually replies, fit a message.
 
         Parameters
         ----------
         room : int or None
             Bytes per message; None without a limit.
-        answered : int
+        result_bytes : int
             Bytes of the answer to one query, without matches.
         """
         start, size, reply = 0, 0, 0
         options = self.packed
         for position, query in enumerate(self.queries):
             query_bytes = 4 + query.nbytes
-            reply_bytes = answered + (8 * k * (1 + len(query)) if options.matches else 0)
+            reply_bytes = result_bytes + (8 * k * (1 + len(query)) if options.matches else 0)
             queued = position - start
             if queued and (
                 queued == MOST_QUERIES

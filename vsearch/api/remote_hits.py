@@ -30,7 +30,7 @@ class RemoteHits(Hits):
     Attributes
     ----------
     bill : Bill
-        What the search cost.
+        Cost of the search.
     plan : str
         How the search was executed, and why.
     failed : tuple of Outcome

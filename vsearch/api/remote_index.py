@@ -10,7 +10,7 @@ import msgspec
 from vsearch.api.asynchronous import AsyncIndex
 from vsearch.api.explanation import Explanation, sql_of
 from vsearch.api.remote_changes import RemoteChanges
-from vsearch.api.remote_client import Client, answered, search_options
+from vsearch.api.remote_client import Client, result_bytes, search_options
 from vsearch.api.remote_execution import Execution, ExecutionOptions
 from vsearch.api.remote_hits import RemoteHits, make_hits, probe_request, without_queries
 from vsearch.api.remote_queries import check_vectors, text_requests, vector_requests
@@ -74,7 +74,7 @@ class RemoteIndex(RemoteReading, RemoteChanges, RemoteWords, RemoteWeights, Asyn
     ) -> None:
         self._url, self._client = url, Client(names, invoker, envelope)
         self._snapshot, self._prices, self._platform = snapshot, prices, platform
-        self._moment: int | None = None  # by which rows have expired; None leaves it to the functions
+        self._moment: int | None = None  # time by which rows have expired; None leaves it to the functions
 
     def __repr__(self) -> str:
         return f"<vsearch.RemoteIndex {self._url}>"
@@ -99,7 +99,7 @@ class RemoteIndex(RemoteReading, RemoteChanges, RemoteWords, RemoteWeights, Asyn
             Always.
         """
         raise InputError(
-            "the snapshot is open in the functions, not here: open the index by its own URL for what needs it, such as training"
+            "the snapshot is open in the functions, not here: for training and other uses of it, open the index by its own URL"
         )
 
     def close(self) -> None:
@@ -141,7 +141,7 @@ class RemoteIndex(RemoteReading, RemoteChanges, RemoteWords, RemoteWeights, Asyn
             Shape of the tree.
         offset : int
             As for `vsearch.Index.search`. Pages are consistent if the index is opened at a snapshot: ``vsearch.open(url,
-            snapshot=hits.snapshot)`` returns further pages of `hits` whatever is committed in between.
+            snapshot=hits.snapshot)`` returns further pages of `hits` regardless of commits in between.
         at_least : int
             The oldest acceptable snapshot: with `Commit.snapshot` a search reads its caller's own write, which other searches
             may see up to a second later.
@@ -151,7 +151,7 @@ class RemoteIndex(RemoteReading, RemoteChanges, RemoteWords, RemoteWeights, Asyn
         vectors : bool
             Not for functions, which do not return vectors.
         text, sparse, fusion, weights, depth, hybrid
-            As for `vsearch.Index.search`, but for fusions that are functions. The answer is `RemoteHybridHits`.
+            As for `vsearch.Index.search`, except that fusions cannot be functions. The answer is `RemoteHybridHits`.
 
         Raises
         ------
@@ -170,7 +170,7 @@ class RemoteIndex(RemoteReading, RemoteChanges, RemoteWords, RemoteWeights, Asyn
         options = search_options(k, where, nprobe, columns, exact=exact, min_score=min_score, offset=offset)
         if hybrid:
             text = check_hybrid(queries, text)
-        if any(given is not None for given in (text, sparse, fusion, weights, depth)):
+        if any(argument is not None for argument in (text, sparse, fusion, weights, depth)):
             return self._search_both(queries, fused_leg(text, sparse), (fusion, weights, depth), options, how)
         texts = as_texts(queries)
         points = check_vectors(queries) if texts is None else None
@@ -321,7 +321,7 @@ class RemoteIndex(RemoteReading, RemoteChanges, RemoteWords, RemoteWeights, Asyn
                 options=options,
                 documents=documents,
             )
-            for documents in batch.batches(self._client.room(options), answered(options), options.k)
+            for documents in batch.batches(self._client.room(options), result_bytes(options), options.k)
         )
         answers = self._answers(requests, how)
         combined = append(answers)

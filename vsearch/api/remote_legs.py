@@ -1,4 +1,4 @@
-"""Searches by a leg beside the vectors by functions, alone or together with vectors."""
+"""Searches by a leg through functions, alone or together with vectors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from vsearch.api.hybrid_hits import HybridHits
 from vsearch.api.legs import check_alone, check_counts, read_fused
-from vsearch.api.remote_client import MOST_QUERIES, Client, answered, search_options
+from vsearch.api.remote_client import MOST_QUERIES, Client, result_bytes, search_options
 from vsearch.api.remote_execution import Execution, ExecutionOptions
 from vsearch.api.remote_hits import RemoteHits, make_hits, without_queries
 from vsearch.api.remote_queries import TEXTS_TOGETHER, check_vectors
@@ -95,7 +95,7 @@ class RemoteLegs:
         encoded, form = leg.read(queries, "queries"), LegQueries(name)
         requests = (
             _request(None, (), encoded or [leg.probe], part, form, options)
-            for part in _batches(self._client, list(map(len, encoded or [leg.probe])), answered(options), options)
+            for part in _batches(self._client, list(map(len, encoded or [leg.probe])), result_bytes(options), options)
         )
         answers = self._answers(requests, execution)
         if not encoded:
@@ -127,10 +127,10 @@ class RemoteLegs:
             probe = _request(np.eye(1, points.shape[1], dtype=np.float32), [], [leg.probe], slice(0, 1), form, options)
             answers = [without_queries(self._answers([probe], execution)[0])]
         else:
-            taken = [4 * points.shape[1]] * count if points is not None else list(map(len, texts))
-            sizes = [len(query) + size for query, size in zip(encoded, taken, strict=True)]
+            vector_bytes = [4 * points.shape[1]] * count if points is not None else list(map(len, texts))
+            sizes = [len(query) + size for query, size in zip(encoded, vector_bytes, strict=True)]
             most = MOST_QUERIES if points is not None else TEXTS_TOGETHER
-            parts = _batches(self._client, sizes, answered(options) + LEG_BYTES * options.k, options, most)
+            parts = _batches(self._client, sizes, result_bytes(options) + LEG_BYTES * options.k, options, most)
             requests = (_request(points, texts, encoded, part, form, options) for part in parts)
             answers = self._answers(requests, execution)
         return make_hits(RemoteHybridHits, answers, options, self._prices_of, leg=leg.name, **_parts(answers, options))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vsearch.api.remote_client import Client, answered
+from vsearch.api.remote_client import Client, result_bytes
 from vsearch.errors import InputError
 from vsearch.fanout.wire.messages import Options, SearchRequest
 from vsearch.fanout.wire.texts import LARGEST_TEXTS, text_bytes
@@ -26,7 +26,7 @@ def check_vectors(queries: Any) -> NDArray[np.float32]:
     Raises
     ------
     InputError
-        They are no vectors.
+        They are not vectors.
     """
     vectors = np.asarray(queries)
     if vectors.ndim == 1:
@@ -51,7 +51,7 @@ def vector_requests(client: Client, vectors: NDArray[np.float32], options: Optio
 def text_requests(client: Client, texts: Sequence[str], options: Options) -> Iterator[SearchRequest]:
     """Requests for texts."""
     room = client.room(options)
-    most, room = (TEXTS_TOGETHER, LARGEST_TEXTS) if room is None else (max(1, room // answered(options)), room)
+    most, room = (TEXTS_TOGETHER, LARGEST_TEXTS) if room is None else (max(1, room // result_bytes(options)), room)
     batch: list[bytes] = []
     size = 0
     for data in map(text_bytes, texts):

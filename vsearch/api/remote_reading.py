@@ -1,4 +1,4 @@
-"""Reading of rows of an index behind functions: by id, and their number; what reads many rows is refused."""
+"""Reading of rows of an index behind functions: by id, and their number; methods that read many rows are refused."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def refuse_vectors() -> NoReturn:
 
 
 class RemoteReading(GroupedSearch):
-    """Methods of `vsearch.Index` that read rows. Those that read many raise `vsearch.InputError`, whatever they are given."""
+    """Methods of `vsearch.Index` that read rows. Those that read many rows always raise `vsearch.InputError`."""
 
     @abstractmethod
     def _describe(self, deadline: Deadline) -> tuple[dict[str, Any], SearchableIndex]:
@@ -75,34 +75,34 @@ class RemoteReading(GroupedSearch):
         info, pinned = self._describe(Deadline())
         return count_remote_rows(pinned, info, where)
 
-    def rows(self, *_given: Any, **_options: Any) -> NoReturn:
+    def rows(self, *_arguments: Any, **_options: Any) -> NoReturn:
         """Not for functions; see `vsearch.Index.rows`."""
         _refuse("rows")
 
-    def to_batches(self, *_given: Any, **_options: Any) -> NoReturn:
+    def to_batches(self, *_arguments: Any, **_options: Any) -> NoReturn:
         """Not for functions; see `vsearch.Index.to_batches`."""
         _refuse("to_batches")
 
-    def facet(self, *_given: Any, **_options: Any) -> NoReturn:
+    def facet(self, *_arguments: Any, **_options: Any) -> NoReturn:
         """Not for functions; see `vsearch.Index.facet`."""
         _refuse("facet")
 
-    def min_max(self, *_given: Any, **_options: Any) -> NoReturn:
+    def min_max(self, *_arguments: Any, **_options: Any) -> NoReturn:
         """Not for functions; see `vsearch.Index.min_max`."""
         _refuse("min_max")
 
-    def vectors(self, *_given: Any, **_options: Any) -> NoReturn:
+    def vectors(self, *_arguments: Any, **_options: Any) -> NoReturn:
         """Not for functions; see `vsearch.Index.vectors`."""
         _refuse("vectors")
 
-    def search_diverse(self, *_given: Any, **_options: Any) -> NoReturn:
+    def search_diverse(self, *_arguments: Any, **_options: Any) -> NoReturn:
         """Not for functions; see `vsearch.Index.search_diverse`."""
         _refuse("search_diverse")
 
-    def search_like(self, *_given: Any, **_options: Any) -> NoReturn:
+    def search_like(self, *_arguments: Any, **_options: Any) -> NoReturn:
         """Not for functions; see `vsearch.Index.search_like`."""
         _refuse("search_like")
 
-    def document_vectors(self, *_given: Any, **_options: Any) -> NoReturn:
+    def document_vectors(self, *_arguments: Any, **_options: Any) -> NoReturn:
         """Not for functions; see `vsearch.Index.document_vectors`."""
         _refuse("document_vectors")

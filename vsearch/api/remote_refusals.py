@@ -1,4 +1,4 @@
-"""Methods of `vsearch.Index` that functions do not have: each says so."""
+"""Methods of `vsearch.Index` that are not available through functions."""
 
 from __future__ import annotations
 
@@ -19,41 +19,41 @@ def _refuse_measuring(what: str) -> NoReturn:
 
 
 class RefusesChanges:
-    """Methods of `vsearch.Index` that are refused. All raise `vsearch.InputError`, whatever they are given."""
+    """Methods of `vsearch.Index` that are refused. All raise `vsearch.InputError`."""
 
-    def add_column(self, *_given: Any, **_options: Any) -> NoReturn:
+    def add_column(self, *_arguments: Any, **_options: Any) -> NoReturn:
         """Not for functions; see `vsearch.Index.add_column`."""
         _refuse("add_column")
 
-    def drop_column(self, *_given: Any, **_options: Any) -> NoReturn:
+    def drop_column(self, *_arguments: Any, **_options: Any) -> NoReturn:
         """Not for functions; see `vsearch.Index.drop_column`."""
         _refuse("drop_column")
 
-    def rename_column(self, *_given: Any, **_options: Any) -> NoReturn:
+    def rename_column(self, *_arguments: Any, **_options: Any) -> NoReturn:
         """Not for functions; see `vsearch.Index.rename_column`."""
         _refuse("rename_column")
 
-    def add_text(self, *_given: Any, **_options: Any) -> NoReturn:
+    def add_text(self, *_arguments: Any, **_options: Any) -> NoReturn:
         """Not for functions; see `vsearch.Index.add_text`."""
         _refuse("add_text")
 
-    def drop_text(self, *_given: Any, **_options: Any) -> NoReturn:
+    def drop_text(self, *_arguments: Any, **_options: Any) -> NoReturn:
         """Not for functions; see `vsearch.Index.drop_text`."""
         _refuse("drop_text")
 
-    def with_encoder(self, *_given: Any, **_options: Any) -> NoReturn:
+    def with_encoder(self, *_arguments: Any, **_options: Any) -> NoReturn:
         """Not for functions; see `vsearch.Index.with_encoder`."""
         _refuse("with_encoder")
 
-    def retrain(self, *_given: Any, **_options: Any) -> NoReturn:
+    def retrain(self, *_arguments: Any, **_options: Any) -> NoReturn:
         """Not for functions; see `vsearch.Index.retrain`."""
         _refuse("retrain")
 
-    def tag(self, *_given: Any, **_options: Any) -> NoReturn:
+    def tag(self, *_arguments: Any, **_options: Any) -> NoReturn:
         """Not for functions; see `vsearch.Index.tag`."""
         _refuse("tag")
 
-    def untag(self, *_given: Any, **_options: Any) -> NoReturn:
+    def untag(self, *_arguments: Any, **_options: Any) -> NoReturn:
         """Not for functions; see `vsearch.Index.untag`."""
         _refuse("untag")
 
@@ -61,11 +61,11 @@ class RefusesChanges:
         """Not for functions; see `vsearch.Index.tags`."""
         _refuse("tags")
 
-    def changes(self, *_given: Any, **_options: Any) -> NoReturn:
+    def changes(self, *_arguments: Any, **_options: Any) -> NoReturn:
         """Not for functions; see `vsearch.Index.changes`."""
         _refuse("changes")
 
-    def restore(self, *_given: Any, **_options: Any) -> NoReturn:
+    def restore(self, *_arguments: Any, **_options: Any) -> NoReturn:
         """Not for functions; see `vsearch.Index.restore`."""
         _refuse("restore")
 
@@ -73,19 +73,19 @@ class RefusesChanges:
         """Not for functions, which look for the newest snapshot themselves; see `vsearch.Index.refresh`."""
         _refuse("refresh")
 
-    def recall_curve(self, *_given: Any, **_options: Any) -> NoReturn:
+    def recall_curve(self, *_arguments: Any, **_options: Any) -> NoReturn:
         """Not for functions; see `vsearch.Index.recall_curve`."""
         _refuse_measuring("recall_curve")
 
-    def selectivity_curve(self, *_given: Any, **_options: Any) -> NoReturn:
+    def selectivity_curve(self, *_arguments: Any, **_options: Any) -> NoReturn:
         """Not for functions; see `vsearch.Index.selectivity_curve`."""
         _refuse_measuring("selectivity_curve")
 
-    def plot_recall(self, *_given: Any, **_options: Any) -> NoReturn:
+    def plot_recall(self, *_arguments: Any, **_options: Any) -> NoReturn:
         """Not for functions; see `vsearch.Index.plot_recall`."""
         _refuse_measuring("plot_recall")
 
-    def plot_selectivity(self, *_given: Any, **_options: Any) -> NoReturn:
+    def plot_selectivity(self, *_arguments: Any, **_options: Any) -> NoReturn:
         """Not for functions; see `vsearch.Index.plot_selectivity`."""
         _refuse_measuring("plot_selectivity")
 
@@ -93,6 +93,6 @@ class RefusesChanges:
         """Not for functions; see `vsearch.Index.plot_partitions`."""
         _refuse_measuring("plot_partitions")
 
-    def export(self, *_given: Any, **_options: Any) -> NoReturn:
+    def export(self, *_arguments: Any, **_options: Any) -> NoReturn:
         """Not for functions; see `vsearch.Index.export`."""
         raise InputError("export is not available through functions: open the index by its own URL and export it there")

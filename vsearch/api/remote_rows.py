@@ -14,7 +14,7 @@ from vsearch.api.remote_client import TooLargeError
 from vsearch.checks import stored_names
 from vsearch.errors import InputError, SearchTimeoutError
 from vsearch.search.recall import RecallReport, recall_by_score
-from vsearch.search.state.given_ids import as_ids, is_unicode, shown
+from vsearch.search.state.given_ids import as_ids, is_unicode, show_id
 from vsearch.search.state.model import SearchSettings, check_queries
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ TOGETHER_BYTES = 1 << 20
 
 
 def count_remote_rows(index: SearchableIndex, info: dict[str, Any], where: Where) -> int:
-    """Implement `Index.count` by an exact search for one row: it visits every shard with rows that pass, and these count them.
+    """Implement `Index.count` by an exact search for one row: every shard with matching rows is visited and counts them.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ def get_remote_rows(
 
 def _refuse(missing: Sequence[Any]) -> None:
     if missing:
-        raise InputError(f"no row has the id {', '.join(shown(id_) for id_ in missing[:5])}")
+        raise InputError(f"no row has the id {', '.join(show_id(id_) for id_ in missing[:5])}")
 
 
 def _row_id(names: Sequence[str]) -> str:
@@ -125,7 +125,7 @@ def _row_id(names: Sequence[str]) -> str:
         if name not in attribute_names:
             return name
     raise InputError(
-        "attributes are called id and _id, so functions cannot find rows by id: open the index by its own URL"
+        "attributes are named id and _id, so functions cannot find rows by id: open the index by its own URL"
     )
 
 
@@ -182,9 +182,9 @@ def measure_remote_recall(
     vectors = check_queries(queries, info["dimensions"], info["metric"])
     if len(vectors) == 0:
         raise InputError("there are no queries to measure with; pass at least one")
-    begun = time.perf_counter()
+    started = time.perf_counter()
     hits = index.search(vectors, k, where, nprobe=nprobe, min_score=min_score, timeout=_left(until))
-    seconds = time.perf_counter() - begun
+    seconds = time.perf_counter() - started
     measurable = True
     if truth is None:
         exact = index.search(vectors, k, where, exact=True, min_score=min_score, timeout=_left(until))

@@ -44,13 +44,13 @@ CHUNK_QUERIES = 16_384
 """Queries of one task, answered in one file."""
 
 RECORD = "_search.json"
-"""Describes what was searched, beside the answers; readers of Parquet folders ignore names that begin with ``_``."""
+"""Describes the search; stored with the answers. Readers of Parquet folders ignore names that begin with ``_``."""
 
 DONE = "_SUCCESS"
 
 
 class Search(msgspec.Struct, frozen=True):
-    """What is searched: the files of the queries, the snapshot, and the arguments of each search; the predicate is encoded."""
+    """A search: the files of the queries, the snapshot, and the arguments; the predicate is encoded."""
 
     index: str
     snapshot: int
@@ -90,7 +90,7 @@ def search_many(
     """Search with queries from files, and write the answers to Parquet files; for joins and the search for duplicates.
 
     An interrupted search resumes if it is started again with the same arguments: it searches the same snapshot, and
-    does not repeat what is answered.
+    does not repeat answered queries.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ def search_many(
     client : distributed.Client, address, "local" or "local:<workers>", optional
         See `vsearch.build`; by default this process searches.
     source_storage, out_storage : mapping, optional
-        Like `storage`, for the queries and the answers; by default its options where the kind of store is the same.
+        Like `storage`, for the queries and the answers; by default its options if the kind of store is the same.
     progress : callable, optional
         Called with ``(stage, done, total)``.
     **storage
@@ -138,7 +138,7 @@ def search_many(
     out_store = open_store(out, **of_out)
     if name is None and f"{out_store.url.rstrip('/')}/".startswith(f"{query_store.url.rstrip('/')}/"):
         raise InputError(
-            f"{out_store.url} lies among the queries, as one of which answers would count; choose another place"
+            f"{out_store.url} lies among the queries, so answers would be read as queries; choose another place"
         )
     plan = combine(query_store.url, [read_header(query_store, file) for file in files])
     column = vector_column(PrefixRows(query_store, plan).schema, vectors, plan.label) if plan.is_table else None
@@ -147,7 +147,7 @@ def search_many(
     first = PrefixRows(query_store, plan, column).vectors(0, 1)
     Index(open_snapshot(index_store, manifest)).search(
         first, search.k, where
-    )  # refuses what cannot be before it is recorded
+    )  # refuses invalid arguments before the search is recorded
     begun = _begin(out_store, search, newest=snapshot is None)
     present = {info.path for info in out_store.list("")}
     tasks = -(-plan.rows // CHUNK_QUERIES)
@@ -163,7 +163,7 @@ def search_many(
     changed = changed_file(query_store, files)
     if changed is not None:
         raise InputError(
-            f"{query_store.url}/{changed}: was changed while it was read; remove {out_store.url}, and search again"
+            f"{query_store.url}/{changed}: changed while it was read; remove {out_store.url}, and search again"
         )
     if DONE not in present:
         out_store.put(DONE, b"", create=False)
@@ -171,7 +171,7 @@ def search_many(
 
 
 def search_chunk(places: Places, number: int) -> VsearchError | None:
-    """Answer the queries of a task; returns an error that it would be of no use to try again after."""
+    """Answer the queries of a task; returns errors that a retry cannot fix, instead of raising them."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -210,7 +210,7 @@ def _run(engine: Any, places: Places, left: list[int], tasks: int, report: Progr
 
 
 def _begin(out: Store, search: Search, *, newest: bool) -> Search:
-    """Record a search beside its answers, or find the record of the same search; its snapshot counts if the newest is requested."""
+    """Record a search with its answers, or read the record of the same search, whose snapshot is used if the newest is requested."""
     try:
         out.put(RECORD, msgspec.json.encode(search))
     except ConflictError:
@@ -221,7 +221,7 @@ def _begin(out: Store, search: Search, *, newest: bool) -> Search:
         if begun is not None and newest:
             search = msgspec.structs.replace(search, snapshot=begun.snapshot)
         if begun != search:
-            msg = f"{out.url} contains the answers of another search; choose another place, or remove what is there"
+            msg = f"{out.url} contains the answers of another search; choose another place, or remove them"
             raise InputError(msg) from None
     return search
 

@@ -1,4 +1,4 @@
-"""Sources given by where their files are: under a prefix of an object store, or in a folder of files of vectors."""
+"""Sources named by the location of their files: a prefix of an object store, or a folder of files of vectors."""
 
 from __future__ import annotations
 

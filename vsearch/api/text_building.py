@@ -22,7 +22,7 @@ from vsearch.storage.snapshots.kinds import ModelPart
 from vsearch.storage.stores.scratch import scratch_folder
 
 if TYPE_CHECKING:
-    from vsearch.building.inputs.rows import Given
+    from vsearch.building.inputs.rows import InputArguments
 
 
 def build_from_texts(
@@ -32,7 +32,7 @@ def build_from_texts(
     encoder: TextEncoder | str | Path | None,
     spool: str | Path | None,
     *,
-    given: Given,
+    arguments: InputArguments,
     overwrite: bool,
     tune_defaults: Callable[[Manifest], Manifest],
     progress: Callable[[str, int, int], None],
@@ -48,8 +48,8 @@ def build_from_texts(
         The store already contains an index and `overwrite` is false.
     """
     if column is None or encoder is None:
-        raise InputError("text_column and encoder go together: which column is embedded, and by what")
-    if given.vectors is not None or given.packed:
+        raise InputError("text_column and encoder must be passed together")
+    if arguments.vectors is not None or arguments.packed:
         raise InputError("vectors and packed are for vectors, text_column for texts; pass only one of them")
     if not overwrite and snapshot_numbers(store):  # fail before hours of embedding
         raise IndexExistsError(
@@ -58,8 +58,8 @@ def build_from_texts(
     opened = encoder if isinstance(encoder, TextEncoder) else load(encoder)
     with scratch_folder() as scratch:
         texts = TextTable.open(source, column, Path(scratch))
-        arguments = texts.without_vectors(given)
-        folder = Path(spool) if spool is not None else _beside(store) or Path(scratch) / "texts"
+        arguments = texts.without_vectors(arguments)
+        folder = Path(spool) if spool is not None else _spool_folder(store) or Path(scratch) / "texts"
         with TextSpool(folder, signature(opened), opened.dimensions) as vectors:
             unusable, sample = embed(texts, opened, vectors, progress)
 
@@ -76,7 +76,7 @@ def build_from_texts(
             manifest = build_index(
                 store,
                 vectors.read(),
-                given=arguments,
+                arguments=arguments,
                 overwrite=overwrite,
                 tune_defaults=complete,
                 progress=progress,
@@ -87,7 +87,7 @@ def build_from_texts(
     return manifest
 
 
-def _beside(store: Store) -> Path | None:
+def _spool_folder(store: Store) -> Path | None:
     """The default spool of an index in a folder; None for other stores."""
     url = store.url.removeprefix("file://")
     if "://" in url:

@@ -1,4 +1,4 @@
-"""Upkeep of the files of an index, without opening it: prune and verify."""
+"""Maintenance of the files of an index without opening it: prune and verify."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def prune(
     default an hour for an index that changes, since readers may still use them; 0 for one that was only built.
 
     Files of writers that were active within the last `grace` seconds (a day by default) stay, since a build may be in progress.
-    With `dry_run`, nothing is removed, only reported.
+    With `dry_run`, files are reported but not removed.
     """
     store = open_store(url, **storage)
     return prune_store(store, keep, grace=GRACE if grace is None else grace, older_than=older_than, dry_run=dry_run)

@@ -93,7 +93,7 @@ class VectorSearch(GroupedSearch):
         """Find rows near the query that are unlike each other, by maximal marginal relevance (MMR).
 
         Rows are chosen one at a time: each has the largest ``(1 - diversity) * similarity to the query - diversity * similarity
-        to the most similar row chosen before``, where the similarity is that of the metric (l2: the negated squared distance).
+        to the most similar row chosen so far``, where the similarity is that of the metric (l2: the negated squared distance).
 
         Parameters
         ----------
@@ -152,7 +152,7 @@ class VectorSearch(GroupedSearch):
     ) -> Hits:
         """Find rows that are like some rows of the index and unlike others. The examples themselves are left out.
 
-        The query is the mean of the positive examples; with negative ones, moved away from their mean by the difference of both.
+        The query is the mean of the positive examples, plus its difference from the mean of the negative ones if there are any.
 
         Parameters
         ----------

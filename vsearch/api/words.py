@@ -34,15 +34,15 @@ class TextSearchableIndex(LegSearchableIndex):
     ) -> Hits:
         """Find the rows that fit words best, by BM25.
 
-        A query has words, of which a row needs one or more; ``+word``, which it needs; ``-word``, which it must not have;
+        A query consists of words, of which a row must have at least one; ``+word``, required; ``-word``, excluded;
         ``prefix*``; ``"a phrase"``, if the columns have `phrases`; and ``column:word`` for one of the text columns, but for no other
         attribute. Scores are the sums over all text columns, with their weights.
 
         Parameters
         ----------
         queries : str, dict, or list of these
-            Dicts are for programs: ``must``, ``should`` and ``not`` have clauses, each a text, or a dict with `text`, `phrase`, `prefix` or
-            `tokens` (terms as they are stored), and perhaps `column`.
+            Dicts are for programs: ``must``, ``should`` and ``not`` hold clauses, each a text or a dict with `text`, `phrase`, `prefix` or
+            `tokens` (terms as stored), and optionally `column`.
         k : int
             1 to 10,000. Returns min(k, number of matching rows) rows: those that pass `where` and have a word of the query.
         where : str, dict or expression, optional
@@ -103,7 +103,7 @@ class TextSearchableIndex(LegSearchableIndex):
         return self._change(AddText(column, settings or TextColumn()), token, if_snapshot)
 
     def drop_text(self, column: str, *, token: str | None = None, if_snapshot: int | None = None) -> Commit:
-        """Stop searching the words of an attribute, which stays as it is.
+        """Stop searching the words of an attribute, which itself is unchanged.
 
         Raises
         ------

@@ -66,14 +66,14 @@ def second_partitions(
     for low, high in pairwise(edges):
         if low == high:
             continue
-        own = int(first[low])
-        offsets = centroids - centroids[own]  # differences, so that nothing cancels far from the origin
+        partition = int(first[low])
+        offsets = centroids - centroids[partition]  # differences, so that nothing cancels far from the origin
         squares = np.einsum("ij,ij->i", offsets, offsets)
         for start in range(low, high, step):
             rows = slice(start, min(start + step, high))
-            residuals = np.asarray(rotated[rows] - centroids[own], np.float32)
+            residuals = np.asarray(rotated[rows] - centroids[partition], np.float32)
             losses = _losses(residuals, offsets, squares)
-            losses[:, own] = losses[:, unused] = np.inf
+            losses[:, partition] = losses[:, unused] = np.inf
             second[rows] = losses.argmin(axis=1)
     return second
 
@@ -97,7 +97,7 @@ def copy_rows(
     rotated: NDArray[np.floating[Any]],
     partitions: NDArray[np.integer[Any]],
     first_row: int,
-    within: range,
+    shard_partitions: range,
     used: NDArray[np.bool_] | None = None,
 ) -> CopyCodes | None:
     """Encode a copy of each row in a second partition; None if there is only one.
@@ -110,23 +110,23 @@ def copy_rows(
         Of the rows, numbered as in the index.
     first_row : int
         Position of the first row in its run; the others follow.
-    within : range
+    shard_partitions : range
         Partitions of the run, in one of which each copy lies.
     used : bool (partitions of the run,), optional
         See `second_partitions`.
     """
-    centroids = model.centroids[within.start : within.stop]
+    centroids = model.centroids[shard_partitions.start : shard_partitions.stop]
     if len(centroids) < 2 or not len(rotated):
         return None
-    second = second_partitions(rotated, partitions - within.start, centroids, used)
+    second = second_partitions(rotated, partitions - shard_partitions.start, centroids, used)
     if second[0] < 0:
         return None
-    codes = encode_rotated(model, rotated, second + np.int32(within.start), reranked=False)
+    codes = encode_rotated(model, rotated, second + np.int32(shard_partitions.start), reranked=False)
     return CopyCodes(codes, first_row + np.arange(len(rotated)))
 
 
 def lay_out_copies(
-    model: Model, copied: Sequence[CopyCodes | None], within: range
+    model: Model, copied: Sequence[CopyCodes | None], shard_partitions: range
 ) -> dict[str, dict[str, NDArray[np.generic]]]:
     """Return the arrays of copies by file kind (see index/FORMAT.md); empty without any."""
     parts = [part for part in copied if part is not None]
@@ -134,13 +134,13 @@ def lay_out_copies(
         return {}
     codes, rows = concatenate([part.codes for part in parts]), np.concatenate([part.rows for part in parts])
     order = np.lexsort((rows, codes.partitions))
-    arrays = lay_out_run(model, take(codes, order), within.start, len(within))
+    arrays = lay_out_run(model, take(codes, order), shard_partitions.start, len(shard_partitions))
     arrays[ROWS][POSITION] = rows[order].astype(np.uint32)
     return {copied: arrays[kind] for kind, copied in OF_COPIES.items()}
 
 
 def copies_of_codes(
-    model: Model, codes: RowCodes, within: range, used: NDArray[np.bool_]
+    model: Model, codes: RowCodes, shard_partitions: range, used: NDArray[np.bool_]
 ) -> dict[str, dict[str, NDArray[np.generic]]]:
     """Return the arrays of copies of rows by file kind, given only their codes, which are decoded for that.
 
@@ -148,7 +148,7 @@ def copies_of_codes(
     ----------
     codes : RowCodes
         Of all rows of a run, sorted by partition; with rerank codes.
-    within : range
+    shard_partitions : range
         The partitions of the run.
     used : bool (partitions of the run,)
         Those that searches visit.
@@ -156,5 +156,5 @@ def copies_of_codes(
     copied = []
     for start in range(0, len(codes), BATCH_ROWS):
         batch = take(codes, np.arange(start, min(start + BATCH_ROWS, len(codes))))
-        copied.append(copy_rows(model, decode_rows(model, batch), batch.partitions, start, within, used))
-    return lay_out_copies(model, copied, within)
+        copied.append(copy_rows(model, decode_rows(model, batch), batch.partitions, start, shard_partitions, used))
+    return lay_out_copies(model, copied, shard_partitions)

@@ -78,7 +78,7 @@ def lay_out(
         for kind, arrays in lay_out_run(model, no_rows(model), 0, 0).items()
     }
 
-    within = range(shard.first_partition, shard.first_partition + len(shard.counts))
+    shard_partitions = range(shard.first_partition, shard.first_partition + len(shard.counts))
 
     def encode(low: int, high: int) -> tuple[int, CopyCodes | None]:
         """Encode partitions low..high of the shard."""
@@ -90,14 +90,14 @@ def lay_out(
         for kind, arrays in lay_out_run(model, codes, shard.first_partition + low, high - low).items():
             for name, array in arrays.items():
                 shard_arrays[kind][name][slices.get(kind, rows)] = array
-        return len(codes), copy_rows(model, rotated, partitions, rows.start, within) if spill else None
+        return len(codes), copy_rows(model, rotated, partitions, rows.start, shard_partitions) if spill else None
 
     edges, copied = _chunk_edges(shard.counts), []
     with ThreadPoolExecutor(available_cores()) as pool:
         for done, copies in pool.map(encode, edges[:-1], edges[1:]):
             copied += [] if copies is None else [copies]
             progress(done)
-    return ShardLayout(**shard_arrays, copies=lay_out_copies(model, copied, within))
+    return ShardLayout(**shard_arrays, copies=lay_out_copies(model, copied, shard_partitions))
 
 
 def _chunk_edges(counts: NDArray[np.int64]) -> list[int]:

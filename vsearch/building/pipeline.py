@@ -21,7 +21,7 @@ from vsearch.building.encoding import model_of
 from vsearch.building.inputs.attributes import AttributeSource
 from vsearch.building.inputs.elements import NotFiniteError
 from vsearch.building.inputs.ids import IdSource
-from vsearch.building.inputs.rows import Given, Inputs, explained, open_inputs
+from vsearch.building.inputs.rows import InputArguments, Inputs, explained, open_inputs
 from vsearch.building.inputs.unusable import Unusable
 from vsearch.building.inputs.vectors import VectorSource
 from vsearch.building.layout import ShardRows
@@ -64,7 +64,7 @@ def build_index(
     store: Store,
     embeddings: object,
     *,
-    given: Given,
+    arguments: InputArguments,
     options: BuildOptions,
     overwrite: bool,
     tune_defaults: Callable[[Manifest], Manifest],
@@ -100,7 +100,7 @@ def build_index(
         raise IndexExistsError(msg)
     probe(store)
     with scratch_folder() as scratch:
-        inputs = open_inputs(embeddings, given, options.metric, scratch, noted)
+        inputs = open_inputs(embeddings, arguments, options.metric, scratch, noted)
         if ttl is not None:
             from vsearch.predicates import schema_from_arrow
 

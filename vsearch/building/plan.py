@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from vsearch.building.encoding import CHUNK_ROWS
-from vsearch.building.inputs.rows import Given, open_inputs
+from vsearch.building.inputs.rows import InputArguments, open_inputs
 from vsearch.building.partitioning import FLAT, ITERATIONS, check_counts, sample_rows
 from vsearch.building.training import BuildOptions
 from vsearch.cores import available_cores
@@ -80,7 +80,7 @@ Forecast = Callable[[Any, int, int], PartForecast]
 
 
 def plan_build(
-    embeddings: object, attributes: object | None = None, *, parts: Sequence[Forecast] = (), **given: Any
+    embeddings: object, attributes: object | None = None, *, parts: Sequence[Forecast] = (), **arguments: Any
 ) -> BuildPlan:
     """Predict a build; takes the arguments of `vsearch.build`, of which only those of the codec affect the result.
 
@@ -95,15 +95,17 @@ def plan_build(
         The input or an option is invalid.
     """
     known = {field.name for field in fields(BuildOptions)}
-    for name in given:
+    for name in arguments:
         if name not in known | {"ids", "vectors", "id", "missing", "packed", "more", "ttl", "overwrite", "progress"}:
             accepted = ", ".join(sorted(inspect.signature(BuildOptions).parameters))
             msg = f"plan does not accept {name!r}; it accepts {accepted}"
             raise InputError(msg)
-    options = BuildOptions(**{name: value for name, value in given.items() if name in known})
+    options = BuildOptions(**{name: value for name, value in arguments.items() if name in known})
     with scratch_folder() as scratch:
-        names = {name: given[name] for name in ("ids", "vectors", "id", "missing", "packed", "more") if name in given}
-        inputs = open_inputs(embeddings, Given(attributes, **names), options.metric, scratch)
+        names = {
+            name: arguments[name] for name in ("ids", "vectors", "id", "missing", "packed", "more") if name in arguments
+        }
+        inputs = open_inputs(embeddings, InputArguments(attributes, **names), options.metric, scratch)
         n, d = inputs.vectors.rows, inputs.vectors.dimensions
         attribute_bytes, first = 0.0, None
         if inputs.columns is not None:

@@ -40,8 +40,8 @@ def choose_copies(store: Store, manifest: Manifest) -> Manifest:
     manifest : Manifest
         Of an index with copies; not committed.
     """
-    alone = without_copies(store, manifest)
-    choices = {True: manifest, False: alone}
+    uncopied = without_copies(store, manifest)
+    choices = {True: manifest, False: uncopied}
     costs, tuned = {}, {}
     for spilled, choice in choices.items():
         snapshot = open_snapshot(store, choice)

@@ -67,12 +67,12 @@ def append(
 ) -> None:
     """Add rows to an index; their ids must be new."""
     index = vsearch.open(url, **options.storage(endpoint, anonymous))
-    given = _rows(attributes, vectors, id, ids, missing) | options.given(token=token, if_snapshot=if_snapshot)
-    given |= _documents(offsets, saliency)
+    arguments = _rows(attributes, vectors, id, ids, missing) | options.not_none(token=token, if_snapshot=if_snapshot)
+    arguments |= _documents(offsets, saliency)
     if cluster is not None:
-        given |= {"client": cluster, "storage": options.storage(endpoint, anonymous)}
+        arguments |= {"client": cluster, "storage": options.storage(endpoint, anonymous)}
     with output.progress() as report:
-        commit = index.append(source, **given, progress=report)
+        commit = index.append(source, **arguments, progress=report)
     _print_commit(commit, as_json=as_json)
 
 
@@ -94,10 +94,10 @@ def upsert(
 ) -> None:
     """Add rows to an index, replacing rows with the same ids."""
     index = vsearch.open(url, **options.storage(endpoint, anonymous))
-    given = _rows(attributes, vectors, id, ids, missing) | options.given(token=token, if_snapshot=if_snapshot)
-    given |= _documents(offsets, saliency)
+    arguments = _rows(attributes, vectors, id, ids, missing) | options.not_none(token=token, if_snapshot=if_snapshot)
+    arguments |= _documents(offsets, saliency)
     with output.progress() as report:
-        commit = index.upsert(source, **given, progress=report)
+        commit = index.upsert(source, **arguments, progress=report)
     _print_commit(commit, as_json=as_json)
 
 
@@ -128,7 +128,9 @@ def update(
     if dry_run:
         _rehearse(index, chosen, as_json=as_json)
         return
-    _print_commit(index.update(new, **chosen, **options.given(token=token, if_snapshot=if_snapshot)), as_json=as_json)
+    _print_commit(
+        index.update(new, **chosen, **options.not_none(token=token, if_snapshot=if_snapshot)), as_json=as_json
+    )
 
 
 def delete(
@@ -150,7 +152,7 @@ def delete(
     if dry_run:
         _rehearse(index, chosen, as_json=as_json)
         return
-    _print_commit(index.delete(**chosen, **options.given(token=token, if_snapshot=if_snapshot)), as_json=as_json)
+    _print_commit(index.delete(**chosen, **options.not_none(token=token, if_snapshot=if_snapshot)), as_json=as_json)
 
 
 def optimize(
@@ -170,11 +172,11 @@ def optimize(
 ) -> None:
     """Run the maintenance that is due."""
     index = vsearch.open(url, **options.storage(endpoint, anonymous))
-    given: dict[str, Any] = {}
+    arguments: dict[str, Any] = {}
     if cluster is not None:
-        given = {"client": cluster, "storage": options.storage(endpoint, anonymous)}
+        arguments = {"client": cluster, "storage": options.storage(endpoint, anonymous)}
     with output.progress() as report:
-        done = index.optimize(budget, "auto" if retune is None else retune, force=force, progress=report, **given)
+        done = index.optimize(budget, "auto" if retune is None else retune, force=force, progress=report, **arguments)
     if as_json:
         output.print_json({"changed": done.changed, **done.to_dict()})
     elif done.changed:
@@ -260,12 +262,12 @@ def _rows(
     attributes: str | None, vectors: str | None, id: str | None, ids: str | None, missing: str | None
 ) -> dict[str, Any]:
     """Return the options of new rows as arguments of the library."""
-    given = options.given(vectors=vectors, id=id, missing=missing)
+    arguments = options.not_none(vectors=vectors, id=id, missing=missing)
     if attributes is not None:
-        given["attributes"] = str(options.existing(attributes))
+        arguments["attributes"] = str(options.existing(attributes))
     if ids is not None:
-        given["ids"] = inputs.read_ids(ids)
-    return given
+        arguments["ids"] = inputs.read_ids(ids)
+    return arguments
 
 
 def _documents(offsets: str | None, saliency: str | None) -> dict[str, Any]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from vsearch.deploy.containers import ContainerSpec
 
 
-def container_spec(url: str, stack: str, platform: str, *, writer: bool, **given: Any) -> ContainerSpec:
+def container_spec(url: str, stack: str, platform: str, *, writer: bool, **arguments: Any) -> ContainerSpec:
     """Return what to deploy, from options of `vsearch deploy`.
 
     Raises
@@ -29,7 +29,7 @@ def container_spec(url: str, stack: str, platform: str, *, writer: bool, **given
         raise InputError(
             f"--platform must be terraform, {' or '.join(PLATFORMS)}, got {platform}; functions are deployed without it"
         )
-    options = {name: value for name, value in given.items() if value is not None}
+    options = {name: value for name, value in arguments.items() if value is not None}
     return ContainerSpec(url, stack, platform, writable=writer, **options)
 
 

@@ -128,8 +128,10 @@ def evaluate(
         {"measure": "recall@10 of the model's neighbors", "on": report.texts, "encoder": report.recall, "model": 1.0},
     ]
     for name, field in (("MRR@10", "mrr"), ("nDCG@10", "ndcg")):
-        ours, theirs = (getattr(ranking, field, None) for ranking in (report.ranking, report.model_ranking))
-        rows.append({"measure": name, "on": report.pairs, "encoder": ours, "model": theirs})
+        encoder_measure, model_measure = (
+            getattr(ranking, field, None) for ranking in (report.ranking, report.model_ranking)
+        )
+        rows.append({"measure": name, "on": report.pairs, "encoder": encoder_measure, "model": model_measure})
     output.print_rows([row for row in rows if row["encoder"] is not None], folder)
 
 

@@ -67,7 +67,7 @@ def import_(
             bits=bits,
             overwrite=overwrite,
             progress=report,
-            **options.given(metric=metric),
+            **options.not_none(metric=metric),
             **options.storage(endpoint, False),
         )
     info = index.info()

@@ -107,14 +107,14 @@ def build(
 ) -> None:
     """Build an index from vectors and a table of attributes."""
     arguments: dict[str, Any] = read_recipe(recipe) if recipe else {}
-    arguments |= options.given(
+    arguments |= options.not_none(
         metric=metric, quantizer=quantizer, bits=bits, rerank=rerank, partitions=partitions, shards=shards, seed=seed
     )
     if spill is not None:
         arguments["spill"] = {"on": True, "off": False}.get(spill, spill)
     if arguments.get("rerank") == "none":
         arguments["rerank"] = None
-    arguments |= options.given(vectors=vectors, id=id, missing=missing, packed=True if packed else None, ttl=ttl)
+    arguments |= options.not_none(vectors=vectors, id=id, missing=missing, packed=True if packed else None, ttl=ttl)
     if text:
         arguments["text"] = _weights(text)
     if columns is not None:
@@ -127,7 +127,7 @@ def build(
         arguments["attributes"] = str(options.existing(attributes))
     if ids is not None:
         arguments["ids"] = inputs.read_ids(ids)
-    document_options = options.given(
+    document_options = options.not_none(
         offsets=offsets,
         saliency=saliency,
         keep=keep,
@@ -148,7 +148,7 @@ def build(
         raise InputError(f"--{next(iter(document_options)).replace('_', '-')} needs --documents")
     if text and documents:
         raise InputError("--text cannot be combined with --documents")
-    texts = options.given(text_column=text_column, encoder=encoder, spool=spool)
+    texts = options.not_none(text_column=text_column, encoder=encoder, spool=spool)
     if texts and (dry_run or documents):
         raise InputError(
             f"--{next(iter(texts)).replace('_', '-')} cannot be combined with {'--dry-run' if dry_run else '--documents'}"

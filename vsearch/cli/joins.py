@@ -30,14 +30,18 @@ def search_many(
     anonymous: options.Anonymous = False,
 ) -> None:
     """Search with queries from files, and write the answers to Parquet files; for joins and duplicates."""
-    given: dict[str, Any] = options.given(vectors=vectors, snapshot=snapshot, client=cluster)
+    arguments: dict[str, Any] = options.not_none(vectors=vectors, snapshot=snapshot, client=cluster)
     storage = options.storage(endpoint, anonymous)
     if storage and not is_url(url):  # the options are those of URLs, wherever there are any
-        given |= {f"{name}_storage": storage for name, place in (("source", queries), ("out", out)) if is_url(place)}
+        arguments |= {
+            f"{name}_storage": storage for name, place in (("source", queries), ("out", out)) if is_url(place)
+        }
         storage = {}
     with output.progress() as report:
-        found = vsearch.search_many(url, queries, out, k, options.condition(where), progress=report, **given, **storage)
-    facts = {"queries": found, "answers": out}
+        query_count = vsearch.search_many(
+            url, queries, out, k, options.condition(where), progress=report, **arguments, **storage
+        )
+    facts = {"queries": query_count, "answers": out}
     if as_json:
         output.print_json(facts)
     else:

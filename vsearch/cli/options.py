@@ -57,7 +57,7 @@ def storage(endpoint: str | None, anonymous: bool) -> dict[str, Any]:
     return passed
 
 
-def given(**options: Any) -> dict[str, Any]:
+def not_none(**options: Any) -> dict[str, Any]:
     """The options that are not None; the library has defaults for the others."""
     return {name: value for name, value in options.items() if value is not None}
 

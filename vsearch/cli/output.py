@@ -167,12 +167,12 @@ def progress() -> Iterator[Report | None]:
 def _flat(value: Any, indent: str = "") -> Iterator[tuple[str, Any]]:
     """Names and leaves of nested objects, depth first, with names indented by depth."""
     for name, item in value.items():
-        shown = indent + name
+        label = indent + name
         if isinstance(item, dict):
-            yield shown, ""
+            yield label, ""
             yield from _flat(item, indent + "  ")
         elif isinstance(item, list) and item and isinstance(item[0], dict):
-            yield shown, ""
+            yield label, ""
             yield from ((indent + "  ", ", ".join(f"{k} {readable(k, v)}" for k, v in entry.items())) for entry in item)
         else:
-            yield shown, item
+            yield label, item

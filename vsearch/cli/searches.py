@@ -69,11 +69,11 @@ def search(
             "pass either QUERIES, a file of vectors or one vector as JSON, or --text, each with or without --words or --leg, or one "
             "of these alone"
         )
-    fusing: dict[str, Any] = options.given(
+    fusing: dict[str, Any] = options.not_none(
         text=words or None, hybrid=hybrid or None, fusion=fusion, weights=_pair(weights), depth=depth
     )
     index = vsearch.open(url, snapshot, **options.storage(endpoint, anonymous))
-    document_options = options.given(
+    document_options = options.not_none(
         offsets=offsets,
         candidates=candidates,
         matches=True if matches else None,
@@ -81,8 +81,8 @@ def search(
         query_saliency=query_saliency,
     )
     if leg is not None:
-        unsupported = {**document_options, **options.given(min_score=min_score)}
-        unsupported |= options.given(words=words or None, hybrid=hybrid or None)
+        unsupported = {**document_options, **options.not_none(min_score=min_score)}
+        unsupported |= options.not_none(words=words or None, hybrid=hybrid or None)
         if unsupported:
             raise InputError(f"{_flag(unsupported)} cannot be combined with --leg")
         vectors = inputs.read_queries(queries, row) if queries is not None else text
@@ -104,7 +104,7 @@ def search(
         return
     if words and queries is None and not text:
         fusing.pop("text")
-        unsupported = {**document_options, **options.given(row=row, nprobe=nprobe, min_score=min_score), **fusing}
+        unsupported = {**document_options, **options.not_none(row=row, nprobe=nprobe, min_score=min_score), **fusing}
         if unsupported or exact:
             raise InputError(f"{_flag(unsupported) if unsupported else '--exact'} cannot be combined with --words")
         worded = index.search_text(
@@ -113,7 +113,7 @@ def search(
         output.print_hits(worded, as_json=as_json)
         return
     if index.has_documents:
-        unsupported = options.given(nprobe=nprobe, min_score=min_score, words=words or None)
+        unsupported = options.not_none(nprobe=nprobe, min_score=min_score, words=words or None)
         unsupported |= {name: value for name, value in fusing.items() if name != "text"}
         if unsupported:
             raise InputError(f"{_flag(unsupported)} is not supported by an index of documents")
@@ -131,7 +131,7 @@ def search(
             columns=options.names(columns),
             timeout=timeout,
             offset=offset,
-            **options.given(query_keep=query_keep),
+            **options.not_none(query_keep=query_keep),
         )
         output.print_hits(document_hits, as_json=as_json)
         return
@@ -206,7 +206,7 @@ def recall(
         where=options.condition(where),
         sample=sample,
         truth=expected,
-        **options.given(nprobe=nprobe, min_score=min_score),
+        **options.not_none(nprobe=nprobe, min_score=min_score),
     )
     if as_json:
         output.print_json(report)

@@ -105,14 +105,14 @@ def deploy(
             "optimize-every": optimize_every,
         }
         unsupported |= {"http-concurrency": http_concurrency, "env": env}
-        given = {"snap-start": snap_start, "dry-run": dry_run, "no-url": no_url} | unsupported
-        if wrong := next((name for name, value in given.items() if value), None):
+        requested = {"snap-start": snap_start, "dry-run": dry_run, "no-url": no_url} | unsupported
+        if wrong := next((name for name, value in requested.items() if value), None):
             raise InputError(f"--{wrong} is for functions, and cannot be combined with --platform {platform}")
         spec = containers.container_spec(
             url, stack, platform, memory=memory, arch=arch, python=python, timeout=timeout, writer=bool(writer or write_key),
             region=region, endpoint=endpoint,
         )  # fmt: skip
-        keys = options.given(VSEARCH_API_KEY=api_key, VSEARCH_WRITE_KEY=write_key)
+        keys = options.not_none(VSEARCH_API_KEY=api_key, VSEARCH_WRITE_KEY=write_key)
         containers.write(spec, out or stack, keys, as_json=as_json)
         return
     if out is not None and platform is None:
@@ -127,8 +127,13 @@ def deploy(
     target = find_target(stack)
     deployer, name = target.deployer, target.stack
     changes = bool(writer or write_key)
-    own = {"bucket": bucket, "kms_key": kms_key, "http_concurrency": http_concurrency, "snap_start": snap_start or None}
-    own |= {
+    platform_options = {
+        "bucket": bucket,
+        "kms_key": kms_key,
+        "http_concurrency": http_concurrency,
+        "snap_start": snap_start or None,
+    }
+    platform_options |= {
         "write_concurrency": write_concurrency if changes else None,
         "keeper_memory": keeper_memory if optimize_every is not None else None,
     }
@@ -150,7 +155,7 @@ def deploy(
         keep=keep,
         variables=dict(map(_variable, env or ())),
         storage=options.storage(endpoint, False),
-        own={option: value for option, value in own.items() if value is not None},
+        options={option: value for option, value in platform_options.items() if value is not None},
     )
     if platform == TERRAFORM:
         if dry_run or request.drop or keep != KEEP:
@@ -264,11 +269,11 @@ def warm(
     """
     from vsearch.api.remote_opening import open_remote
 
-    held = open_remote(url).warm(shards)
+    warm_bytes = open_remote(url).warm(shards)
     if as_json:
-        output.print_json({"bytes": held})
+        output.print_json({"bytes": warm_bytes})
     else:
-        typer.echo(f"{output.in_bytes(held)} in memory")
+        typer.echo(f"{output.in_bytes(warm_bytes)} in memory")
 
 
 def cost(

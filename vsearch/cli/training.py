@@ -77,7 +77,7 @@ def train(
     """Train an index with PQ codes so that relevant rows rank first; the result is a new snapshot."""
     if (validation_queries is None) != (validation_positives is None):
         raise InputError("--validation-queries and --validation-positives must be passed together")
-    arguments: dict[str, Any] = options.given(
+    arguments: dict[str, Any] = options.not_none(
         loss=loss, negatives=negatives, epochs=epochs, adapter=adapter, checkpoint=checkpoint, seed=seed
     )
     if validation_queries is not None and validation_positives is not None:

@@ -43,8 +43,8 @@ def encode_chunk(context: Context, number: int) -> None:
     table = context.rows.table(start, stop)
     ids: Any = base.first + start + order
     if plan.id is not None and table is not None:
-        own = table.column(ID)
-        values = own.to_numpy() if plan.id_kind == "int64" else table.select([ID])
+        column = table.column(ID)
+        values = column.to_numpy() if plan.id_kind == "int64" else table.select([ID])
         ids = IdSource("int64" if plan.id_kind == "int64" else "string", stop - start, values).take(order)
     attributes = None
     names = () if table is None else attribute_names(table)
@@ -72,12 +72,12 @@ def check_chunk(context: Context, number: int) -> None:
     outputs, plan = context.outputs, context.plan
     turn, chunk = divmod(number, plan.chunks)
     base, snapshot = context.base(turn)
-    made = outputs.read(Encoded, "encode", base.encoded * plan.chunks + chunk)
-    expired, _ = find_known(snapshot, made)
+    encoded = outputs.read(Encoded, "encode", base.encoded * plan.chunks + chunk)
+    expired, _ = find_known(snapshot, encoded)
     outputs.finish("check", number, Checked(expired), ())
 
 
-def find_known(snapshot: Snapshot, made: Encoded) -> tuple[int, Any]:
+def find_known(snapshot: Snapshot, encoded: Encoded) -> tuple[int, Any]:
     """Find the rows of an index with the ids of a chunk; all of them must have expired.
 
     Returns
@@ -92,12 +92,12 @@ def find_known(snapshot: Snapshot, made: Encoded) -> tuple[int, Any]:
         A row that has not expired has such an id.
     """
     manifest = snapshot.manifest
-    ids, _ = read_delta_ids(snapshot.store, made.delta, manifest.id_type, manifest.snapshot)
+    ids, _ = read_delta_ids(snapshot.store, encoded.delta, manifest.id_type, manifest.snapshot)
     if not len(ids) or beyond_all(snapshot, ids):
         return 0, None
     old, alive = look_up(snapshot, ids)
     duplicates = old.places[alive]
     if len(duplicates):
-        shown = listed(ids, np.sort(duplicates))
-        raise InputError(f"the index already has rows with these ids: {shown}; replace them with upsert")
+        examples = listed(ids, np.sort(duplicates))
+        raise InputError(f"the index already has rows with these ids: {examples}; replace them with upsert")
     return len(old.places), (old, ids)

@@ -72,7 +72,7 @@ class AppendDeltas:
     @property
     def rows(self) -> int:
         """Number of rows."""
-        return sum(made.delta.rows for made in self.chunks)
+        return sum(chunk.delta.rows for chunk in self.chunks)
 
     def resolve(self, snapshot: Snapshot) -> Draft:
         numbered = snapshot.manifest.id_type == "row"
@@ -92,8 +92,8 @@ class AppendDeltas:
         if not live:
             raise ConflictError("an index of format 1 holds no deltas")
         numbered = [
-            msgspec.structs.replace(made.delta, number=live.next_segment + place)
-            for place, made in enumerate(self.chunks)
+            msgspec.structs.replace(chunk.delta, number=live.next_segment + place)
+            for place, chunk in enumerate(self.chunks)
         ]
         live = msgspec.structs.replace(
             live, deltas=(*live.deltas, *numbered), next_segment=live.next_segment + len(numbered)
@@ -120,19 +120,19 @@ class AppendDeltas:
         if not later:
             return True
         others = np.concatenate([_keys_of(ids) for ids in later])
-        return not any(np.isin(others, self.keys(made)).any() for made in self.chunks)
+        return not any(np.isin(others, self.keys(chunk)).any() for chunk in self.chunks)
 
     def _removed(self, snapshot: Snapshot) -> Removed | None:
         parts = []
-        for made, count in zip(self.chunks, self.expired, strict=True):
+        for chunk, count in zip(self.chunks, self.expired, strict=True):
             if count:
                 try:
-                    _, found = find_known(snapshot, made)
+                    _, replaced = find_known(snapshot, chunk)
                 except InputError:
                     self.outdated = True  # the check of the next round says so
                     return None
-                if found is not None:
-                    old, ids = found
+                if replaced is not None:
+                    old, ids = replaced
                     parts.append(removed_at(old.addresses, take_ids(ids, old.places)))
         return join_removed(parts)
 
@@ -256,8 +256,8 @@ class _Appending:
             elif turn and encoded is not None and still_valid(encoded, newest):
                 used = self.outputs.read(Based, "base", turn - 1).encoded
             manifest = newest.manifest
-            made = Based(manifest.snapshot, encode_manifest(manifest), used, first)
-            self.outputs.finish("base", turn, made, ())
+            based = Based(manifest.snapshot, encode_manifest(manifest), used, first)
+            self.outputs.finish("base", turn, based, ())
         return self.context.base(turn)
 
     def _plan(self, snapshot: Snapshot) -> None:
@@ -293,8 +293,8 @@ class _Appending:
             expired = [self.outputs.read(Checked, "check", number).expired for number in self._tasks(turn)]
         return AppendDeltas(encoded, checked, chunks, expired, based.first, bool(turn) and numbered, self._keys)
 
-    def _keys(self, made: Encoded) -> NDArray[np.int64]:
-        return np.empty(0, np.int64) if made.keys is None else self.outputs.arrays(made.keys)["key"]
+    def _keys(self, chunk: Encoded) -> NDArray[np.int64]:
+        return np.empty(0, np.int64) if chunk.keys is None else self.outputs.arrays(chunk.keys)["key"]
 
     def _tasks(self, turn: int) -> range:
         chunks = self.context.plan.chunks

@@ -119,9 +119,9 @@ class Context:
         """The snapshot that a round of a change applies to, open; the newest one is kept open."""
         known = self._bases.get(number)
         if known is None:
-            made = self.outputs.read(Based, "base", number)
-            manifest = decode_manifest(manifest_path(made.snapshot), made.manifest)
-            known = made, open_snapshot(self.store, manifest)
+            based = self.outputs.read(Based, "base", number)
+            manifest = decode_manifest(manifest_path(based.snapshot), based.manifest)
+            known = based, open_snapshot(self.store, manifest)
             self._bases.clear()
             self._bases[number] = known
         return known

@@ -39,7 +39,7 @@ def assign_chunk(context: Context, number: int) -> None:
         members[first - start : last - start] = assign_batch(raw, first, context.trained, context.options)
     file = outputs.write("assign", number, "members", {"members": members})
     keys, edges = write_keys(context, outputs, "assign", number, context.rows.ids(start, stop))
-    paths = [made.entry.path for made in (file, keys) if made is not None]
+    paths = [data_file.entry.path for data_file in (file, keys) if data_file is not None]
     outputs.finish("assign", number, Assigned(file, keys, edges), paths)
 
 
@@ -50,10 +50,10 @@ def write_keys(
     buckets = context.plan.buckets
     if not buckets:
         return None, ()
-    own = id_keys(ids)
-    bucket = own.view(np.uint64) % np.uint64(buckets)
+    keys_of_ids = id_keys(ids)
+    bucket = keys_of_ids.view(np.uint64) % np.uint64(buckets)
     order = np.argsort(bucket, kind="stable")
-    keys = outputs.write(stage, number, "keys", {"key": own[order]})
+    keys = outputs.write(stage, number, "keys", {"key": keys_of_ids[order]})
     return keys, tuple(np.searchsorted(bucket[order], np.arange(buckets + 1)).tolist())
 
 
@@ -67,13 +67,13 @@ def compare_ids(context: Context, number: int) -> None:
     outputs, plan = context.outputs, context.plan
     parts = []
     for chunk in range(plan.chunks):
-        made: Assigned | Encoded = (
+        outcome: Assigned | Encoded = (
             outputs.read(Encoded, "encode", chunk)
             if context.job.kind == "append"
             else outputs.read(Assigned, "assign", chunk)
         )
-        if made.keys is not None:
-            parts.append(outputs.arrays(made.keys, made.edges[number], made.edges[number + 1])["key"])
+        if outcome.keys is not None:
+            parts.append(outputs.arrays(outcome.keys, outcome.edges[number], outcome.edges[number + 1])["key"])
     keys = np.concatenate(parts)
     twice = repeated(keys)
     if len(twice):
@@ -96,12 +96,12 @@ def split_partitions(context: Context, number: int) -> None:
             take = _gathered(context, outputs, number - 1, Path(scratch))
             divided = split_once(divided, np.array(before.oversize, np.int64), take, context.options.seed)
     oversize = oversize_partitions(divided)
-    made = Divided(
+    outcome = Divided(
         outputs.write("split", number, "members", {"members": divided.members}),
         outputs.write("split", number, "centroids", {"centroids": divided.centroids}),
         tuple(oversize.tolist()),
     )
-    outputs.finish("split", number, made, [made.members.entry.path, made.centroids.entry.path])
+    outputs.finish("split", number, outcome, [outcome.members.entry.path, outcome.centroids.entry.path])
 
 
 def gather_oversize(context: Context, number: int) -> None:
@@ -130,15 +130,15 @@ def deal_partitions(context: Context, number: int) -> None:
     places = np.empty(len(order), np.int32)
     places[order] = np.arange(len(order), dtype=np.int32)
     files = write_model(outputs.store, outputs.writer, model_arrays(model))
-    made = Dealt(
+    outcome = Dealt(
         files,
         CodecEntry(model.quantizer.name, model.quantizer.configuration()),
         outputs.write("deal", number, "members", {"members": places[split.members]}),
         outputs.write("deal", number, "counts", {"counts": counts[order]}),
         tuple(np.cumsum([0, *(len(partitions) for partitions in dealt)]).tolist()),
     )
-    paths = [made.members.entry.path, made.counts.entry.path, *(entry.path for entry in files.values())]
-    outputs.finish("deal", number, made, paths)
+    paths = [outcome.members.entry.path, outcome.counts.entry.path, *(entry.path for entry in files.values())]
+    outputs.finish("deal", number, outcome, paths)
 
 
 def _gathered(
@@ -149,17 +149,17 @@ def _gathered(
     path = scratch / "gathered"
     with path.open("wb") as file:
         for chunk in range(plan.chunks):
-            made: DataFile | None = outputs.read(Picked, "gather", split * plan.chunks + chunk).file
-            if made is not None:
-                arrays: dict[str, Any] = outputs.arrays(made)
+            picked: DataFile | None = outputs.read(Picked, "gather", split * plan.chunks + chunk).file
+            if picked is not None:
+                arrays: dict[str, Any] = outputs.arrays(picked)
                 rows.append(arrays["row"])
                 file.write(np.ascontiguousarray(arrays["vectors"]).data)
-    held = np.concatenate(rows)
-    vectors = np.memmap(path, plan.dtype, "r", shape=(len(held), plan.dimensions))
+    gathered_rows = np.concatenate(rows)
+    vectors = np.memmap(path, plan.dtype, "r", shape=(len(gathered_rows), plan.dimensions))
 
-    def take(asked: NDArray[np.int64]) -> NDArray[np.float32]:
-        found = vectors[np.searchsorted(held, asked)]
-        return prepare_vectors(found, context.options.metric, context.trained.mean)
+    def take(requested: NDArray[np.int64]) -> NDArray[np.float32]:
+        gathered = vectors[np.searchsorted(gathered_rows, requested)]
+        return prepare_vectors(gathered, context.options.metric, context.trained.mean)
 
     return take
 
@@ -169,9 +169,9 @@ def _equal_strings(context: Context, keys: NDArray[np.int64]) -> list[str]:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    found = []
+    candidates = []
     for chunk in range(context.plan.chunks):
         ids = context.rows.ids(*context.plan.chunk(chunk))
-        found.append(ids.filter(pa.array(np.isin(id_keys(ids), keys))).combine_chunks().cast(pa.string()))
-    counts = pc.value_counts(pa.chunked_array(found))
+        candidates.append(ids.filter(pa.array(np.isin(id_keys(ids), keys))).combine_chunks().cast(pa.string()))
+    counts = pc.value_counts(pa.chunked_array(candidates))
     return [str(value) for value in counts.filter(pc.greater(counts.field("counts"), 1)).field("values").to_pylist()]

@@ -36,8 +36,8 @@ def split_pieces(context: Context, number: int) -> None:
     model = write_split(outputs.store, f"model/{outputs.writer}-splits.arrow", split).entry
     places = outputs.write("pieces", number, "places", {"places": split.places})
     rows = outputs.write("pieces", number, "rows", {"positions": split.positions, "partitions": split.partitions})
-    made = Pieces(model, places, rows, tuple(split.added), split.count)
-    outputs.finish("pieces", number, made, [model.path, places.entry.path, rows.entry.path])
+    pieces = Pieces(model, places, rows, tuple(split.added), split.count)
+    outputs.finish("pieces", number, pieces, [model.path, places.entry.path, rows.entry.path])
 
 
 def write_merged(context: Context, number: int) -> None:
@@ -65,30 +65,30 @@ def choose_settings(context: Context, number: int) -> None:
 
 def split_of(outputs: Outputs, snapshot: Snapshot) -> SplitOutput | None:
     """Read the split of an optimization; None if nothing is split."""
-    made = outputs.read(Pieces, "pieces")
-    if made.model is None or made.places is None or made.rows is None:
+    pieces = outputs.read(Pieces, "pieces")
+    if pieces.model is None or pieces.places is None or pieces.rows is None:
         return None
-    file = SegmentFile(outputs.store, made.model, None, snapshot.manifest.snapshot)
+    file = SegmentFile(outputs.store, pieces.model, None, snapshot.manifest.snapshot)
     file.ensure_all()
     model = snapshot.model.with_centroids(file.array("centroids").astype("float32"), file.array("numbers").copy())
-    rows = outputs.arrays(made.rows)
+    rows = outputs.arrays(pieces.rows)
     split = Split(
         before=snapshot.model,
         model=model,
-        places=outputs.arrays(made.places)["places"],
-        added=list(made.added),
+        places=outputs.arrays(pieces.places)["places"],
+        added=list(pieces.added),
         positions=rows["positions"],
         partitions=rows["partitions"],
-        count=made.count,
+        count=pieces.count,
     )
-    return SplitOutput(split, made.model)
+    return SplitOutput(split, pieces.model)
 
 
-def output_of(outputs: Outputs, made: Merged, empty: Moved) -> Output | None:
+def output_of(outputs: Outputs, merged: Merged, empty: Moved) -> Output | None:
     """Read the new run of a shard."""
-    if made.run is None:
+    if merged.run is None:
         return None
-    if made.moved is None:
-        return Output(made.run, empty)
-    arrays = outputs.arrays(made.moved)
-    return Output(made.run, Moved(arrays["segments"], arrays["rows"], arrays["new_rows"]))
+    if merged.moved is None:
+        return Output(merged.run, empty)
+    arrays = outputs.arrays(merged.moved)
+    return Output(merged.run, Moved(arrays["segments"], arrays["rows"], arrays["new_rows"]))

@@ -53,7 +53,7 @@ def optimize_by_job(
         snapshot = newest_of(snapshot)
         outputs = Outputs(snapshot.store, job.id)
         resumed = outputs.has("base")
-        if not resumed and not _due(snapshot, limit, force=FORCE in job.subject):
+        if not resumed and not _is_due(snapshot, limit, force=FORCE in job.subject):
             outputs.clear()
             return fold(snapshot, progress=progress)
         try:
@@ -83,7 +83,7 @@ def tune_by_job(snapshot: Snapshot, job: Job, engine: Engine, *, storage: Mappin
     return commit_settings(snapshot, settings)
 
 
-def _due(snapshot: Snapshot, limit: TimeLimit | None, *, force: bool) -> bool:
+def _is_due(snapshot: Snapshot, limit: TimeLimit | None, *, force: bool) -> bool:
     if not snapshot.manifest.live:
         return False
     plans = plan_merges(snapshot, force=force)
@@ -103,17 +103,17 @@ def _merge(
         outputs.finish("base", 0, Based(manifest.snapshot, encode_manifest(manifest)), ())
     context = open_context(place)
     plans, start = plans_of(context), context.base(0)[1]
-    due = [number for number, plan in enumerate(plans) if plan.base or plan.young]
+    shards = [number for number, plan in enumerate(plans) if plan.base or plan.young]
     run_stage(outputs, engine, place, "pieces", range(1), progress)
-    run_stage(outputs, engine, place, "merge", due, progress)
-    made = {number: outputs.read(Merged, "merge", number) for number in due}
+    run_stage(outputs, engine, place, "merge", shards, progress)
+    merged_shards = {number: outputs.read(Merged, "merge", number) for number in shards}
     rewrite = Rewrite(start, clear=True, split=split_of(outputs, start))
-    for number, merged in made.items():
+    for number, merged in merged_shards.items():
         rewrite.shards[number] = ShardOutput.of(plans[number], output_of(outputs, merged, NOTHING))
     _, after = commit_change(snapshot, rewrite, check=True)
     if rewrite.dropped:
         return None, after
-    return report_of(rewrite, plans, sum(merged.rows for merged in made.values()), after), after
+    return report_of(rewrite, plans, sum(merged.rows for merged in merged_shards.values()), after), after
 
 
 def _removed(outputs: Outputs, snapshot: Snapshot) -> bool:

@@ -48,20 +48,20 @@ def retrain_by_job(
     """
     store = snapshot.store
     outputs = Outputs(store, job.id)
-    asked = training_of(snapshot.manifest)
+    training = training_of(snapshot.manifest)
     begun = outputs.begin(job)
     place = Place(store.url, dict(storage), {}, job.id, begun.generation)
     start = 0
     try:
         snapshot = newest_of(snapshot)
         if not outputs.has("base"):
-            _require(snapshot, asked)
+            _require(snapshot, training)
             _begin(outputs, snapshot)
         context = open_context(place)
         start = context.base(0)[0].snapshot
         done = outputs.committed(start)
         if done is None:
-            _require(snapshot, asked)
+            _require(snapshot, training)
             if not outputs.has("plan"):
                 _plan(context, outputs)
             commit, snapshot = _retrain(context, snapshot, outputs, engine, place, progress)

@@ -163,8 +163,8 @@ def run_stage(
     outputs: Outputs, engine: Engine, place: Place, stage: str, numbers: Sequence[int], progress: Progress
 ) -> None:
     """Run the tasks of a stage that are not yet done; raises the first error that a task returns."""
-    there = outputs.done()
-    left = [number for number in numbers if outputs.record(stage, number) not in there]
+    records = outputs.done()
+    left = [number for number in numbers if outputs.record(stage, number) not in records]
     done = len(numbers) - len(left)
     progress(stage, done, len(numbers))
     for error in engine.run(partial(run_task, place, stage), stage, left) if left else ():

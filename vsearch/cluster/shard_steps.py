@@ -64,8 +64,8 @@ def exchange_chunk(context: Context, number: int) -> None:
     if table is not None:
         path = outputs.path("exchange", number, "columns")
         pieces = _write_pieces(outputs, path, table, order, edges)
-    made = Exchanged(file, tuple(edges.tolist()), path, pieces)
-    outputs.finish("exchange", number, made, [file.entry.path, *([path] if path else [])])
+    exchanged = Exchanged(file, tuple(edges.tolist()), path, pieces)
+    outputs.finish("exchange", number, exchanged, [file.entry.path, *([path] if path else [])])
 
 
 def write_rows(context: Context, number: int) -> None:
@@ -102,9 +102,9 @@ def untuned_manifest(context: Context, writer: str) -> Manifest:
     """The manifest of the index after its shards are written, without settings."""
     outputs = context.outputs
     shards = [outputs.read(Written, "shard", shard).shard for shard in range(context.dealt.shards)]
-    made = context.manifest(writer, shards)
+    manifest = context.manifest(writer, shards)
     ttl = context.job.options.ttl
-    return made if ttl is None else with_ttl(made, ttl)
+    return manifest if ttl is None else with_ttl(manifest, ttl)
 
 
 def _write_pieces(

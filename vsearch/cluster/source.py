@@ -120,14 +120,14 @@ def plan_rows(job: Job, store: Store, files: FilesPlan) -> Plan:
         warnings.simplefilter("always")
         chosen = _choose_columns(job, store, files)
         column, width, dtype, attributes, id_name, id_kind = chosen
-    told = tuple(str(warning.message) for warning in caught)
+    messages = tuple(str(warning.message) for warning in caught)
     if job.kind == "build":
         training_rows(files.rows, width, options)
     if job.options.ttl is not None:
         _check_ttl(job.options.ttl, files, attributes, store, column)
     batches = max(1, job.chunk_bytes // (width * np.dtype(dtype).itemsize) // BATCH_ROWS)
     buckets = 0 if id_name is None else max(1, -(-files.rows // job.bucket_rows))
-    return Plan(files, column, id_name, attributes, id_kind, width, dtype, batches * BATCH_ROWS, buckets, told)
+    return Plan(files, column, id_name, attributes, id_kind, width, dtype, batches * BATCH_ROWS, buckets, messages)
 
 
 def id_keys(ids: Any) -> NDArray[np.int64]:
@@ -150,8 +150,8 @@ def _choose_columns(
         return None, width, dtype.name, None, None, "row"
     rows = PrefixRows(store, files)
     source = Table(rows.schema, lambda names: rows.batches(names, 0, files.rows), files.label)
-    asked = None if columns.attributes is None else list(columns.attributes)
-    _, column, others = split_table(source, columns.vectors, asked, vector_column, Path())
+    requested = None if columns.attributes is None else list(columns.attributes)
+    _, column, others = split_table(source, columns.vectors, requested, vector_column, Path())
     width, dtype = PrefixRows(store, files, column).shape
     attributes: tuple[str, ...] | None = None
     if others is not None:

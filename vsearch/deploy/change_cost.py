@@ -100,10 +100,10 @@ class OverlayStore:
 
     def delete(self, paths: Iterable[str]) -> None:
         """See `Store.delete`."""
-        gone = set(paths)
-        self._above.delete(gone & self._written)
-        self._written -= gone
-        self._deleted |= gone
+        deleted = set(paths)
+        self._above.delete(deleted & self._written)
+        self._written -= deleted
+        self._deleted |= deleted
 
     def memory_map(self, path: str) -> Any:
         """See `Store.memory_map`."""

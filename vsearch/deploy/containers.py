@@ -276,8 +276,8 @@ def compose(spec: ContainerSpec) -> dict[str, Any]:
             "ports": [f"127.0.0.1:{S3_PORT}:{S3_PORT}"],
             "restart": "unless-stopped",
         }
-    made: dict[str, Any] = {"name": spec.name, "services": services}
-    return made | ({"volumes": {"objects": {}}} if spec.own_s3 else {})
+    document: dict[str, Any] = {"name": spec.name, "services": services}
+    return document | ({"volumes": {"objects": {}}} if spec.own_s3 else {})
 
 
 def _literal(text: str) -> str:

@@ -53,7 +53,7 @@ class DeployRequest:
         Environment variables of every function.
     storage : dict
         Options of `vsearch.open` for the index.
-    own : dict
+    options : dict
         Options of a single platform.
     """
 
@@ -73,7 +73,7 @@ class DeployRequest:
     keep: int = 3
     variables: dict[str, str] = field(default_factory=dict)
     storage: dict[str, Any] = field(default_factory=dict)
-    own: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

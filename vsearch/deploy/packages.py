@@ -247,10 +247,10 @@ def _download(folder: Path, arch: str, python: str, requirements: list[str]) -> 
             path.unlink()
 
 
-def _is_used(inside: str) -> bool:
-    if ".dist-info/" in inside:
-        return _ALWAYS.search(inside) is not None
-    return _UNUSED.search(inside) is None and _UNUSED_ARROW.search(inside) is None
+def _is_used(path: str) -> bool:
+    if ".dist-info/" in path:
+        return _ALWAYS.search(path) is not None
+    return _UNUSED.search(path) is None and _UNUSED_ARROW.search(path) is None
 
 
 def _compile(folder: Path, python: str) -> None:

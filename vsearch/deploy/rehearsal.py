@@ -87,8 +87,8 @@ class Rehearsal:
     def _rehearse(self, function: str, payload: bytes) -> tuple[bytes, float]:
         """Return the reply with its bill on the platform, and the seconds that it takes there."""
         runs: list[tuple[float, float, bytes]] = []
-        begun = time.perf_counter()
-        while len(runs) < RUNS and (len(runs) < 2 or time.perf_counter() - begun < LONGEST):
+        start = time.perf_counter()
+        while len(runs) < RUNS and (len(runs) < 2 or time.perf_counter() - start < LONGEST):
             started, busy = time.perf_counter(), time.process_time()
             reply = self._functions.invoke(function, payload, None)
             wall, busy = time.perf_counter() - started, time.process_time() - busy
@@ -118,5 +118,5 @@ def platform_seconds(wall: float, busy: float, processors: float) -> float:
     Time that is not CPU time is waiting, which takes as long there. Threads that ran in parallel here share fewer processors
     there; with a fraction of a processor, work takes proportionally longer.
     """
-    alone = busy / min(processors, 1.0)
-    return max(wall + alone - busy, busy / processors)
+    serial = busy / min(processors, 1.0)
+    return max(wall + serial - busy, busy / processors)

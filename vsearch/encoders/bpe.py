@@ -36,8 +36,8 @@ _WORDS = re.compile(r"'(?:[stmd]|re|ve|ll)| ?[adelmrstv]+| ?0+| ?[.']+|[ \t]+(?!
 def byte_characters() -> list[str]:
     """Return the printable characters that stand for the 256 bytes in vocabularies."""
     printable = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    shown, rest = set(printable), iter(range(256, 512))
-    return [chr(byte if byte in shown else next(rest)) for byte in range(256)]
+    printable_bytes, substitutes = set(printable), iter(range(256, 512))
+    return [chr(byte if byte in printable_bytes else next(substitutes)) for byte in range(256)]
 
 
 #: For `str.translate`, from bytes read as Latin-1.

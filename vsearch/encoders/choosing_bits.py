@@ -169,12 +169,12 @@ class _Candidates:
 
         rows, bounds = model.embed_rows(texts), text_bounds(texts)
         self._bounds = text_bounds(self._texts)
-        some = sum(map(len, self._texts))
+        count = sum(map(len, self._texts))
         self._inputs: list[
             NDArray[np.float32]
         ] = []  # of each layer, so that a change of a layer need not run those before it
         for layer in range(len(model.layers)):
-            self._inputs.append(rows[:some])
+            self._inputs.append(rows[:count])
             rows = model.run_layer(layer, rows, bounds, call)
         for bits in CHOICES if TABLE in free else (start[TABLE],):
             self._tables[bits] = quantize_table(model, bits)
@@ -204,11 +204,12 @@ class _Candidates:
 
     def path(self) -> list[Step]:
         """Return the steps to fewer bits, the cheapest first: for each part those on the convex hull of bytes and losses."""
-        whole = self.measure({})
+        full_cosine = self.measure({})
         steps: list[Step] = []
         for part in self._free:
             points = [
-                (float(self._bytes(part, bits)), whole - self._cosine(part, bits, whole), bits) for bits in CHOICES
+                (float(self._bytes(part, bits)), full_cosine - self._cosine(part, bits, full_cosine), bits)
+                for bits in CHOICES
             ]
             at = 0
             while at < len(points) - 1:
@@ -222,8 +223,8 @@ class _Candidates:
                 steps.append(Step(rate, part, points[at][2]))
         return sorted(steps, key=lambda step: step.rate)  # stable, so steps of a part stay in order
 
-    def _cosine(self, part: str, bits: Bits, whole: float) -> float:
-        return whole if bits == 8 else self.sensitivity[part][str(bits)]
+    def _cosine(self, part: str, bits: Bits, full_cosine: float) -> float:
+        return full_cosine if bits == 8 else self.sensitivity[part][str(bits)]
 
     def _bytes(self, part: str, bits: Bits) -> int:
         if part == TABLE:

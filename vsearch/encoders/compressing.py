@@ -74,10 +74,10 @@ def compress(
     VsearchWarning
         Dropping tokens changes some texts much, or this was not measured on other texts (`holdout`).
     """
-    asked = check_bits(bits, quality)
+    requested_bits = check_bits(bits, quality)
     calibration = check_texts(texts)
-    held = calibration if holdout is None else check_texts(holdout)
-    if not calibration or not held:
+    held_out = calibration if holdout is None else check_texts(holdout)
+    if not calibration or not held_out:
         raise InputError("texts and holdout must contain at least one text each")
     source = read_source(model)
     measured = select_texts(source, calibration)
@@ -91,13 +91,15 @@ def compress(
     tokens = tokenize(reduced, measured)
     sensitivity: dict[str, dict[str, float]] = {}
     with np.errstate(over="ignore", invalid="ignore"):  # weights that are too large are refused once texts are encoded
-        if AUTO in asked.values():
+        if AUTO in requested_bits.values():
             expected = source.forward(tokenize(source, measured))
-            compressed, sensitivity = compress_to_quality(reduced, tokens, expected, asked, quality)
+            compressed, sensitivity = compress_to_quality(reduced, tokens, expected, requested_bits, quality)
         else:
-            compressed = quantize(reduced, tokens, uniform_bits(reduced, asked["weights"], asked["table"]))
+            compressed = quantize(
+                reduced, tokens, uniform_bits(reduced, requested_bits["weights"], requested_bits["table"])
+            )
         report = EncoderReport.measure(
-            source, compressed, select_texts(source, held), part_bytes(compressed), kept, sensitivity
+            source, compressed, select_texts(source, held_out), part_bytes(compressed), kept, sensitivity
         )
     if vocabulary is not None:
         report.warn_of_dropped_tokens(measured_apart=holdout is not None)

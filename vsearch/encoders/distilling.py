@@ -63,7 +63,7 @@ class _Run:
     preset: Preset
     texts: list[list[int]]
     targets: NDArray[np.float32]
-    held: list[list[int]]
+    held_out: list[list[int]]
     held_targets: NDArray[np.float32]
     steps: int
     batch: int
@@ -145,7 +145,7 @@ def distill(
     if type(seed) is not int or seed < 0:
         raise InputError(f"seed must be an integer from 0, got {seed!r}")
     source = read_source(model)
-    run, held = _prepare(source, chosen, check_texts(texts), vectors, holdout, layers, steps, batch, seed)
+    run, held_out = _prepare(source, chosen, check_texts(texts), vectors, holdout, layers, steps, batch, seed)
     calibration = tokenize(run.student, select_texts(run.student, check_texts(texts)))
     bits = uniform_bits(run.student, chosen.weights, chosen.table)
     start = quantize(run.student, calibration, bits)
@@ -164,7 +164,7 @@ def distill(
         {product_name(*at): product.quantized() for at, product in learned.items()},
     )
     kept = run.kept if len(run.kept) < len(source.layers) else ()
-    report = EncoderReport.measure(source, compressed, select_texts(source, held), part_bytes(compressed), kept)
+    report = EncoderReport.measure(source, compressed, select_texts(source, held_out), part_bytes(compressed), kept)
     return CompressedEncoder(compressed, replace(report, preset=preset, steps=steps))
 
 
@@ -187,27 +187,27 @@ def _prepare(
     if targets is not None and (targets.shape != shape or not np.isfinite(targets).all()):
         raise InputError(f"vectors must be finite, of the shape {shape}, got the shape {targets.shape}")
     order = np.arange(len(texts))
-    held, held_rows = [] if holdout is None else check_texts(holdout), order[:0]
+    held_out, held_rows = [] if holdout is None else check_texts(holdout), order[:0]
     if holdout is None:
         shuffled = np.random.default_rng([seed, 0]).permutation(len(texts))
         count = min(MOST_HELD_OUT, max(1, round(HELD_OUT * len(texts))))
         held_rows, order = np.sort(shuffled[:count]), np.sort(shuffled[count:])
-        held = [texts[row] for row in held_rows]
-    if not held:
+        held_out = [texts[row] for row in held_rows]
+    if not held_out:
         raise InputError("holdout must contain at least one text")
-    ids, held_ids = tokenize(source, [texts[row] for row in order]), tokenize(source, held)
+    ids, held_ids = tokenize(source, [texts[row] for row in order]), tokenize(source, held_out)
     if targets is None:
         teacher = TorchEncoder.of_floats(source)
-        wanted, held_wanted = _embed(teacher, source, ids, batch), _embed(teacher, source, held_ids, batch)
+        expected, held_expected = _embed(teacher, source, ids, batch), _embed(teacher, source, held_ids, batch)
     elif holdout is None:
-        wanted, held_wanted = targets[order], targets[held_rows]
+        expected, held_expected = targets[order], targets[held_rows]
     else:
-        wanted, held_wanted = targets, _embed(TorchEncoder.of_floats(source), source, held_ids, batch)
+        expected, held_expected = targets, _embed(TorchEncoder.of_floats(source), source, held_ids, batch)
     count = preset.layers(len(source.layers))
     measured = tokenize(source, select_texts(source, texts))
     kept = choose_layers(source, measured, count if layers is None else layers)
     student = keep_layers(source, kept)
-    return _Run(source, student, kept, preset, ids, wanted, held_ids, held_wanted, steps, batch, seed), held
+    return _Run(source, student, kept, preset, ids, expected, held_ids, held_expected, steps, batch, seed), held_out
 
 
 def _embed(encoder: TorchEncoder, model: Bert[Any], texts: list[list[int]], batch: int) -> NDArray[np.float32]:
@@ -242,11 +242,11 @@ class _Training:
     def train(self, checkpoint: str | Path | None) -> None:
         """Train, from the checkpoint if it exists; leaves the parameters at their best."""
         run, mark = self._run, self._mark()
-        saved = None if checkpoint is None else load_checkpoint(checkpoint, mark)
-        if saved is None:
+        state = None if checkpoint is None else load_checkpoint(checkpoint, mark)
+        if state is None:
             self._measure()
         else:
-            self._restore(saved)
+            self._restore(state)
         every = max(1, -(-run.steps // MEASUREMENTS))
         while self._step < run.steps:
             self._learn(self._step)
@@ -305,8 +305,8 @@ class _Training:
                 near = functional.cosine_similarity(outputs.attended[number], expected.attended[original], dim=-1)
                 losses.append((1 - near)[batch.known].mean())
             else:
-                theirs, ours = expected.shares[original], outputs.shares[number]
-                pairs = (theirs.exp() * (theirs - ours)).masked_fill(~batch.pairs, 0)
+                teacher, student = expected.shares[original], outputs.shares[number]
+                pairs = (teacher.exp() * (teacher - student)).masked_fill(~batch.pairs, 0)
                 losses.append(pairs.sum() / batch.known.sum() / self._encoder.sizes.heads)
         return sum(losses) / len(losses)
 
@@ -329,14 +329,14 @@ class _Training:
         order = np.random.default_rng([run.seed, 1, epoch]).permutation(len(run.texts))
         together = TOGETHER * run.batch
         first = number * run.batch // together * together
-        some = order[first : first + together]
-        some = some[np.argsort([len(run.texts[row]) for row in some], kind="stable")]
-        return some[number * run.batch - first :][: run.batch]
+        rows = order[first : first + together]
+        rows = rows[np.argsort([len(run.texts[row]) for row in rows], kind="stable")]
+        return rows[number * run.batch - first :][: run.batch]
 
     def _measure(self) -> None:
         """Measure the mean cosine on the holdout, and remember the parameters if they are the best."""
         run = self._run
-        vectors = _embed(self._encoder, self._embedding, run.held, run.batch)
+        vectors = _embed(self._encoder, self._embedding, run.held_out, run.batch)
         norms = np.linalg.norm(vectors, axis=1) * np.linalg.norm(run.held_targets, axis=1)
         cosine = float(((vectors * run.held_targets).sum(axis=1) / np.maximum(norms, 1e-30)).mean())
         if cosine > self._best:
@@ -351,7 +351,7 @@ class _Training:
     def _mark(self) -> str:
         """Return a digest of all that determines the training."""
         run = self._run
-        described = [run.preset.__dict__, run.kept, run.steps, run.batch, run.seed, run.texts, run.held]
+        described = [run.preset.__dict__, run.kept, run.steps, run.batch, run.seed, run.texts, run.held_out]
         digest = hashlib.sha256(json.dumps(described, default=str).encode())
         for array in (run.targets, run.held_targets, run.student.layers[0].attention.weight):
             digest.update(np.ascontiguousarray(array).data)

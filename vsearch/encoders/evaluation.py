@@ -127,10 +127,10 @@ def _nearest(index: Searchable, vectors: NDArray[np.float32]) -> list[list[Any]]
     return [[id for id in ids if id is not None and id != -1] for ids in hits.ids.tolist()]
 
 
-def _overlap(expected: Sequence[Sequence[Any]], found: Sequence[Sequence[Any]]) -> float:
+def _overlap(expected: Sequence[Sequence[Any]], returned: Sequence[Sequence[Any]]) -> float:
     parts = [
         len({*expected_ids} & {*returned_ids}) / max(1, len(expected_ids))
-        for expected_ids, returned_ids in zip(expected, found, strict=True)
+        for expected_ids, returned_ids in zip(expected, returned, strict=True)
     ]
     return float(np.mean(parts))
 

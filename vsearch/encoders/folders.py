@@ -54,7 +54,7 @@ class ModelFiles:
     """
 
     def __init__(self, source: str | Path | Mapping[str, bytes]) -> None:
-        self._held = source if isinstance(source, Mapping) else None
+        self._contents = source if isinstance(source, Mapping) else None
         self.name = "encoder" if isinstance(source, Mapping) else str(source)
         self._root = None if isinstance(source, Mapping) else Path(source)
         if self._root is not None and not self._root.is_dir():
@@ -64,16 +64,16 @@ class ModelFiles:
         """Return the bytes of a configuration or vocabulary; None if there is no such file."""
         most = LARGEST_VOCABULARY if path.endswith(VOCABULARIES) else LARGEST_CONFIGURATION
         if self._root is None:
-            held = None if self._held is None else self._held.get(path)
-            size = 0 if held is None else len(held)
+            content = None if self._contents is None else self._contents.get(path)
+            size = 0 if content is None else len(content)
         else:
-            place, held = self._root / path, None
+            place, content = self._root / path, None
             if not place.is_file():
                 return None
             size = place.stat().st_size
         if size > most:
             raise InputError(f"{self.name}/{path} must have at most {most} bytes, got {size}")
-        return held if self._root is None else (self._root / path).read_bytes()
+        return content if self._root is None else (self._root / path).read_bytes()
 
     def read_json(self, path: str) -> dict[str, Any] | None:
         """Return the object in a JSON file; None if the file does not exist."""
@@ -94,7 +94,7 @@ class ModelFiles:
         path = join(folder, WEIGHTS)
         if self._root is not None and (self._root / path).is_file() and (self._root / path).stat().st_size:
             return Tensors(np.memmap(self._root / path, np.uint8, "r"), f"{self.name}/{path}")
-        data = None if self._held is None else self._held.get(path)
+        data = None if self._contents is None else self._contents.get(path)
         if data is None and not (self._root is not None and (self._root / path).is_file()):
             raise InputError(f"{self.name}: {path} is missing; save the model as safetensors")
         data = b"" if data is None else data

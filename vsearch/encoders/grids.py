@@ -106,8 +106,8 @@ def choose_groups(
         Integers.
     """
     top = largest_code(bits)
-    inside = np.clip(weights, -largest, largest)
-    low, high = inside.min(axis=1), inside.max(axis=1)
+    clipped = np.clip(weights, -largest, largest)
+    low, high = clipped.min(axis=1), clipped.max(axis=1)
     if bits == TERNARY:
         high = np.maximum(high, -low)
         low = -high

@@ -63,8 +63,8 @@ def pack_planes(codes: NDArray[np.uint8], bits: int) -> NDArray[np.uint32]:
 def unpack_planes(planes: NDArray[np.uint32], bits: int) -> NDArray[np.uint8]:
     """Invert `pack_planes`."""
     octets = np.ascontiguousarray(planes).view(np.uint8).reshape(len(planes), -1, bits, GROUP // 8)
-    ones = np.unpackbits(octets, axis=-1, bitorder="little")
-    return (ones << np.arange(bits, dtype=np.uint8)[:, None]).sum(axis=2, dtype=np.uint8).reshape(len(planes), -1)
+    plane_bits = np.unpackbits(octets, axis=-1, bitorder="little")
+    return (plane_bits << np.arange(bits, dtype=np.uint8)[:, None]).sum(axis=2, dtype=np.uint8).reshape(len(planes), -1)
 
 
 def pack_trits(codes: NDArray[np.uint8]) -> NDArray[np.uint8]:

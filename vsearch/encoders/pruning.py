@@ -45,12 +45,12 @@ def choose_layers(model: Bert[Linear], texts: list[list[int]], layers: Any) -> t
         return tuple(numbers)
     if type(layers) is not int or not 1 <= layers <= count:
         raise InputError(f"layers must be an integer from 1 to {count} or a sequence of layer numbers, got {layers!r}")
-    some = enough(texts)
-    expected = model.forward(some)
+    sample = enough(texts)
+    expected = model.forward(sample)
     kept = tuple(range(count))
     while len(kept) > layers:
         candidates = [tuple(number for number in kept if number != dropped) for dropped in kept]
-        near = [cosines(expected, keep_layers(model, candidate).forward(some)).mean() for candidate in candidates]
+        near = [cosines(expected, keep_layers(model, candidate).forward(sample)).mean() for candidate in candidates]
         kept = candidates[int(np.argmax(near))]
     return kept
 
@@ -93,8 +93,8 @@ def keep_tokens(model: Bert[Linear], texts: Sequence[str], count: int) -> Bert[L
         number: (-occurrences[number], isinstance(tokenizer, WordPiece) and not tokenizer.can_occur(token), number)
         for token, number in vocabulary.items()
     }
-    rest = sorted(set(vocabulary.values()) - needed, key=ranks.__getitem__)
-    kept = sorted(needed.union(rest[: count - len(needed)]))
+    unneeded = sorted(set(vocabulary.values()) - needed, key=ranks.__getitem__)
+    kept = sorted(needed.union(unneeded[: count - len(needed)]))
     return replace(
         model,
         tokenizer=renumbered(tokenizer, kept),

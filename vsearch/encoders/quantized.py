@@ -123,9 +123,9 @@ class Packed(NamedTuple):
         """Return selected rows times their steps, float32 (t, width), using a kernel."""
         from vsearch.kernels.encoders.api import take_rows
 
-        taken, ids = np.empty((len(rows), width), np.float32), np.asarray(rows, np.int64)
-        take_rows(self.planes, self.scales, self.offsets, self.width, steps, ids, np.empty(GROUP, np.int32), taken)
-        return taken
+        values, ids = np.empty((len(rows), width), np.float32), np.asarray(rows, np.int64)
+        take_rows(self.planes, self.scales, self.offsets, self.width, steps, ids, np.empty(GROUP, np.int32), values)
+        return values
 
 
 class Apart(NamedTuple):

@@ -142,10 +142,10 @@ def quantize_to_each(linear: Linear, inputs: NDArray[np.float32], choices: Itera
     scaled = np.zeros((len(inputs), weights.shape[1]), np.float32)
     scaled[:, :columns] = inputs * scales
     factor = error_factor((scaled.T @ scaled).astype(np.float64))
-    held = Apart(apart.astype(np.int32), np.ascontiguousarray(linear.weight.T[apart])) if apart.size else None
+    outliers = Apart(apart.astype(np.int32), np.ascontiguousarray(linear.weight.T[apart])) if apart.size else None
     for bits in choices:
         rounded = round_jointly(weights, factor, bits, LARGEST_WEIGHT)
-        yield QuantizedLinear.of(rounded, bits, linear.bias, scales, held)
+        yield QuantizedLinear.of(rounded, bits, linear.bias, scales, outliers)
 
 
 def columns_apart(linear: Linear, inputs: NDArray[np.float32], channels: NDArray[np.float32]) -> NDArray[np.intp]:
@@ -156,13 +156,13 @@ def columns_apart(linear: Linear, inputs: NDArray[np.float32], channels: NDArray
     """
 
     def error(scales: NDArray[np.float32]) -> float:
-        codes, low, step = quantize_rows(some, scales)
+        codes, low, step = quantize_rows(sample, scales)
         rounded = (low[:, None] + step[:, None] * codes.astype(np.float32)) * channels
-        difference = np.where(scales > 0, some - rounded, 0) @ linear.weight.T
+        difference = np.where(scales > 0, sample - rounded, 0) @ linear.weight.T
         return float(np.linalg.norm(difference) / max(np.linalg.norm(outputs), np.finfo(np.float32).tiny))
 
-    some = inputs[:: max(1, len(inputs) // SOME_INPUTS)]
-    outputs = some @ linear.weight.T
+    sample = inputs[:: max(1, len(inputs) // SOME_INPUTS)]
+    outputs = sample @ linear.weight.T
     outputs = outputs - outputs.mean(axis=0)  # what all tokens have in common says nothing about them
     scales = (1 / channels).astype(np.float32)
     none = np.empty(0, np.intp)
@@ -170,7 +170,7 @@ def columns_apart(linear: Linear, inputs: NDArray[np.float32], channels: NDArray
     if before <= LARGEST_INPUT_ERROR:
         return none
     count = max(1, round(len(channels) * SHARE_APART))
-    largest = np.sort(np.argsort(-np.abs(some / channels).max(axis=0), kind="stable")[:count])
+    largest = np.sort(np.argsort(-np.abs(sample / channels).max(axis=0), kind="stable")[:count])
     scales[largest] = 0
     return largest if error(scales) <= before / 2 else none
 

@@ -73,12 +73,12 @@ def encode_queries(encode: Encode, texts: Sequence[str]) -> NDArray[np.float32]:
         The deadline of this thread passed.
     """
     vectors, count = [], 0
-    for some in _groups(texts):
+    for group in _groups(texts):
         deadline = until()
         if deadline is not None and time.monotonic() > deadline:
             raise SearchTimeoutError(f"the time ran out after {count} of {len(texts)} texts were encoded")
-        vectors.append(encode(some))
-        count += len(some)
+        vectors.append(encode(group))
+        count += len(group)
     return vectors[0] if len(vectors) == 1 else np.concatenate(vectors)
 
 

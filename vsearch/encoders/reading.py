@@ -65,9 +65,9 @@ def read_model(files: Mapping[str, NDArray[np.uint8]], name: str) -> tuple[Quant
         )
     data = files.get(DATA)
     if data is None or entry.data.path != DATA or len(data) != entry.data.bytes:
-        got = "none" if data is None else len(data)
+        size = "none" if data is None else len(data)
         raise CorruptIndexError(
-            f"{name}/{DATA}", f"must have {entry.data.bytes} bytes, got {got}; restore it from a copy"
+            f"{name}/{DATA}", f"must have {entry.data.bytes} bytes, got {size}; restore it from a copy"
         )
     store = HeldBytes(name)
     store.hold(DATA, data)
@@ -92,11 +92,11 @@ class _Reader:
         self._sizes = Architecture.from_dict(facts.get("architecture"))
         self._report = msgspec.convert(facts.get("report"), EncoderReport)
         names = [f"{layer}.{name}" for layer in range(self._sizes.layers) for name in PRODUCTS]
-        told: Mapping[str, Any] = self._report.product_bits or dict.fromkeys(names, self._report.weight_bits)
-        missing = [name for name in names if name not in told]
+        bits: Mapping[str, Any] = self._report.product_bits or dict.fromkeys(names, self._report.weight_bits)
+        missing = [name for name in names if name not in bits]
         if missing:
             raise InputError(f"the bits of {missing[0]!r} are missing")
-        self._bits = {name: _check_bits(told[name]) for name in names}
+        self._bits = {name: _check_bits(bits[name]) for name in names}
         ranges = [
             (f"{part}/{array.name}", array.offset, array.offset + array.bytes)
             for part, file in files.items()
@@ -192,10 +192,10 @@ class _Reader:
             sums=sums,
             scales=self._floats(f"{at}scales", (columns,), "weights"),
             packed=packed,
-            apart=self._apart(at, rows, columns),
+            apart=self._read_outliers(at, rows, columns),
         )
 
-    def _apart(self, at: str, rows: int, columns: int) -> Apart | None:
+    def _read_outliers(self, at: str, rows: int, columns: int) -> Apart | None:
         name, file = f"{at}apart_columns", self._files["weights"]
         if name not in file.arrays:
             return None
@@ -237,8 +237,8 @@ class _Reader:
                 raise InputError(f"the vocabulary must have at most {self._sizes.tokens} tokens, got {len(names)}")
             return unigram_of(facts, names, scores, self._take("vocabulary", "characters", np.uint8, (size,)))
         if isinstance(facts, dict) and facts.get("kind") == "bpe":
-            held = self._files["vocabulary"].arrays if "vocabulary" in self._files else {}
-            count = held["merges"].shape[0] if "merges" in held else 0
+            arrays = self._files["vocabulary"].arrays if "vocabulary" in self._files else {}
+            count = arrays["merges"].shape[0] if "merges" in arrays else 0
             merges = self._take("vocabulary", "merges", np.uint32, (count, 2))
             return byte_pairs_of(facts, self._token_names(), merges, self._sizes.tokens)
         names = [entry.name for entry in fields(Normalization)]

@@ -31,7 +31,7 @@ class Runner:
         sizes = model.architecture
         self._heads, self._inner = sizes.heads, sizes.inner
         self._epsilon = np.float32(sizes.epsilon)
-        self._held: list[NDArray[Any]] = []
+        self._referenced: list[NDArray[Any]] = []
         none = Norm(*np.zeros((2, sizes.width), np.float32))
         norms = [model.embedding_norm]
         for layer in model.layers:
@@ -53,7 +53,7 @@ class Runner:
             ProductField.SUMS: np.ascontiguousarray(product.sums, np.int32),
             ProductField.SCALES: np.ascontiguousarray(product.scales, np.float32),
         }
-        self._held += arrays.values()
+        self._referenced += arrays.values()
         apart = product.apart
         if apart is not None:
             arrays[ProductField.APART_COLUMNS] = np.ascontiguousarray(apart.columns, np.int32)
@@ -79,7 +79,7 @@ class Runner:
         scores = np.empty((2, columns), np.float32)
         floats = [rows, np.empty((tokens, width), np.float32), np.empty((tokens, 3 * width), np.float32)]
         floats.append(np.empty((tokens, self._inner), np.float32))
-        rest = (
+        pointers = (
             np.empty((tokens, up_to(width, GROUP)), np.uint8),
             np.empty((tokens, up_to(self._inner, GROUP)), np.uint8),
             np.empty((width // self._heads, columns), np.float32),
@@ -90,10 +90,10 @@ class Runner:
         if self._rotary:
             settings, turns = self._settings(tokens, width // self._heads // 2)
             gated = np.empty((tokens, 2 * self._inner), np.float32)
-            run_rotary_layers(settings, self._epsilon, self._norms, turns, *floats, gated, *rest)
+            run_rotary_layers(settings, self._epsilon, self._norms, turns, *floats, gated, *pointers)
         else:
             run_layers(
-                self._products.ctypes.data, self._layers, self._heads, self._epsilon, self._norms, *floats, *rest
+                self._products.ctypes.data, self._layers, self._heads, self._epsilon, self._norms, *floats, *pointers
             )
         return scores[1, :tokens]
 

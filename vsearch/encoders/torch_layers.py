@@ -86,7 +86,7 @@ class LearnedProduct:
         near = rounded + np.clip(weights / start.steps[:, None] - rounded, -NEAR_EDGE * unit, NEAR_EDGE * unit)
         self._columns, self._steps = columns, torch.from_numpy(start.steps.copy())[:, None]
         self._inputs = torch.from_numpy(start.scales.copy())
-        self._apart = (
+        self._outliers = (
             None
             if start.apart is None
             else (torch.from_numpy(start.apart.columns.astype(np.int64)), torch.from_numpy(start.apart.weights.copy()))
@@ -110,7 +110,7 @@ class LearnedProduct:
         if exact is not None:
             weights = torch.where(exact, self.weight, weights)
         outputs = _round_inputs(rows * self._inputs) @ weights[:, : self._columns].T + self.bias
-        return outputs if self._apart is None else outputs + rows[..., self._apart[0]] @ self._apart[1]
+        return outputs if self._outliers is None else outputs + rows[..., self._outliers[0]] @ self._outliers[1]
 
     def _rounded(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return the steps, the codes, and the scales and offsets of groups; None with 8 bits."""
@@ -193,11 +193,11 @@ class TorchEncoder:
     def run(self, batch: Batch, exact: dict[tuple[int, str], Tensor] | None = None) -> Outputs:
         """Run a batch of texts through all layers."""
         torch = import_torch()
-        sizes, held = self.sizes, exact or {}
+        sizes, exact_products = self.sizes, exact or {}
 
         def call(layer: int, name: str, rows: Tensor) -> Tensor:
             product = self.products[layer, name]
-            at = held.get((layer, name))
+            at = exact_products.get((layer, name))
             return product.apply(rows) if at is None else product.apply(rows, at)
 
         gelu = torch.nn.functional.gelu
@@ -232,16 +232,16 @@ class TorchEncoder:
         torch = import_torch()
         texts, tokens = known.shape
         query, key, value = joined.reshape(texts, tokens, 3, self.sizes.heads, -1).permute(2, 0, 3, 1, 4)
-        seen = known[:, None, None, :]
+        visible = known[:, None, None, :]
         if self.sizes.rotary:
             base, distance = self.sizes.rotary[layer]
             cosines, sines = torch.from_numpy(rotation(tokens, query.shape[-1] // 2, base))
             query, key = _rotate(query, cosines, sines), _rotate(key, cosines, sines)
             places = torch.arange(tokens)
             if distance:
-                seen = seen & ((places[:, None] - places).abs() <= distance)
+                visible = visible & ((places[:, None] - places).abs() <= distance)
         scores = query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5
-        logarithms = torch.log_softmax(scores.masked_fill(~seen, -1e30), dim=-1)
+        logarithms = torch.log_softmax(scores.masked_fill(~visible, -1e30), dim=-1)
         outputs = logarithms.exp() @ value
         return outputs.transpose(1, 2).reshape(texts, tokens, -1), logarithms
 
@@ -250,8 +250,8 @@ class TorchEncoder:
         if self.sizes.pooling == "cls":
             vectors = rows[:, 0]
         else:
-            inside = known[:, :, None].to(rows.dtype)
-            vectors = (rows * inside).sum(dim=1) / inside.sum(dim=1)
+            weights = known[:, :, None].to(rows.dtype)
+            vectors = (rows * weights).sum(dim=1) / weights.sum(dim=1)
         for product, (_, activation) in zip(self._dense, self.sizes.dense, strict=True):
             vectors = product.apply(vectors)
             vectors = torch.tanh(vectors) if activation == "tanh" else vectors

@@ -184,24 +184,24 @@ class Unigram(WordTokenizer):
     def _split(self, word: str) -> list[int]:
         """Return the ids of the tokens of a word with the best sum of scores; adjacent unknown characters are one token."""
         vocabulary, scores, longest, size = self.vocabulary, self._score_list, self._longest, len(word)
-        whole = vocabulary.get(word) if size == 1 else None
-        if whole is not None:
-            return [whole]
+        known_token = vocabulary.get(word) if size == 1 else None
+        if known_token is not None:
+            return [known_token]
         best = [0.0, *[-math.inf] * size]
         ends: list[tuple[int, int]] = [(0, 0)] * (size + 1)
         for start in range(size):
-            here = best[start]
+            start_score = best[start]
             single = False
             for stop in range(start + 1, min(size, start + longest) + 1):
                 token = vocabulary.get(word[start:stop])
                 if token is None:
                     continue
                 single = single or stop == start + 1
-                score = here + scores[token]
+                score = start_score + scores[token]
                 if score > best[stop]:
                     best[stop], ends[stop] = score, (start, token)
             if not single:
-                score = here + self._unknown_score
+                score = start_score + self._unknown_score
                 if score > best[start + 1]:
                     best[start + 1], ends[start + 1] = score, (start, self.unknown)
         ids: list[int] = []

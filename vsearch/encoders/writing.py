@@ -37,24 +37,24 @@ if TYPE_CHECKING:
 def model_parts(model: QuantizedBert) -> dict[str, Arrays]:
     """Return the arrays of a model by part: weights, table, vocabulary, and float arrays."""
     weights: Arrays = {}
-    rest: Arrays = _norm_arrays("embedding", model.embedding_norm) | _norm_arrays("final", model.final_norm)
+    arrays: Arrays = _norm_arrays("embedding", model.embedding_norm) | _norm_arrays("final", model.final_norm)
     if not model.architecture.rotary:
-        rest["positions"] = model.positions.astype(np.float16)
+        arrays["positions"] = model.positions.astype(np.float16)
     for number, layer in enumerate(model.layers):
         for name in PRODUCTS:
             product = layer.product(name)
             weights |= {f"{number}.{name}.{key}": array for key, array in _product_arrays(product).items()}
-        rest |= _norm_arrays(f"{number}.attention", layer.attention_norm)
-        rest |= _norm_arrays(f"{number}.output", layer.output_norm)
+        arrays |= _norm_arrays(f"{number}.attention", layer.attention_norm)
+        arrays |= _norm_arrays(f"{number}.output", layer.output_norm)
     for number, module in enumerate(model.dense):
-        rest |= {f"dense.{number}.weight": module.weight, f"dense.{number}.bias": module.bias}
+        arrays |= {f"dense.{number}.weight": module.weight, f"dense.{number}.bias": module.bias}
     table = model.table
     codes = _packed_arrays(table.codes) if isinstance(table.codes, Packed) else {"codes": table.codes}
     return {
         "weights": weights,
         "table": {"steps": table.steps, **codes},
         "vocabulary": {"text": _vocabulary_text(model.tokenizer), **_tokenizer_arrays(model.tokenizer)},
-        "floats": rest,
+        "floats": arrays,
     }
 
 

@@ -74,7 +74,7 @@ class Environment:
         self._changed = threading.Condition()
         self._waiting = False  # the runtime is polling for its next invocation
         self._current: Invocation | None = None
-        self._taken = False
+        self._delivered = False
         self._init_error: bytes | None = None
         self._frozen = False
         self._log: deque[bytes] = deque(maxlen=400)
@@ -110,7 +110,7 @@ class Environment:
         end = time.monotonic() + spec.timeout
         call = Invocation(request, event, time.time() + spec.timeout)
         with self._changed:
-            self._current, self._taken = call, False
+            self._current, self._delivered = call, False
             self._changed.notify_all()
         over_memory = False
         while True:
@@ -160,10 +160,10 @@ class Environment:
         with self._changed:
             self._waiting = True
             self._changed.notify_all()
-            self._changed.wait_for(lambda: (self._current is not None and not self._taken) or self._ended())
+            self._changed.wait_for(lambda: (self._current is not None and not self._delivered) or self._ended())
             if self._ended() or self._current is None:
                 return None
-            self._waiting, self._taken = False, True
+            self._waiting, self._delivered = False, True
             return self._current
 
     def finish(self, request: str, reply: Reply) -> bool:

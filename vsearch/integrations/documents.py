@@ -274,9 +274,9 @@ def row_id_of(types: Mapping[str, str]) -> str:
     InputError
         Attributes have both possible names.
     """
-    taken = {name.lower() for name in types}
+    names = {name.lower() for name in types}
     for name in ("id", "_id"):
-        if name not in taken:
+        if name not in names:
             return name
     raise InputError("attributes are called id and _id, so filters cannot select rows by id")
 

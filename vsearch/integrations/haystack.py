@@ -62,8 +62,8 @@ class VsearchDocumentStore:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the arguments as a dict, including options that are secret keys."""
-        given = {"url": self._url, "embedding_dim": self._dimensions, "create_options": self._create}
-        serialized: dict[str, Any] = default_to_dict(self, **given, **self._options)
+        arguments = {"url": self._url, "embedding_dim": self._dimensions, "create_options": self._create}
+        serialized: dict[str, Any] = default_to_dict(self, **arguments, **self._options)
         return serialized
 
     @classmethod
@@ -136,11 +136,11 @@ class VsearchDocumentStore:
 
     def delete_by_filter(self, filters: dict[str, Any]) -> int:
         """Delete the documents that pass; return how many."""
-        return 0 if self.index is None else self._documents.delete(where=self._some(filters))
+        return 0 if self.index is None else self._documents.delete(where=self._condition(filters))
 
     def update_by_filter(self, filters: dict[str, Any], meta: dict[str, Any]) -> int:
         """Set fields of the meta of the documents that pass; return how many. Embeddings stay."""
-        stored = [] if self.index is None else self._documents.list_documents(self._some(filters))
+        stored = [] if self.index is None else self._documents.list_documents(self._condition(filters))
         self._documents.replace_metadata(
             [document.id for document in stored], [document.metadata | meta for document in stored]
         )
@@ -197,11 +197,13 @@ class VsearchDocumentStore:
         where = self._where(filters)
         values: list[Any] = []
         if name in types and not is_list(types[name]):
-            whole = col(WHOLE).contains(name)
-            parts = [(whole, int), (~whole, float)] if types[name] == "float64" else [(None, None)]
+            is_integer = col(WHOLE).contains(name)
+            parts = [(is_integer, int), (~is_integer, float)] if types[name] == "float64" else [(None, None)]
             for part, kind in parts:
-                both = [condition for condition in (where, part) if condition is not None]
-                selected = None if not both else both[0] if len(both) == 1 else both[0] & both[1]
+                conditions = [condition for condition in (where, part) if condition is not None]
+                selected = (
+                    None if not conditions else conditions[0] if len(conditions) == 1 else conditions[0] & conditions[1]
+                )
                 stored_values = [
                     value for value in self.index.facet(name, selected)["value"].to_pylist() if value is not None
                 ]
@@ -231,7 +233,7 @@ class VsearchDocumentStore:
     def _where(self, filters: dict[str, Any] | None) -> Any:
         return to_expression(filters, self._documents) if filters else None
 
-    def _some(self, filters: dict[str, Any]) -> Any:
+    def _condition(self, filters: dict[str, Any]) -> Any:
         if not filters:
             raise InputError("filters must not be empty; delete_all_documents deletes all documents")
         return self._where(filters)

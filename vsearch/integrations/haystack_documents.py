@@ -34,17 +34,19 @@ class HaystackIndex(DocumentIndex):
     def _columns(self, metadatas: Sequence[Mapping[str, Any]], types: Mapping[str, str]) -> dict[str, list[Any]]:
         names = [name for name in types if name not in self.own_types]
         columns: dict[str, list[Any]] = {
-            name: [None if is_list(types[name]) else fit(each.get(name), types[name]) for each in metadatas]
+            name: [
+                None if is_list(types[name]) else fit(row_metadata.get(name), types[name]) for row_metadata in metadatas
+            ]
             for name in names
         }
-        misfits, whole = [], []
+        misfits, integers = [], []
         for row, metadata in enumerate(metadatas):
-            given = [name for name, value in metadata.items() if value is not None and name != FIELDS]
-            misfits.append([name for name in given if name not in columns or columns[name][row] is None])
-            whole.append(
-                [name for name in given if types.get(name) == "float64" and type_of(metadata[name]) == "int64"]
+            filled = [name for name, value in metadata.items() if value is not None and name != FIELDS]
+            misfits.append([name for name in filled if name not in columns or columns[name][row] is None])
+            integers.append(
+                [name for name in filled if types.get(name) == "float64" and type_of(metadata[name]) == "int64"]
             )
-        columns |= {MISFITS: misfits, WHOLE: whole}
+        columns |= {MISFITS: misfits, WHOLE: integers}
         columns[EMBEDDED] = [metadata.get(FIELDS, {}).get("length") is not None for metadata in metadatas]
         return columns
 

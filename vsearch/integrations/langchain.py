@@ -97,12 +97,12 @@ class VsearchVectorStore(VectorStore):
     def _put(
         self, texts: list[str], metadatas: list[dict[str, Any]] | None, ids: Sequence[str | None] | None, vectors: Any
     ) -> list[str]:
-        given = [None] * len(texts) if ids is None else list(ids)
+        row_ids = [None] * len(texts) if ids is None else list(ids)
         of_texts = [metadata or {} for metadata in metadatas or [{}] * len(texts)]
-        if not len(given) == len(of_texts) == len(texts) == len(vectors):
-            counts = f"{len(texts)} texts, {len(of_texts)} metadatas, {len(given)} ids and {len(vectors)} vectors"
+        if not len(row_ids) == len(of_texts) == len(texts) == len(vectors):
+            counts = f"{len(texts)} texts, {len(of_texts)} metadatas, {len(row_ids)} ids and {len(vectors)} vectors"
             raise InputError(f"there must be one metadata dict, id and vector per text, got {counts}")
-        known = [str(uuid4()) if id_ is None else str(id_) for id_ in given]
+        known = [str(uuid4()) if id_ is None else str(id_) for id_ in row_ids]
         self._documents.put(known, texts, of_texts, vectors)
         return known
 

@@ -12,7 +12,7 @@ from mcp.server.mcpserver.exceptions import ToolError
 from pydantic import Field
 
 from vsearch._version import __version__
-from vsearch.api.json_values import shown
+from vsearch.api.json_values import to_json_value
 from vsearch.api.protocol import SearchableIndex
 from vsearch.errors import InputError, VsearchError
 
@@ -68,7 +68,7 @@ def make_server(index: SearchableIndex, name: str = "vsearch") -> MCPServer:
     about = f"Search of {len(index):,} rows by meaning, words or example, with exact filters on attributes. Call schema first."
     server = MCPServer(name, instructions=about, version=__version__)
     for tool in (tools.search, tools.count, tools.schema, tools.get):
-        server.tool()(_told(tool))
+        server.tool()(_with_errors(tool))
     return server
 
 
@@ -110,7 +110,7 @@ class IndexTools:
             query = text if vector is None else np.asarray(vector, np.float32)
             hits = self._index.search(query, k, where, **options)
         rows = [{"id": hit.id, "score": hit.score, **hit.values} for hit in hits[0]]
-        return {"rows": shown(rows, LONGEST_VALUE)}
+        return {"rows": to_json_value(rows, LONGEST_VALUE)}
 
     def count(self, where: Where = None) -> dict[str, int]:
         """Count the rows that pass a filter; all rows without one."""
@@ -131,7 +131,7 @@ class IndexTools:
     def get(self, ids: Ids, columns: Columns = None) -> dict[str, Any]:
         """Return rows by id, with their attributes; ids that do not exist are left out."""
         table = self._index.get([self._id(id_) for id_ in ids], columns, missing="skip")
-        return {"rows": shown(table.to_pylist(), 10 * LONGEST_VALUE)}
+        return {"rows": to_json_value(table.to_pylist(), 10 * LONGEST_VALUE)}
 
     def _id(self, id_: str | int) -> str | int:
         """Return an id in the type of the index; models write numbers as strings and the other way around."""
@@ -148,15 +148,15 @@ class IndexTools:
         try:
             if kind == "string" or kind.startswith("list"):
                 values = self._index.facet(name, limit=FREQUENT)["value"].to_pylist()
-                described["frequent values"] = shown(values, 100)
+                described["frequent values"] = to_json_value(values, 100)
             elif kind != "bool":
-                described["least"], described["greatest"] = shown(list(self._index.min_max(name)))
+                described["least"], described["greatest"] = to_json_value(list(self._index.min_max(name)))
         except InputError:
             return {"name": name, "type": kind}
         return described
 
 
-def _told(tool: Tool) -> Tool:
+def _with_errors(tool: Tool) -> Tool:
     """Return a tool that tells the model what was wrong with its call."""
 
     @wraps(tool)

@@ -131,7 +131,7 @@ class VsearchIndex:
             if len(subset) != len(queries):
                 raise InputError(f"subset must have a list for each of the {len(queries)} queries, got {len(subset)}")
             parts = zip(queries, subset, strict=True)
-            return [found for query, ids in parts for found in self._search([query], k, ids)]
+            return [ranking for query, ids in parts for ranking in self._search([query], k, ids)]
         return self._search(queries, k, subset)
 
     def _search(self, queries: list[NDArray[Any]], k: int, ids: Any) -> list[list[dict[str, Any]]]:
@@ -143,7 +143,7 @@ class VsearchIndex:
                 return [[] for _ in queries]
             where = col(row_id_of(self._index.info()["attributes"])).is_in([str(id_) for id_ in ids])
         hits = self._index.search_documents(queries, k, where, candidates=self._candidates)
-        return [[{"id": hit.id, "score": hit.score} for hit in found] for found in hits]
+        return [[{"id": hit.id, "score": hit.score} for hit in query_hits] for query_hits in hits]
 
     def get_documents_embeddings(self, documents_ids: list[list[str]]) -> list[list[NDArray[np.float32]]]:
         """Return the vectors of documents, for lists of ids: as decoded from the index, see `vsearch.Index.document_vectors`.

@@ -117,19 +117,19 @@ def train_encoder(
     # every step encodes its queries again; these vectors only check that the encoder matches the index
     pairs = read_pairs(index.snapshot, encode_all(encoder, queries), positives)
     if validation is None:
-        training, held = split_validation(pairs, seed)
-        held_texts = [queries[i] for i in held.numbers]
+        training, held_out = split_validation(pairs, seed)
+        held_texts = [queries[i] for i in held_out.numbers]
     else:
         training, held_texts = pairs, _check(encoder, validation[0])
-        held = read_pairs(index.snapshot, encode_all(encoder, held_texts), validation[1], "validation")
-        held_texts = [held_texts[i] for i in held.numbers]
+        held_out = read_pairs(index.snapshot, encode_all(encoder, held_texts), validation[1], "validation")
+        held_texts = [held_texts[i] for i in held_out.numbers]
     report = progress or (lambda *_: None)
     probe(index.snapshot.store)
-    session = Session(documents, training, held, options, report)
+    session = Session(documents, training, held_out, options, report)
     now = documents.start()
     sharpness, (optimizer, _) = session.sharpness(now), session.optimizers(now)
     encoder_optimizer = torch.optim.AdamW(encoder.parameters(), lr=encoder_rate, weight_decay=ENCODER_DECAY)
-    history = [_measure(documents, now, encoder, held_texts, held.padded())]
+    history = [_measure(documents, now, encoder, held_texts, held_out.padded())]
     best, best_epoch, best_state = now, 0, copy.deepcopy(encoder.state_dict())
     batches = max(1, len(training) // batch)
     step = 0
@@ -154,7 +154,7 @@ def train_encoder(
                 moved = optimizer.update(now.centroids, gradients.centroids, step, share)
                 now = Parameters(moved, now.adapter)
             report(stage, number + 1, batches)
-        history.append(_measure(documents, now, encoder, held_texts, held.padded()))
+        history.append(_measure(documents, now, encoder, held_texts, held_out.padded()))
         if history[-1]["ndcg@10"] > max(measures["ndcg@10"] for measures in history[:-1]):
             best, best_epoch, best_state = now, epoch + 1, copy.deepcopy(encoder.state_dict())
         elif epoch + 1 - best_epoch >= patience:

@@ -118,17 +118,17 @@ def _fit(pairs: Pairs, part: int, rng: np.random.Generator) -> Pairs:
 
 def nearest_rows(queries: NDArray[np.float32], vectors: NDArray[np.float32], k: int) -> NDArray[np.int64]:
     """Return the k rows with the largest inner products, best first, int64 (m, k)."""
-    found = np.empty((len(queries), k), np.int64)
+    nearest = np.empty((len(queries), k), np.int64)
     for start in range(0, len(queries), CHUNK):
         scores = queries[start : start + CHUNK] @ vectors.T
         top = np.argpartition(scores, scores.shape[1] - k, axis=1)[:, -k:]
         order = np.argsort(-np.take_along_axis(scores, top, axis=1), axis=1, kind="stable")
-        found[start : start + CHUNK] = np.take_along_axis(top, order, axis=1)
-    return found
+        nearest[start : start + CHUNK] = np.take_along_axis(top, order, axis=1)
+    return nearest
 
 
 def _validate(sample: Sample, adapter: NDArray[np.float32]) -> float:
     """Return the nDCG@10 of the validation queries."""
     pairs = sample.validation
-    found = nearest_rows(pairs.queries @ adapter.T, sample.vectors, min(10, len(sample.vectors)))
-    return measure(found, pairs.padded()).means()["ndcg@10"]
+    nearest = nearest_rows(pairs.queries @ adapter.T, sample.vectors, min(10, len(sample.vectors)))
+    return measure(nearest, pairs.padded()).means()["ndcg@10"]

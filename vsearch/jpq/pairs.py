@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.errors import InputError
-from vsearch.search.state.given_ids import id_array, shown
+from vsearch.search.state.given_ids import id_array, show_id
 from vsearch.search.state.id_lookup import find_ids
 from vsearch.search.state.model import check_queries, plain_queries
 from vsearch.search.state.snapshot import Snapshot
@@ -98,7 +98,7 @@ def _rows_of(snapshot: Snapshot, ids: NDArray[Any], what: str) -> NDArray[np.int
     distinct_ids, inverse = np.unique(ids.astype(object if text else np.int64), return_inverse=True)
     rows = find_ids(snapshot, distinct_ids)
     if (rows < 0).any():
-        missing = [shown(identifier) for identifier in distinct_ids[rows < 0][:5]]
+        missing = [show_id(identifier) for identifier in distinct_ids[rows < 0][:5]]
         raise InputError(
             f"{int((rows < 0).sum())} ids of the {what} positives are not in the index, such as {', '.join(missing)}"
         )

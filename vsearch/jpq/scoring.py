@@ -192,18 +192,18 @@ def load_documents(snapshot: Snapshot) -> Documents:
     for shard in snapshot.shards:
         table, arrays = shard.table, shard.arrays
         shard.ensure(np.arange(shard.partitions, dtype=np.int32))
-        inside = slice(shard.first_row, shard.first_row + shard.rows)
+        shard_rows = slice(shard.first_row, shard.first_row + shard.rows)
         local = np.repeat(np.arange(shard.partitions), table.rows)
-        partitions[inside] = shard.first_partition + local
-        factors[inside] = arrays.factors.view(np.float16).astype(np.float32) * table.factor_scales[local]
+        partitions[shard_rows] = shard.first_partition + local
+        factors[shard_rows] = arrays.factors.view(np.float16).astype(np.float32) * table.factor_scales[local]
         if len(arrays.offsets):
-            offsets[inside] = arrays.offsets
+            offsets[shard_rows] = arrays.offsets
         packed = np.empty((shard.rows, codec.stage_bytes[0]), np.uint8)
         for partition in range(shard.partitions):
             first, count = int(table.row_starts[partition]), int(table.rows[partition])
             block = int(table.block_starts[partition])
             untranspose(arrays.first_codes[block : block + -(-count // 32)], packed[first : first + count])
-        codes[inside] = codec.unpack(packed)
+        codes[shard_rows] = codec.unpack(packed)
     return Documents(snapshot, codec, codes, factors, offsets, partitions)
 
 

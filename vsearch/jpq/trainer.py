@@ -203,8 +203,8 @@ def start_parameters(snapshot: Snapshot) -> Parameters:
 def split_validation(pairs: Pairs, seed: int) -> tuple[Pairs, Pairs]:
     """Split queries into training and validation at random, determined by the seed."""
     order = np.random.default_rng([seed, 1]).permutation(len(pairs))
-    held = max(1, min(round(HELD_OUT * len(pairs)), MOST_HELD_OUT))
-    return pairs.take(np.sort(order[held:])), pairs.take(np.sort(order[:held]))
+    count = max(1, min(round(HELD_OUT * len(pairs)), MOST_HELD_OUT))
+    return pairs.take(np.sort(order[count:])), pairs.take(np.sort(order[:count]))
 
 
 @dataclass(eq=False)
@@ -238,14 +238,14 @@ class Session:
         documents = load_documents(snapshot)
         training = read_pairs(snapshot, queries, positives)
         if validation is None:
-            training, held = split_validation(training, options.seed)
+            training, validation_pairs = split_validation(training, options.seed)
         else:
             try:
                 held_queries, held_positives = validation
             except (TypeError, ValueError):
                 raise InputError("validation must be a pair of queries and their positives") from None
-            held = read_pairs(snapshot, held_queries, held_positives, "validation")
-        return cls(documents, training, held, options, progress or (lambda *_: None))
+            validation_pairs = read_pairs(snapshot, held_queries, held_positives, "validation")
+        return cls(documents, training, validation_pairs, options, progress or (lambda *_: None))
 
     def refit(self, source: Source, writer: str) -> Session:
         """Return a session that starts from an adapter trained on the vectors, and new codes; this one if that ranks worse."""
@@ -264,8 +264,8 @@ class Session:
         """Train until the epochs are done or validation no longer improves."""
         described = asdict(self.options) | ({"before": self.before} if self.before else {})
         mark = fingerprint(self.documents, self.training, self.validation, described)
-        saved = None if checkpoint is None else load_checkpoint(checkpoint, mark)
-        state = self.begin() if saved is None else self.restore(saved)
+        checkpointed = None if checkpoint is None else load_checkpoint(checkpoint, mark)
+        state = self.begin() if checkpointed is None else self.restore(checkpointed)
         static = self.mine_all() if self.options.negatives == "static" and not self.stops(state) else None
         while not self.stops(state):
             self.epoch(state, static)

@@ -137,18 +137,21 @@ def search_both(
     )
     for query, planned in enumerate(leg.plan(snapshot, queries, stats, request.deadline)):
         ranked = leg.scan(snapshot, planned, options.depth, allowed, stats, request.deadline)
-        begun = time.perf_counter()
+        started = time.perf_counter()
         count = int(np.count_nonzero(near.rows[query] >= 0))
         nearest = Ranking(near.rows[query, :count], near.scores[query, :count])
-        both = score_both(snapshot, points[query : query + 1], leg, planned, nearest, ranked, deep)
-        if not len(both.rows):
+        candidates = score_both(snapshot, points[query : query + 1], leg, planned, nearest, ranked, deep)
+        if not len(candidates.rows):
             continue
-        fused = fuse(both, options, request.k, query, squared=squared)
+        fused = fuse(candidates, options, request.k, query, squared=squared)
         places, count = fused.best, len(fused.best)
-        best.scores[query, :count], best.rows[query, :count] = fused.scores, both.rows[places]
-        best.vector_scores[query, :count], best.leg_scores[query, :count] = both.by_vector[places], both.by_leg[places]
+        best.scores[query, :count], best.rows[query, :count] = fused.scores, candidates.rows[places]
+        best.vector_scores[query, :count], best.leg_scores[query, :count] = (
+            candidates.by_vector[places],
+            candidates.by_leg[places],
+        )
         best.vector_ranks[query, :count], best.leg_ranks[query, :count] = fused.vector_ranks, fused.leg_ranks
-        stats.add("merge", begun)
+        stats.add("merge", started)
     return best
 
 
@@ -186,19 +189,19 @@ def score_both(
     # estimates of a search may differ from those of an exhaustive one
     again = snapshot.model.rerank is None or snapshot.model.quantizer.scan == "cells"
     missing = rows if again else rows[far]
-    apart = SearchStats()
+    exact_stats = SearchStats()
     if len(missing) and not again:
         by_vector[far] = as_seen(score_rows(snapshot, point[0], missing, prepared=prepared), snapshot.model)
     elif len(missing):
         exact = msgspec.structs.replace(request, k=len(missing), exact=True, nprobe=None)
         only = mask_of_rows(snapshot, missing)
-        scored = search_vectors(snapshot, point, exact, only, apart, prepared=prepared)
+        scored = search_vectors(snapshot, point, exact, only, exact_stats, prepared=prepared)
         present = scored.rows[0] >= 0
         # the rows of a single shard are numbered within it
         first = snapshot.groups[0].first_row if len(snapshot.groups) == 1 else 0
         _scatter(by_vector, rows, Ranking(scored.rows[0][present] + first, scored.scores[0][present]))
     if unranked.any() and len(ranked.rows) == request.k:  # otherwise no other row matches
-        by_leg[unranked] = leg.score(snapshot, planned, rows[unranked], apart, request.deadline)
+        by_leg[unranked] = leg.score(snapshot, planned, rows[unranked], exact_stats, request.deadline)
     return Candidates(rows, by_vector, by_leg)
 
 

@@ -223,15 +223,15 @@ def _entry(snapshot: Snapshot, name: str) -> AttributeEntry:
 
 def _free_field(snapshot: Snapshot) -> tuple[str, int]:
     """Return a field name for a new column that no segment uses yet, and its number."""
-    taken = {entry.field_name for entry in snapshot.manifest.attributes}
+    names = {entry.field_name for entry in snapshot.manifest.attributes}
     for run in snapshot.shards:
         file = run.files.get(ATTRIBUTES)
-        taken |= {*run.encodings, *(() if file is None else (column.name for column in file.entry.columns))}
+        names |= {*run.encodings, *(() if file is None else (column.name for column in file.entry.columns))}
     for delta in snapshot.deltas:
-        taken |= set() if delta.rows.attributes is None else set(delta.rows.attributes.column_names)
+        names |= set() if delta.rows.attributes is None else set(delta.rows.attributes.column_names)
     live = snapshot.manifest.live
     number = live.next_field if live else 0
-    while f"#{number}" in taken:
+    while f"#{number}" in names:
         number += 1
     return f"#{number}", number
 

@@ -194,7 +194,7 @@ def _commit(
     check: bool,
 ) -> tuple[Commit, Snapshot]:
     store, trained, origin = snapshot.store, training_of(snapshot.manifest), origin_of(snapshot.manifest)
-    begun = time.monotonic()
+    started = time.monotonic()
     written: Written | None = None
     for _ in retry_waits():
         manifest = snapshot.manifest
@@ -236,7 +236,7 @@ def _commit(
         # From here on a manifest may refer to the written files whatever is raised, so only a prune may remove them.
         after, committed, follower = None, written, next_manifest(snapshot, operation.kind, draft, written, token)
         try:
-            late = time.monotonic() - begun > UNCHECKED
+            late = time.monotonic() - started > UNCHECKED
             after = commit_after(store, manifest, follower, check=check or late, turn=turn.request)
         except TakenBackError:  # a prune may remove the written files, now or later, so write them again
             discard(store, written)
@@ -315,7 +315,7 @@ def next_manifest(snapshot: Snapshot, kind: str, draft: Draft, written: Written,
     deltas, segment = live.deltas, live.next_segment
     if written.entry is not None:
         deltas, segment = (*deltas, msgspec.structs.replace(written.entry, number=segment)), segment + 1
-    gone = len(draft.removed) if draft.removed is not None and draft.counted else 0
+    removed = len(draft.removed) if draft.removed is not None and draft.counted else 0
     added = 0 if draft.rows is None else len(draft.rows)
     tokens = live.tokens
     if token is not None:
@@ -324,7 +324,7 @@ def next_manifest(snapshot: Snapshot, kind: str, draft: Draft, written: Written,
     changed = draft.added + draft.deleted + (0 if kind in COPYING else draft.replaced)
     return msgspec.structs.replace(
         manifest,
-        rows=manifest.rows + added - gone,
+        rows=manifest.rows + added - removed,
         live=msgspec.structs.replace(
             live,
             next_row=live.next_row if draft.next_row is None else draft.next_row,

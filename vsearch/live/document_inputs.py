@@ -11,14 +11,14 @@ import numpy as np
 
 from vsearch.errors import InputError
 from vsearch.live.inputs import NewRows, is_empty, no_rows, read_rows
-from vsearch.multivector.build import STORED, batches, encode_documents, open_given
+from vsearch.multivector.build import STORED, batches, encode_documents, open_document_inputs
 from vsearch.multivector.opening import codecs_of
 from vsearch.multivector.reduction import check_reduction, reduce_documents
 from vsearch.search.state.document_codes import concatenate_documents
 from vsearch.storage.stores.scratch import scratch_folder
 
 if TYPE_CHECKING:
-    from vsearch.building.inputs.rows import Given
+    from vsearch.building.inputs.rows import InputArguments
     from vsearch.search.state.snapshot import Snapshot
 
 
@@ -27,14 +27,14 @@ def read_documents(
     vectors: object,
     offsets: object | None,
     saliency: object | None,
-    given: Given,
+    arguments: InputArguments,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> NewRows:
     """Read and encode documents, with reduced vectors if the index was built that way.
 
     Parameters
     ----------
-    vectors, offsets, saliency, given
+    vectors, offsets, saliency, arguments
         As in `vsearch.build_documents`.
 
     Raises
@@ -51,7 +51,7 @@ def read_documents(
     check_reduction(entry.keep, entry.pool, saliency=saliency is not None)
     with scratch_folder() as folder:
         scratch = Path(folder)
-        opened, weights, given, noted = open_given(vectors, offsets, saliency, given, scratch)
+        opened, weights, arguments, noted = open_document_inputs(vectors, offsets, saliency, arguments, scratch)
         if opened.vectors.dimensions != entry.dimensions:
             raise InputError(
                 f"vectors must have the index's {entry.dimensions} dimensions, got {opened.vectors.dimensions}"
@@ -59,14 +59,14 @@ def read_documents(
         documents, positions = reduce_documents(opened, weights, entry.keep, entry.pool, scratch, lambda *_: None)
         encodings, parts = [], []
         for start, stop in batches(documents.offsets):
-            rows, inside = documents.read(start, stop)
+            rows, document_offsets = documents.read(start, stop)
             batch = slice(int(documents.offsets[start]), int(documents.offsets[stop]))
-            encodings.append(fde.encode_documents(rows, inside))
-            encoded = encode_documents(token_codec, rows, inside)
+            encodings.append(fde.encode_documents(rows, document_offsets))
+            encoded = encode_documents(token_codec, rows, document_offsets)
             exact = None if entry.store is None else rows.astype(STORED[entry.store])
             batch_positions = None if positions is None else np.asarray(positions[batch], np.uint32)
             parts.append(replace(encoded, exact=exact, positions=batch_positions))
-        new = read_rows(snapshot, np.concatenate(encodings), given, progress, noted)
+        new = read_rows(snapshot, np.concatenate(encodings), arguments, progress, noted)
         codes = concatenate_documents(parts)
         codes = None if codes is None else codes.take(new.order)
         return replace(new, documents=codes, input_vectors=int(opened.offsets[-1]))

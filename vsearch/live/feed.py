@@ -70,8 +70,8 @@ ReadIds = Callable[["SegmentEntry", int], tuple["Ids", Removed]]
 class Step:
     """Ids of rows that disappeared and of rows that appeared; a replaced row is in both."""
 
-    went: Sequence[Ids]
-    came: Sequence[Ids]
+    removed: Sequence[Ids]
+    added: Sequence[Ids]
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,10 +137,10 @@ def changes_since(snapshot: Snapshot, since: Any) -> Changes:
 
 def compare(older: Manifest, newer: Manifest, read_ids: ReadIds) -> Step:
     """Compare two snapshots between which no row moved: a row that both have has the same address in both."""
-    mine, theirs = deltas_of(older), deltas_of(newer)
-    common = [*run_numbers(older), *(entry.number for path, entry in mine.items() if path in theirs)]
-    left = _side(older, [entry for path, entry in mine.items() if path not in theirs], common, read_ids)
-    right = _side(newer, [entry for path, entry in theirs.items() if path not in mine], common, read_ids)
+    older_deltas, newer_deltas = deltas_of(older), deltas_of(newer)
+    common = [*run_numbers(older), *(entry.number for path, entry in older_deltas.items() if path in newer_deltas)]
+    left = _side(older, [entry for path, entry in older_deltas.items() if path not in newer_deltas], common, read_ids)
+    right = _side(newer, [entry for path, entry in newer_deltas.items() if path not in older_deltas], common, read_ids)
     return Step([*left.live, *right.removes(left)], [*right.live, *left.removes(right)])
 
 
@@ -163,10 +163,10 @@ def _side(
 def net(steps: Sequence[Step], *, text: bool) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     """Combine consecutive steps into ids added, replaced and deleted, each ascending."""
     parts = [
-        (ids, number, came)
+        (ids, number, added)
         for number, step in enumerate(steps)
-        for came, some in ((False, step.went), (True, step.came))
-        for ids in some
+        for added, of_step in ((False, step.removed), (True, step.added))
+        for ids in of_step
         if len(ids)
     ]
     if not parts:
@@ -175,12 +175,12 @@ def net(steps: Sequence[Step], *, text: bool) -> tuple[NDArray[Any], NDArray[Any
     counts = [len(ids) for ids, _, _ in parts]
     keys, values = _ranked(concatenate_ids([ids for ids, _, _ in parts]))
     step = np.repeat([number for _, number, _ in parts], counts)
-    came = np.repeat([came for _, _, came in parts], counts)
-    order = np.lexsort((came, step, keys))  # within a step, removed rows precede added ones
-    keys, came = keys[order], came[order]
+    added = np.repeat([added for _, _, added in parts], counts)
+    order = np.lexsort((added, step, keys))  # within a step, removed rows precede added ones
+    keys, added = keys[order], added[order]
     first = np.append(True, keys[1:] != keys[:-1])
     last = np.append(first[1:], True)
-    before, after, ids = ~came[first], came[last], values(keys[first])
+    before, after, ids = ~added[first], added[last], values(keys[first])
     return ids[~before & after], ids[before & after], ids[before & ~after]
 
 

@@ -65,17 +65,17 @@ def commit_waiting(queue: deque[Waiting], snapshot: Snapshot) -> Snapshot:
     Snapshot
         The snapshot with the changes; the same if nothing changed.
     """
-    taken: list[Waiting] = []
-    while queue and len(taken) < MOST_CHANGES:
-        taken.append(queue.popleft())
+    changes: list[Waiting] = []
+    while queue and len(changes) < MOST_CHANGES:
+        changes.append(queue.popleft())
     try:
-        return _commit(snapshot, taken)
+        return _commit(snapshot, changes)
     except Exception as error:  # raised again in each of the threads
-        for waiting in taken:
+        for waiting in changes:
             waiting.outcome = error
         return snapshot
     except BaseException:
-        for waiting in taken:
+        for waiting in changes:
             waiting.outcome = StoreError(
                 f"{snapshot.store.url}: it is unknown whether the change was committed, because the thread that committed it was "
                 "interrupted; check the snapshots before you retry"
@@ -83,13 +83,13 @@ def commit_waiting(queue: deque[Waiting], snapshot: Snapshot) -> Snapshot:
         raise
 
 
-def _commit(snapshot: Snapshot, taken: Sequence[Waiting]) -> Snapshot:
-    if len(taken) == 1:
-        taken[0].outcome, after = commit_change(snapshot, taken[0].operation, token=taken[0].token)
+def _commit(snapshot: Snapshot, changes: Sequence[Waiting]) -> Snapshot:
+    if len(changes) == 1:
+        changes[0].outcome, after = commit_change(snapshot, changes[0].operation, token=changes[0].token)
         return after
-    group = Group(taken)
+    group = Group(changes)
     commit, after = commit_change(snapshot, group)
-    for waiting, outcome in zip(taken, group.outcomes, strict=True):
+    for waiting, outcome in zip(changes, group.outcomes, strict=True):
         waiting.outcome = (
             Commit(commit.snapshot, outcome.added, outcome.replaced, outcome.deleted)
             if isinstance(outcome, Draft)

@@ -13,7 +13,7 @@ from vsearch.building.encoding import decode_rows, encode_rows, original_vectors
 from vsearch.building.inputs.attribute_types import kept_type, normalize
 from vsearch.building.inputs.attributes import open_attributes
 from vsearch.building.inputs.elements import NotFiniteError, check_bounded
-from vsearch.building.inputs.rows import Given, explained, open_inputs
+from vsearch.building.inputs.rows import InputArguments, explained, open_inputs
 from vsearch.errors import ConflictError, InputError
 from vsearch.search.state import row_codes
 from vsearch.search.state.deltas import take_ids
@@ -85,7 +85,7 @@ class NewRows:
 def read_rows(
     snapshot: Snapshot,
     embeddings: object,
-    given: Given,
+    arguments: InputArguments,
     progress: Callable[[str, int, int], None] | None = None,
     noted: Unusable | None = None,
 ) -> NewRows:
@@ -93,7 +93,7 @@ def read_rows(
 
     Parameters
     ----------
-    embeddings, given
+    embeddings, arguments
         As in `vsearch.build`.
     progress : callable, optional
         Called with ``(stage, done, total)``.
@@ -109,7 +109,7 @@ def read_rows(
     if is_empty(embeddings):
         return no_rows(snapshot)
     with scratch_folder() as scratch:
-        inputs = open_inputs(embeddings, given, model.metric, scratch, noted, lambda: snapshot.schema.names)
+        inputs = open_inputs(embeddings, arguments, model.metric, scratch, noted, lambda: snapshot.schema.names)
         if inputs.vectors.dimensions != dimensions:
             raise InputError(f"vectors must have the index's {dimensions} dimensions, got {inputs.vectors.dimensions}")
         parts, orders = [], []
@@ -191,8 +191,8 @@ def check_id_type(ids: Any, id_type: str) -> Any:
         return None
     text = not isinstance(ids, np.ndarray)
     if text != (id_type == "string"):
-        expected, got = ("integers", "strings") if text else ("strings", "integers")
-        raise InputError(f"ids of this index must be {expected}, got {got}")
+        expected, received = ("integers", "strings") if text else ("strings", "integers")
+        raise InputError(f"ids of this index must be {expected}, got {received}")
     return ids
 
 

@@ -81,8 +81,8 @@ def nests(one: Manifest, other: Manifest) -> bool:
     """Whether two snapshots share build and training, and one has all segments of the other."""
     if not _related(one, other) or _runs(one) != _runs(other):
         return False
-    mine, theirs = set(deltas_of(one)), set(deltas_of(other))
-    return mine <= theirs or theirs <= mine
+    paths, other_paths = set(deltas_of(one)), set(deltas_of(other))
+    return paths <= other_paths or other_paths <= paths
 
 
 def deltas_of(manifest: Manifest) -> dict[str, SegmentEntry]:

@@ -20,7 +20,7 @@ from vsearch.search.state.document_fetching import documents_at
 from vsearch.search.state.expiry import expired_rows, living, present, ttl_field
 from vsearch.search.state.fetching import take_fields
 from vsearch.search.state.field_types import arrow_of
-from vsearch.search.state.given_ids import as_ids, shown
+from vsearch.search.state.given_ids import as_ids, show_id
 from vsearch.search.state.id_lookup import Found, find_addresses, find_ids
 from vsearch.search.state.row_codes import RowCodes
 from vsearch.search.state.shard import Addresses
@@ -320,18 +320,17 @@ def distinct_ids(snapshot: Snapshot, ids: Any) -> NDArray[Any]:
     passed = read_ids(snapshot, ids)
     values, counts = np.unique(passed, return_counts=True)
     if len(values) != len(passed):
-        raise InputError(f"ids must be unique; {shown(values[counts > 1][0])} occurs more than once")
+        raise InputError(f"ids must be unique; {show_id(values[counts > 1][0])} occurs more than once")
     return passed
 
 
 def codes_of(snapshot: Snapshot, rows: NDArray[np.int64]) -> tuple[RowCodes, NDArray[np.int64]]:
     """Return the codes of rows, sorted by partition, and the index in `rows` of each."""
     parts, places = [], []
-    for shard, at, inside in snapshot.locate(rows):
-        shard.ensure(
-            np.unique(np.searchsorted(shard.table.row_starts + shard.table.rows, inside, side="right")).astype(np.int32)
-        )
-        parts.append(row_codes.read_row_codes(snapshot.model, shard, inside))
+    for shard, at, run_rows in snapshot.locate(rows):
+        ends = shard.table.row_starts + shard.table.rows
+        shard.ensure(np.unique(np.searchsorted(ends, run_rows, side="right")).astype(np.int32))
+        parts.append(row_codes.read_row_codes(snapshot.model, shard, run_rows))
         places.append(at)
     codes, order = row_codes.concatenate(parts), np.concatenate(places)
     by_partition = np.lexsort((order, codes.partitions))
@@ -396,4 +395,4 @@ def listed(ids: Any, chosen: NDArray[Any]) -> str:
     """Return the chosen ids for an error message, abbreviated."""
     values = _searchable(ids)[chosen]
     more = f" and {len(values) - LISTED_IDS} more" if len(values) > LISTED_IDS else ""
-    return ", ".join(shown(value) for value in values[:LISTED_IDS]) + more
+    return ", ".join(show_id(value) for value in values[:LISTED_IDS]) + more

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from vsearch.building.encoding import encode_rows, original_vectors
 from vsearch.building.inputs.attributes import AttributeSource
 from vsearch.building.inputs.ids import IdSource
-from vsearch.building.inputs.rows import Given, Inputs, KeptVectors, open_inputs
+from vsearch.building.inputs.rows import InputArguments, Inputs, KeptVectors, open_inputs
 from vsearch.building.pipeline import write_index
 from vsearch.errors import ConflictError, InputError, StoreError
 from vsearch.legs.registry import all_legs_of
@@ -222,7 +222,7 @@ def retrain(
     snapshot: Snapshot,
     options: BuildOptions,
     vectors: object | None = None,
-    given: Given | None = None,
+    arguments: InputArguments | None = None,
     *,
     progress: Progress,
 ) -> tuple[Commit, Snapshot]:
@@ -232,7 +232,7 @@ def retrain(
     ----------
     options : BuildOptions
         With the metric of the index.
-    vectors, given : optional
+    vectors, arguments : optional
         The vectors of all rows with their ids, to use instead of the stored ones.
 
     Raises
@@ -246,7 +246,9 @@ def retrain(
     check_retrainable(snapshot, vectors, len(positions))
     writer, store = uuid4().hex, snapshot.store
     with scratch_folder() as scratch:
-        passed = None if vectors is None or given is None else _open_passed(snapshot, vectors, given, str(scratch))
+        passed = (
+            None if vectors is None or arguments is None else _open_passed(snapshot, vectors, arguments, str(scratch))
+        )
         source: Any = StoredVectors(snapshot, positions) if passed is None else passed.of(snapshot, positions)
         with discarded_on_failure(store, writer):
             inputs = Inputs(source, _attributes(snapshot, positions), _ids(snapshot, positions), {})
@@ -305,9 +307,9 @@ def check_retrainable(snapshot: Snapshot, vectors: object | None, rows: int) -> 
         )
 
 
-def _open_passed(snapshot: Snapshot, vectors: object, given: Given, scratch: str) -> PassedVectors:
+def _open_passed(snapshot: Snapshot, vectors: object, arguments: InputArguments, scratch: str) -> PassedVectors:
     manifest = snapshot.manifest
-    inputs = open_inputs(vectors, given, snapshot.model.metric, scratch)
+    inputs = open_inputs(vectors, arguments, snapshot.model.metric, scratch)
     if inputs.vectors.dimensions != manifest.dimensions:
         raise InputError(
             f"vectors must have the index's {manifest.dimensions} dimensions, got {inputs.vectors.dimensions}"

@@ -65,14 +65,14 @@ class Split:
 
         Rows of other partitions keep their codes.
         """
-        inside = np.flatnonzero(np.isin(positions, self.positions))
-        others = np.setdiff1d(np.arange(len(positions)), inside, assume_unique=True)
+        selected = np.flatnonzero(np.isin(positions, self.positions))
+        others = np.setdiff1d(np.arange(len(positions)), selected, assume_unique=True)
         codes = row_codes.take(rows.codes, others)
         codes = replace(codes, partitions=self.places[codes.partitions])
-        if len(inside):
-            partitions = self.partitions[np.searchsorted(self.positions, positions[inside])]
-            codes = row_codes.concatenate([codes, self._encode(row_codes.take(rows.codes, inside), partitions)])
-        mixed = np.concatenate([others, inside])
+        if len(selected):
+            partitions = self.partitions[np.searchsorted(self.positions, positions[selected])]
+            codes = row_codes.concatenate([codes, self._encode(row_codes.take(rows.codes, selected), partitions)])
+        mixed = np.concatenate([others, selected])
         order = np.lexsort((mixed, codes.partitions))
         mixed = mixed[order]
         attributes = None if rows.attributes is None else rows.attributes.take(mixed)
@@ -195,14 +195,14 @@ class _Pieces:
     def split(self, partition: int, limit: float) -> None:
         """Split a partition with more rows than `limit`."""
         owner, snapshot = int(self.owners[partition]), self.snapshot
-        inside = self.members.get(partition)
-        if inside is None:
-            inside = live_positions([*self._runs[owner], *self._tails], range(partition, partition + 1))
-        centroid, pieces = self.centroids[partition], pieces_of(len(inside), limit)
+        positions = self.members.get(partition)
+        if positions is None:
+            positions = live_positions([*self._runs[owner], *self._tails], range(partition, partition + 1))
+        centroid, pieces = self.centroids[partition], pieces_of(len(positions), limit)
         train, take = partial(_train, snapshot.model, centroid), partial(reconstruct, snapshot)
-        chosen, fresh = split_rows(inside, take, centroid, pieces, train, snapshot.manifest.seed)
+        chosen, fresh = split_rows(positions, take, centroid, pieces, train, snapshot.manifest.seed)
         places = [partition, *range(len(self.counts), len(self.counts) + len(fresh) - 1)]
-        self.members |= {place: inside[chosen == piece] for piece, place in enumerate(places)}
+        self.members |= {place: positions[chosen == piece] for piece, place in enumerate(places)}
         sizes = np.bincount(chosen, minlength=len(fresh))
         self.counts[partition] = sizes[0]
         self.counts = np.append(self.counts, sizes[1:])

@@ -36,7 +36,7 @@ class Written:
         cls, store: Store, model: Model, rows: Rows | None, removed: Removed | None, before: Written | None
     ) -> Written:
         """Write a delta, unless that of the previous attempt is the same."""
-        if before is not None and _same_rows(before.rows, rows) and _same(before.removed, removed):
+        if before is not None and _same_rows(before.rows, rows) and _equal_removed(before.removed, removed):
             return cls(rows, removed, before.entry)
         discard(store, before)
         if rows is None and removed is None:
@@ -91,7 +91,7 @@ def _same_rows(one: Rows | None, other: Rows | None) -> bool:
     return bool(ids) and (one.attributes is None or bool(one.attributes.equals(other.attributes)))
 
 
-def _same(one: Removed | None, other: Removed | None) -> bool:
+def _equal_removed(one: Removed | None, other: Removed | None) -> bool:
     if one is None or other is None:
         return one is other
     return len(one) == len(other) and bool((one.segments == other.segments).all() and (one.rows == other.rows).all())

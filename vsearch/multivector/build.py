@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from vsearch.building.inputs.rows import Given, id_values, split_table
+from vsearch.building.inputs.rows import InputArguments, id_values, split_table
 from vsearch.building.inputs.unusable import Unusable
 from vsearch.building.pipeline import Progress, build_index
 from vsearch.building.shards import WriteArrays
@@ -164,8 +164,8 @@ class DocumentPart:
             scales = np.ones(len(rows), np.float32)
             exact = spool("exact", STORED[options.store], total, token_codec.dimensions) if options.store else None
             for start, stop in batches(offsets):
-                vectors, inside = self.documents.take(rows[start:stop])
-                encoded = encode_documents(token_codec, vectors, inside)
+                vectors, document_offsets = self.documents.take(rows[start:stop])
+                encoded = encode_documents(token_codec, vectors, document_offsets)
                 low, high = int(offsets[start]), int(offsets[stop])
                 codes[low:high], scales[start:stop] = encoded.codes, encoded.scales
                 if exact is not None:
@@ -217,7 +217,7 @@ def build_document_index(
     offsets: object | None,
     *,
     saliency: object | None,
-    given: Given,
+    arguments: InputArguments,
     options: DocumentOptions,
     overwrite: bool,
     tune_defaults: Callable[[Manifest, NDArray[np.float32]], Manifest],
@@ -243,9 +243,9 @@ def build_document_index(
     check_reduction(options.keep, options.pool, saliency=saliency is not None)
     with scratch_folder() as folder:
         scratch = Path(folder)
-        opened, weights, given, noted = open_given(vectors, offsets, saliency, given, scratch)
+        opened, weights, arguments, noted = open_document_inputs(vectors, offsets, saliency, arguments, scratch)
         documents, positions = reduce_documents(
-            opened, weights, options.keep, options.pool, scratch, lambda done, all_: progress("reduce", done, all_)
+            opened, weights, options.keep, options.pool, scratch, lambda done, total: progress("reduce", done, total)
         )
         progress("train token codec", 0, 1)
         rng = np.random.default_rng(options.seed)
@@ -273,38 +273,38 @@ def build_document_index(
         return build_index(
             store,
             encoded(),
-            given=given,
+            arguments=arguments,
             options=BuildOptions("ip", "osq", options.bits, None, None, _shards(part), options.seed),
             overwrite=overwrite,
-            tune_defaults=lambda made: tune_defaults(made, queries),
+            tune_defaults=lambda manifest: tune_defaults(manifest, queries),
             progress=progress,
             parts=(part,),
             noted=noted,
         )
 
 
-def open_given(
-    vectors: object, offsets: object | None, saliency: object | None, given: Given, scratch: Path
-) -> tuple[Documents, NDArray[np.floating[Any]] | None, Given, Unusable | None]:
+def open_document_inputs(
+    vectors: object, offsets: object | None, saliency: object | None, arguments: InputArguments, scratch: Path
+) -> tuple[Documents, NDArray[np.floating[Any]] | None, InputArguments, Unusable | None]:
     """Open documents and their saliency; also return the other inputs, and the documents that are skipped, if any."""
     if offsets is None:
-        vectors, given = _split(vectors, given, scratch)
-    if given.missing == "skip":
+        vectors, arguments = _split(vectors, arguments, scratch)
+    if arguments.missing == "skip":
         usable = open_usable(vectors, offsets, scratch)
-        return usable.documents, usable.saliency(saliency), given, usable.unusable
+        return usable.documents, usable.saliency(saliency), arguments, usable.unusable
     opened = open_documents(vectors, offsets, scratch)
-    return opened, open_saliency(saliency, opened.offsets), given, None
+    return opened, open_saliency(saliency, opened.offsets), arguments, None
 
 
-def _split(vectors: object, given: Given, scratch: Path) -> tuple[object, Given]:
+def _split(vectors: object, arguments: InputArguments, scratch: Path) -> tuple[object, InputArguments]:
     """Split a table into its documents and the other columns, as attributes and ids."""
-    table, column, attributes = split_table(vectors, given.vectors, given.attributes, documents_column, scratch)
+    table, column, attributes = split_table(vectors, arguments.vectors, arguments.attributes, documents_column, scratch)
     if table is None or column is None:
-        return vectors, given
-    ids = given.id if given.id is not None else given.ids
+        return vectors, arguments
+    ids = arguments.id if arguments.id is not None else arguments.ids
     if isinstance(ids, str) and ids in table.schema.names:
         ids = id_values(ids, None, table)
-    return table.select([column]), replace(given, attributes=attributes, ids=ids, id=None, vectors=None)
+    return table.select([column]), replace(arguments, attributes=attributes, ids=ids, id=None, vectors=None)
 
 
 def batches(offsets: NDArray[np.int64]) -> Iterator[tuple[int, int]]:

@@ -172,12 +172,12 @@ def match_rows(
         if row < 0:
             continue
         documents = next(d for d in index.shards if row < d.shard.first_row + d.shard.rows)
-        inside = np.array([row - documents.shard.first_row])
-        vectors, _ = decode_documents(index, documents, inside, exact=exact)
+        run_rows = np.array([row - documents.shard.first_row])
+        vectors, _ = decode_documents(index, documents, run_rows, exact=exact)
         products = query @ vectors.T
         best = np.argmax(products, axis=1)
         scores[number] = products[np.arange(len(query)), best]
         if documents.positions is not None:
-            best = documents.positions[documents.offsets[inside[0]] + best].astype(np.int64)
+            best = documents.positions[documents.offsets[run_rows[0]] + best].astype(np.int64)
         positions[number] = best
     return RowMatches(positions, scores)

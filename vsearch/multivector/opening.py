@@ -64,7 +64,7 @@ class DocumentShard:
     def ensure(self, kind: str, name: str, starts: NDArray[np.int64], stops: NDArray[np.int64]) -> None:
         """Fetch and verify rows of an array; almost free once the whole file is fetched."""
         file = self.shard.files[kind]
-        if not file.whole:
+        if not file.complete:
             file.ensure(name, starts, stops)
 
     def ensure_numbers(self, starts: NDArray[np.int64], stops: NDArray[np.int64], bits: int) -> None:

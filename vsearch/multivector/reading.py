@@ -28,11 +28,11 @@ def read_vectors(snapshot: Snapshot, rows: NDArray[np.int64]) -> tuple[list[NDAr
     exact = all(documents.exact is not None for documents in index.shards)
     matrices: list[NDArray[np.float32]] = [np.empty((0, index.dimensions), np.float32)] * len(rows)
     codes = "codes"
-    for run, places, inside in snapshot.locate(rows):
+    for run, places, run_rows in snapshot.locate(rows):
         documents = index.shards[run.number]
         if exact and documents.exact is not None:
             codes = str(documents.exact.dtype)
-        vectors, offsets = decode_documents(index, documents, inside, exact=exact)
+        vectors, offsets = decode_documents(index, documents, run_rows, exact=exact)
         for place, start, stop in zip(places.tolist(), offsets[:-1].tolist(), offsets[1:].tolist(), strict=True):
             matrices[place] = vectors[start:stop]
     return matrices, codes

@@ -372,14 +372,14 @@ def _of_lists(lists: Any, label: str, first: int, *, skip: bool) -> Iterator[Fou
         starts = np.asarray(lists.offsets.to_numpy(), np.int64)
     for number in range(len(lists)):
         inner = lists.values.slice(int(starts[number]), int(starts[number + 1] - starts[number]))
-        inside = Unusable() if skip else None
+        unusable = Unusable() if skip else None
         if null[number]:
             yield "NULL"
             continue
         document = np.empty((0, 0), np.float32)
         if len(inner):
-            document = matrix(inner, f"{label}: row {first + number}, vector", 0, inside)
-        yield FLAWED if inside is not None and inside.rows else document
+            document = matrix(inner, f"{label}: row {first + number}, vector", 0, unusable)
+        yield FLAWED if unusable is not None and unusable.rows else document
 
 
 def _counted(documents: Iterator[Found], lengths: list[int]) -> Iterator[NDArray[Any]]:

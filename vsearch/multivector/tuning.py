@@ -26,8 +26,8 @@ def draw_queries(
     documents = rng.choice(len(offsets) - 1, min(SAMPLE_QUERIES, len(offsets) - 1), replace=False)
     encoded = []
     for document in documents.tolist():
-        inside = np.arange(offsets[document], offsets[document + 1])
-        chosen = rng.choice(inside, min(QUERY_VECTORS, len(inside)), replace=False)
+        vectors_of_document = np.arange(offsets[document], offsets[document + 1])
+        chosen = rng.choice(vectors_of_document, min(QUERY_VECTORS, len(vectors_of_document)), replace=False)
         encoded.append(fde.encode_query(np.ascontiguousarray(vectors[chosen])))
     return np.stack(encoded)
 
@@ -48,6 +48,6 @@ def tune_documents(snapshot: Snapshot, recall: float = CANDIDATE_RECALL, k: int 
     rows = np.arange(snapshot.rows) if live is None else live
     chosen = np.sort(rng.choice(rows, min(SAMPLE_QUERIES, len(rows)), replace=False))
     queries = []
-    for run, _, inside in snapshot.locate(chosen):
-        queries.append(draw_queries(index.fde, *decode_documents(index, index.shards[run.number], inside), rng))
+    for run, _, run_rows in snapshot.locate(chosen):
+        queries.append(draw_queries(index.fde, *decode_documents(index, index.shards[run.number], run_rows), rng))
     return tune_encodings(snapshot, np.concatenate(queries), recall, k)

@@ -40,9 +40,9 @@ class Opened:
     kept: NDArray[np.int64]
     unusable: Unusable
 
-    def saliency(self, given: object | None) -> NDArray[np.floating[Any]] | None:
+    def saliency(self, weights_input: object | None) -> NDArray[np.floating[Any]] | None:
         """Return the saliency of the vectors of usable documents, from that of all vectors; see `open_saliency`."""
-        weights = open_saliency(given, self.offsets)
+        weights = open_saliency(weights_input, self.offsets)
         if weights is None or len(self.kept) == len(self.offsets) - 1:
             return weights
         return weights[_inside(self.offsets, self.kept)[0]]
@@ -96,8 +96,8 @@ def open_usable(vectors: object, offsets: object | None, scratch: str | Path) ->
     source_offsets = np.concatenate([[0], np.cumsum(counts)])
     if len(kept) == len(counts):
         return Opened(Documents(source, source_offsets), input_offsets, kept, unusable)
-    rows, inside = _inside(source_offsets, kept)
-    return Opened(Documents(KeptVectors(source, rows), inside), input_offsets, kept, unusable)
+    rows, document_offsets = _inside(source_offsets, kept)
+    return Opened(Documents(KeptVectors(source, rows), document_offsets), input_offsets, kept, unusable)
 
 
 def _none_left(unusable: Unusable) -> InputError:

@@ -202,11 +202,11 @@ def _is_text(attribute: Attribute) -> bool:
 
 def _comparison(node: Comparison, attribute: Attribute, truth: bool) -> Bound:
     if node.operator in ("is distinct from", "is not distinct from"):
-        same = (node.operator == "is not distinct from") is truth
+        is_equal = (node.operator == "is not distinct from") is truth
         if node.value is None:
-            return NullTest(attribute.name, same)
-        equal = _compare(attribute, "=" if same else "!=", node.value, node.fold)
-        return equal if same else _any_of([equal, NullTest(attribute.name, True)])
+            return NullTest(attribute.name, is_equal)
+        equal = _compare(attribute, "=" if is_equal else "!=", node.value, node.fold)
+        return equal if is_equal else _any_of([equal, NullTest(attribute.name, True)])
     if node.value is None:
         return Everything(False)
     operator = node.operator if truth else _OPPOSITE[node.operator]
@@ -258,7 +258,7 @@ def _in(node: In, attribute: Attribute, truth: bool) -> Bound:
     by_bytes = _by_bytes(attribute)
     find_cuts: Any = byte_cuts if by_bytes else cuts
     keys = find_type(attribute.type).keys
-    keys_are_values = isinstance(keys, OrderedKeys) and keys.whole
+    keys_are_values = isinstance(keys, OrderedKeys) and keys.integral
     if keys_are_values and all(type(value) is int and LOWEST <= value < TOP for value in values):
         integers: set[Any] = set(values)  # fast path for long lists of ids
         chosen: Any = intervals.union((value, value + 1) for value in integers)
@@ -302,10 +302,10 @@ def _is_empty(attribute: Attribute, truth: bool) -> Bound:
 
 
 def _pattern(attribute: Attribute, tokens: tuple[int, ...], fold: Fold, truth: bool) -> Bound:
-    prefix, rest = literal_prefix(tokens)
-    if rest == "other":
+    prefix, suffix = literal_prefix(tokens)
+    if suffix == "other":
         return Pattern(attribute.name, tokens, truth, fold)
-    if rest == "nothing":
+    if suffix == "nothing":
         chosen: ByteIntervals = ((prefix, prefix + b"\0"),)
     else:
         # UTF-8 never contains the byte 0xFF, so the last byte can always be incremented.

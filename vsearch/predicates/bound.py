@@ -55,9 +55,9 @@ class KeyRange:
     def matches(self, keys: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         """Return which keys are inside an interval, bool (keys,)."""
         at = np.searchsorted(self.highs, keys)
-        inside = at < len(self.lows)
-        inside[inside] = self.lows[at[inside]] <= keys[inside]
-        return inside
+        contained = at < len(self.lows)
+        contained[contained] = self.lows[at[contained]] <= keys[contained]
+        return contained
 
 
 @dataclass(frozen=True)

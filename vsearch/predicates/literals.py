@@ -145,8 +145,8 @@ def parse_period(text: str) -> tuple[Date, Date] | None:
 def parse_date(text: str) -> Date:
     """Parse ``YYYY-MM-DD``; a time of day other than midnight is an error."""
     moment = parse_timestamp(text)
-    days, rest = divmod(moment.microseconds, MICROSECONDS_PER_DAY)
-    if rest or moment.nanoseconds:
+    days, remainder = divmod(moment.microseconds, MICROSECONDS_PER_DAY)
+    if remainder or moment.nanoseconds:
         raise PredicateError(f"{text!r} is not a date; write TIMESTAMP '{text}' to compare with a time of day")
     return Date(days)
 

@@ -60,8 +60,8 @@ def _encode_lists(name: str, kind: str, keys: ElementKeys, column: Column, valid
     lengths: NDArray[np.int64] = offsets[1:] - offsets[:-1]
     rows = np.repeat(np.arange(column.rows, dtype=np.uint32), lengths)
     if not valid.all():  # items behind a NULL are not elements
-        inside = np.flatnonzero(valid[rows])
-        rows, items = rows[inside], gather(items, inside)
+        places = np.flatnonzero(valid[rows])
+        rows, items = rows[places], gather(items, places)
     present = _valid(items)
     if isinstance(keys.item.keys, OrderedKeys):
         unsigned = (keys.item.keys.from_values(_numbers(items)).view(np.uint64) ^ np.uint64(2**63)).astype(">u8")
@@ -125,11 +125,11 @@ def _gather(
 
 def _equal(starts: NDArray[np.int64], lengths: NDArray[np.int64], data: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Whether each text, except the first, equals the one before it."""
-    same = lengths[1:] == lengths[:-1]
-    pairs = np.flatnonzero(same)
+    equal = lengths[1:] == lengths[:-1]
+    pairs = np.flatnonzero(equal)
     left, right, next_lengths = starts[:-1][pairs], starts[1:][pairs], lengths[1:][pairs]
     ends = np.cumsum(next_lengths)
-    within = np.arange(int(ends[-1]) if len(ends) else 0) - np.repeat(ends - next_lengths, next_lengths)
-    differs = data[np.repeat(left, next_lengths) + within] != data[np.repeat(right, next_lengths) + within]
-    same[pairs[np.repeat(np.arange(len(pairs)), next_lengths)[differs]]] = False
-    return same
+    offsets = np.arange(int(ends[-1]) if len(ends) else 0) - np.repeat(ends - next_lengths, next_lengths)
+    differs = data[np.repeat(left, next_lengths) + offsets] != data[np.repeat(right, next_lengths) + offsets]
+    equal[pairs[np.repeat(np.arange(len(pairs)), next_lengths)[differs]]] = False
+    return equal

@@ -111,5 +111,5 @@ class Schema(msgspec.Struct, frozen=True):
         )
         if near:
             return f"did you mean {folded[near[0]]!r}?"
-        shown = ", ".join(self.names[:20]) + (", ..." if len(self.names) > 20 else "")
-        return f"the columns are {shown}"
+        columns = ", ".join(self.names[:20]) + (", ..." if len(self.names) > 20 else "")
+        return f"the columns are {columns}"

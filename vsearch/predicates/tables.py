@@ -25,8 +25,8 @@ def cell_table(leaf: Any, column: CellColumn) -> npt.NDArray[np.uint8]:
         reachable = at < len(leaf.lows)
         near = np.minimum(at, len(leaf.lows) - 1)
         overlap = reachable & (leaf.lows[near] <= column.high)
-        inside = overlap & (leaf.lows[near] <= column.low) & (leaf.highs[near] >= column.high)
-        table[1 : values + 1] = np.where(inside, YES, np.where(overlap, MAYBE, NO))
+        covered = overlap & (leaf.lows[near] <= column.low) & (leaf.highs[near] >= column.high)
+        table[1 : values + 1] = np.where(covered, YES, np.where(overlap, MAYBE, NO))
     elif column.dictionary is not None and isinstance(leaf, Pattern):
         table[1 : values + 1] = np.where(column.dictionary.like(leaf.tokens, leaf.fold) == leaf.matching, YES, NO)
     elif column.dictionary is not None and isinstance(leaf, StringRange):

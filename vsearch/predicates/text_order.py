@@ -41,8 +41,8 @@ def sort_texts(offsets: NDArray[np.int64], data: NDArray[np.uint8]) -> NDArray[n
         fresh = np.ones(len(by), np.bool_)
         fresh[1:] = (words[1:] != words[:-1]) | (groups[1:] != groups[:-1]) | (ends[1:] != ends[:-1])
         group[open_places] = open_places[np.maximum.accumulate(np.where(fresh, np.arange(len(by)), 0))]
-        alone = fresh & np.append(fresh[1:], True)
-        open_places = open_places[~alone & (ends > _WORD)]
+        unique = fresh & np.append(fresh[1:], True)
+        open_places = open_places[~unique & (ends > _WORD)]
         at += _WORD
     return order
 
@@ -53,7 +53,7 @@ def _words(
     """Eight bytes of each text, starting at `at` and padded with zeros, as a number with the same order."""
     words = np.zeros(len(starts), np.uint64)
     for place in range(at, at + _WORD):
-        inside = place < lengths
-        byte = np.where(inside, padded[np.where(inside, starts + place, 0)], 0)
+        has_byte = place < lengths
+        byte = np.where(has_byte, padded[np.where(has_byte, starts + place, 0)], 0)
         words = (words << np.uint64(8)) | byte.astype(np.uint64)
     return words

@@ -196,11 +196,11 @@ def lloyd_centers(values: NDArray[np.floating[Any]], cells: int) -> NDArray[np.f
     previous = np.inf
     for _ in range(ROUNDS):
         splits = np.concatenate([[0], np.searchsorted(shifted, edges), [n]])
-        counts, inside = np.diff(splits), np.diff(sums[splits])
+        counts, interval_sums = np.diff(splits), np.diff(sums[splits])
         bounds = np.concatenate([shifted[:1], edges, shifted[-1:]])
-        centers = np.where(counts > 0, inside / np.maximum(counts, 1), (bounds[:-1] + bounds[1:]) / 2)
+        centers = np.where(counts > 0, interval_sums / np.maximum(counts, 1), (bounds[:-1] + bounds[1:]) / 2)
         edges = (centers[:-1] + centers[1:]) / 2
-        error = max(0.0, total - float(np.sum(inside**2 / np.maximum(counts, 1))))
+        error = max(0.0, total - float(np.sum(interval_sums**2 / np.maximum(counts, 1))))
         if previous - error <= SETTLED * previous and previous < np.inf:
             break
         previous = error

@@ -289,7 +289,7 @@ RECORD = QuantizerRecord(
     "pq",
     spec_from_bits,
     load_pq,
-    given=PQ,
+    options_type=PQ,
     rerank=None,  # reranking by exact scores would undo what training for ranking learns
     least_rows=TRAINING_ROWS,
 )

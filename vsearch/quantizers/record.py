@@ -75,7 +75,7 @@ class QuantizerRecord:
     load : callable
         Restores a trained codec from its configuration and arrays; raises KeyError, TypeError, ValueError or
         OverflowError if they do not define a codec that is safe for kernels.
-    given : type, optional
+    options_type : type, optional
         The class of its specifications, if users may pass one instead of the name.
     metrics : tuple of str
         The metrics that it supports.
@@ -90,7 +90,7 @@ class QuantizerRecord:
     name: str
     from_bits: Callable[[float, int], Specification]
     load: Loader
-    given: type | None = None
+    options_type: type | None = None
     metrics: tuple[str, ...] = METRICS
     refusal: str = ""
     rerank: str | None = "int8"

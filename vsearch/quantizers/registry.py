@@ -36,12 +36,19 @@ RECORDS: dict[str, Callable[[], QuantizerRecord]] = {"osq": _osq, "osq-lloyd": _
 """Functions that return the record of each quantizer; a reader imports only the one that its index uses."""
 
 
-def find_quantizer(given: object) -> QuantizerRecord | None:
+def find_quantizer(quantizer: object) -> QuantizerRecord | None:
     """Return the record of a name or specification, or None if there is none."""
-    if isinstance(given, str):
-        return RECORDS[given]() if given in RECORDS else None
+    if isinstance(quantizer, str):
+        return RECORDS[quantizer]() if quantizer in RECORDS else None
     records = (record() for record in RECORDS.values())
-    return next((record for record in records if record.given is not None and isinstance(given, record.given)), None)
+    return next(
+        (
+            record
+            for record in records
+            if record.options_type is not None and isinstance(quantizer, record.options_type)
+        ),
+        None,
+    )
 
 
 def quantizer_names() -> str:

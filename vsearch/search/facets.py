@@ -36,11 +36,11 @@ def count_values(snapshot: Snapshot, name: str, where: Where, limit: int | None)
     rows = passing_rows(snapshot, where)
     of_lists = snapshot.schema.find(name).type.startswith("list<")
     parts = []
-    for run, _, inside in snapshot.locate(rows):
+    for run, _, run_rows in snapshot.locate(rows):
         column = None if of_lists else snapshot.column(run, name)
-        known = None if column is None else _count_encoded(column, inside)
+        known = None if column is None else _count_encoded(column, run_rows)
         if known is None:
-            known = inside, np.ones(len(inside), np.int64)
+            known = run_rows, np.ones(len(run_rows), np.int64)
         values = _values(snapshot, name, run.first_row + known[0])
         parts.append(_elements(values) if of_lists else (values, pa.array(known[1])))
     if not parts:
@@ -72,25 +72,25 @@ def extremes(snapshot: Snapshot, name: str, where: Where) -> tuple[Any, Any]:
         raise InputError(f"lists have no order: {name!r} is {kind}")
     rows = passing_rows(snapshot, where)
     read = [np.empty(0, np.int64)]
-    for run, _, inside in snapshot.locate(rows):
+    for run, _, run_rows in snapshot.locate(rows):
         column = snapshot.column(run, name)
         if isinstance(column, CellColumn):  # cells ascend: only rows of the outermost can be it
-            cells = column.cells[inside]
+            cells = column.cells[run_rows]
             present = cells[cells > 0]
             if not len(present):
                 continue
-            inside = inside[(cells == present.min()) | (cells == present.max())]
-        read.append(run.first_row + inside)
+            run_rows = run_rows[(cells == present.min()) | (cells == present.max())]
+        read.append(run.first_row + run_rows)
     values = _values(snapshot, name, np.concatenate(read))
     values = values.filter(values.is_valid())
     if not len(values):
         return None, None
     order = pc.sort_indices(pa.table(_sortable(values)), sort_keys=[(key, "ascending") for key in _sortable(values)])
-    both = values.take(pa.array([order[0].as_py(), order[len(order) - 1].as_py()]))
-    if pa.types.is_timestamp(both.type) and both.type.unit == "ns":
-        least, greatest = both.to_numpy(zero_copy_only=False)  # datetime has no nanoseconds
+    ends = values.take(pa.array([order[0].as_py(), order[len(order) - 1].as_py()]))
+    if pa.types.is_timestamp(ends.type) and ends.type.unit == "ns":
+        least, greatest = ends.to_numpy(zero_copy_only=False)  # datetime has no nanoseconds
         return least, greatest
-    least, greatest = as_written(both).to_pylist()
+    least, greatest = as_written(ends).to_pylist()
     return least, greatest
 
 
@@ -102,24 +102,24 @@ def _values(snapshot: Snapshot, name: str, rows: NDArray[np.int64]) -> pa.Array:
 
 
 def _count_encoded(
-    column: EncodedColumn, inside: NDArray[np.int64]
+    column: EncodedColumn, run_rows: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
     """Return a row for each value that rows of a run have, and how many rows have it; None if that needs the exact column."""
     if isinstance(column, CellColumn):
-        cells = column.cells[inside]
+        cells = column.cells[run_rows]
         counts = np.bincount(cells, minlength=len(column.low) + 1)
         present = np.flatnonzero(counts)
         if (column.low < column.high)[present[present > 0] - 1].any():
             return None
         representatives = np.empty(len(counts), np.int64)
-        representatives[cells] = inside
+        representatives[cells] = run_rows
         return representatives[present], counts[present]
     if not isinstance(column, PostingColumn):
         return None
     if column.ensure is not None and len(column.rows):
         column.ensure("rows", np.zeros(1, np.int64), np.full(1, len(column.rows), np.int64))
     passes = np.zeros(column.rows_total, np.bool_)
-    passes[inside] = True
+    passes[run_rows] = True
     places = np.flatnonzero(passes[column.rows])
     owners = np.searchsorted(column.offsets, places, side="right") - 1
     _, first, counts = np.unique(owners, return_index=True, return_counts=True)

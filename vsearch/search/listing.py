@@ -17,7 +17,7 @@ from vsearch.search.engine.rows import matching_rows
 from vsearch.search.engine.stats import SearchStats
 from vsearch.search.state.expiry import living
 from vsearch.search.state.fetching import take_columns, take_fields, take_id_array, take_ids
-from vsearch.search.state.given_ids import as_ids, is_unicode, shown
+from vsearch.search.state.given_ids import as_ids, is_unicode, show_id
 from vsearch.search.state.id_lookup import find_ids
 from vsearch.search.where import mask_of
 
@@ -117,7 +117,7 @@ def list_page(
         place = np.flatnonzero(ordered == _row_of(snapshot, after))
         if not len(place):
             raise InputError(
-                f"no row that passes has the id {shown(after)}, which the page follows: with an order, the last row of a page "
+                f"no row that passes has the id {show_id(after)}, which the page follows: with an order, the last row of a page "
                 "must still be there for the next one; open the index at a snapshot, or start again"
             )
         ordered = ordered[place[0] + 1 :]
@@ -180,7 +180,7 @@ def _by_text_id(
     if after is not None:
         (last,) = _one_id(after, text=True)
         if not is_unicode(last):
-            raise InputError(f"{shown(last)} is not the id of a row: it cannot be stored")
+            raise InputError(f"{show_id(last)} is not the id of a row: it cannot be stored")
         compare = pc.less if descending else pc.greater
         kept = compare(ids, pa.scalar(last, ids.type)).to_numpy(zero_copy_only=False)
         rows, ids = rows[kept], ids.filter(pa.array(kept))

@@ -48,14 +48,14 @@ def needs_of(
     effective_radii = snapshot.radii if sample.mask is None else sample.mask.effective_radii
     norms = np.linalg.norm(sample.queries, axis=1)
     terms = _Terms(snapshot, sample, scores, worst, goal, effective_radii, norms, fades, radius_decay)
-    for shard, at, inside in snapshot.locate(rows):
-        local = np.searchsorted(shard.table.row_starts + shard.table.rows, inside, side="right")
+    for shard, at, run_rows in snapshot.locate(rows):
+        local = np.searchsorted(shard.table.row_starts + shard.table.rows, run_rows, side="right")
         radius_factors[at], error_sigmas[at] = terms.needs(
-            shard, shard.table, shard.arrays, position[at], place[at], local, inside
+            shard, shard.table, shard.arrays, position[at], place[at], local, run_rows
         )
         if shard.copies is None:
             continue
-        copies = shard.copies.copies_of(inside)
+        copies = shard.copies.copies_of(run_rows)
         copied = np.flatnonzero(copies >= 0)
         at, copies, table = at[copied], copies[copied], shard.copies.table
         local = np.searchsorted(table.row_starts + table.rows, copies, side="right")
@@ -87,7 +87,7 @@ class _Terms:
         position: NDArray[np.int64],
         place: NDArray[np.int64],
         local: NDArray[np.int64],
-        inside: NDArray[np.int64],
+        run_rows: NDArray[np.int64],
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the radius factors and error sigmas with which rows of a run, or their copies, are found.
 
@@ -97,7 +97,7 @@ class _Terms:
             Of the run or its copies.
         position, place : int64 (n,)
             Query of each, and rank among its neighbors.
-        local, inside : int64 (n,)
+        local, run_rows : int64 (n,)
             Partition within the run, and row in the arrays.
         """
         snapshot, worst, norms, fades = self.snapshot, self.worst, self.norms, self.fades
@@ -128,8 +128,8 @@ class _Terms:
         if fades is not None:
             lost = self.radius_decay * fades[position, shard.first_partition + local] * radii
             factors += np.where(spread > 0, lost / np.maximum(width, 1e-30), 0)
-        offsets = arrays.offsets[inside] if model.metric == "l2" else 0.0
-        estimates, lengths = _first_estimates(snapshot, table, arrays, queries, position, local, inside)
+        offsets = arrays.offsets[run_rows] if model.metric == "l2" else 0.0
+        estimates, lengths = _first_estimates(snapshot, table, arrays, queries, position, local, run_rows)
         estimate = base + gain * estimates - offsets
         error = gain * lengths * deviation * norms[position]
         if model.exact_centroid_scores:
@@ -170,17 +170,19 @@ def _first_estimates(
     halves = arrays.first_factors if staged else arrays.factors
     scales = table.first_factor_scales if staged else table.factor_scales
     factors = halves[rows].view(np.float16).astype(np.float64) * scales[partitions]
-    within = rows - table.row_starts[partitions]
-    blocks, lanes = table.block_starts[partitions] + within // BLOCK, within % BLOCK
+    places = rows - table.row_starts[partitions]
+    blocks, lanes = table.block_starts[partitions] + places // BLOCK, places % BLOCK
     codes = arrays.first_codes[blocks].reshape(len(rows), -1, BLOCK)[np.arange(len(rows)), :, lanes]
     pairs = np.arange(codes.shape[1])
     sums = np.empty(len(rows))
     for members in _runs(positions):
-        tables, mine = quantizer.tables(np.ascontiguousarray(queries[members.start])), codes[members]
+        tables, member_codes = quantizer.tables(np.ascontiguousarray(queries[members.start])), codes[members]
         if quantizer.scan == "bytes":
-            sums[members] = tables[pairs, mine].sum(axis=1)
+            sums[members] = tables[pairs, member_codes].sum(axis=1)
         else:
-            sums[members] = tables[2 * pairs, mine & 15].sum(axis=1) + tables[2 * pairs + 1, mine >> 4].sum(axis=1)
+            sums[members] = tables[2 * pairs, member_codes & 15].sum(axis=1) + tables[
+                2 * pairs + 1, member_codes >> 4
+            ].sum(axis=1)
     return sums * factors * float(quantizer.calibration.scale[0]), factors
 
 

@@ -28,7 +28,7 @@ QUERY, UNCHECKED, SIZE = int(CallField.QUERY), int(CallField.UNCHECKED), int(Cal
 
 
 def search_single(
-    snapshot: Snapshot, query: object, k: int, where: Where, begun: float, nprobe: int | None = None
+    snapshot: Snapshot, query: object, k: int, where: Where, started: float, nprobe: int | None = None
 ) -> tuple[NDArray[Any], NDArray[np.float32], SearchStats] | None:
     """Search for one vector as passed by a user; return its ids (1, k), scores (1, k) and statistics.
 
@@ -41,7 +41,7 @@ def search_single(
         Already checked.
     where
         A predicate in any form, or None.
-    begun : float
+    started : float
         `time.perf_counter` at the start of the call, for the statistics.
     nprobe : int or None
         Already checked; see `routing.plan_visits`.
@@ -92,7 +92,7 @@ def search_single(
         scanned * scan_bytes + refined * refine_bytes + reranked * rerank_bytes,
         0,
         {
-            "prepare": (prepared - begun) * 1e3,
+            "prepare": (prepared - started) * 1e3,
             "mask": 0.0,
             "scan": (searched - prepared) * 1e3,
             "merge": 0.0,

@@ -86,11 +86,11 @@ def _search_one(
     stats: SearchStats,
 ) -> Answer:
     """`search_vectors` for one query by a single native call, with minimal overhead."""
-    begun = time.perf_counter()
+    started = time.perf_counter()
     model, workspace = snapshot.model, snapshot.workspace()
     begin_all(snapshot, workspace, request, mask)
     scores, rows = search_fused(snapshot, workspace, query)
-    stats.add("scan", begun)
+    stats.add("scan", started)
     stats.queries += 1
     stats.partitions = snapshot.manifest.partitions
     stats.estimated = model.rerank is None
@@ -122,13 +122,13 @@ def search_rows(
     """
     if wide:
 
-        def search(some: NDArray[np.float32]) -> ShardHits:
-            return stack_hits([search_exhaustively(snapshot, some[0], request, mask, prepared=prepared)], request.k)
+        def search(batch: NDArray[np.float32]) -> ShardHits:
+            return stack_hits([search_exhaustively(snapshot, batch[0], request, mask, prepared=prepared)], request.k)
 
     else:
 
-        def search(some: NDArray[np.float32]) -> ShardHits:
-            return search_queries(snapshot, some, request, mask, prepared=prepared)
+        def search(batch: NDArray[np.float32]) -> ShardHits:
+            return search_queries(snapshot, batch, request, mask, prepared=prepared)
 
     answers = _search_ranges(search, snapshot, queries, request, stats)
     counters = np.sum([np.zeros(COUNTERS, np.int64), *(hits.counters for hits in answers)], axis=0)
@@ -149,8 +149,8 @@ def search_shards(
 ) -> list[list[ShardHits]]:
     """Find the best rows of every shard for each query; rows are numbered within the shard."""
 
-    def search(some: NDArray[np.float32]) -> list[list[ShardHits]]:
-        return search_each_shard(snapshot, some, request, mask, prepared=False)
+    def search(batch: NDArray[np.float32]) -> list[list[ShardHits]]:
+        return search_each_shard(snapshot, batch, request, mask, prepared=False)
 
     hits_of_queries = [hits for part in _search_ranges(search, snapshot, queries, request, stats) for hits in part]
     counters = [np.zeros(COUNTERS, np.int64), *(hits.counters for per_shard in hits_of_queries for hits in per_shard)]
@@ -176,17 +176,17 @@ def _search_ranges(
     def search_range(positions: range) -> list[T]:
         # the deadline is checked between calls, so with one every query gets a separate call
         batch = 1 if request.deadline is not None else len(positions)
-        found: list[T] = []
+        results: list[T] = []
         for start in range(positions.start, positions.stop, max(batch, 1)):
             if request.deadline is not None and time.monotonic() > request.deadline:
                 msg = f"the search timed out at query {start} of {count}; use a longer timeout or a smaller nprobe"
                 raise SearchTimeoutError(msg)
-            found.append(search(queries[start : start + batch]))
-        return found
+            results.append(search(queries[start : start + batch]))
+        return results
 
     with stats.level("scan"):
-        alone = count <= 1 or (model.quantizer.scan == "cells" and snapshot.manifest.rows < THREADED_CELLS)
-        step = max(count, 1) if alone else QUERIES_PER_TASK  # so ranges do not depend on the number of cores
+        single_task = count <= 1 or (model.quantizer.scan == "cells" and snapshot.manifest.rows < THREADED_CELLS)
+        step = max(count, 1) if single_task else QUERIES_PER_TASK  # so ranges do not depend on the number of cores
         ranges = [range(start, min(start + step, count)) for start in range(0, count, step)]
         parts = _in_threads(carried(search_range), ranges, ready=ready)
     if not ready:

@@ -27,7 +27,7 @@ def mask_of(snapshot: Snapshot, where: Where, stats: SearchStats) -> IndexMask |
     if where is None:  # as most searches are: nothing to look up
         stats.rows_masked = snapshot.live_count
         return None
-    begun = time.perf_counter()
+    started = time.perf_counter()
     masks, words = masks_of(snapshot), words_of(where)
     mask = None if words is None else masks.find(words)
     if mask is None:
@@ -37,14 +37,14 @@ def mask_of(snapshot: Snapshot, where: Where, stats: SearchStats) -> IndexMask |
             return None
         if words is not None:
             masks.keep(words, mask)
-    stats.add("mask", begun)
+    stats.add("mask", started)
     count_mask(mask, stats)
     return mask
 
 
 def _make_mask(snapshot: Snapshot, where: Where, stats: SearchStats) -> IndexMask | None:
-    if snapshot.whole is not None:  # the predicate is evaluated once, whatever expires
-        full_mask = mask_of(snapshot.whole, where, stats)
+    if snapshot.unexpired is not None:  # the predicate is evaluated once, whatever expires
+        full_mask = mask_of(snapshot.unexpired, where, stats)
         return None if full_mask is None else restrict(full_mask, snapshot)
     bound = bound_of(snapshot, where)
     if bound is None:

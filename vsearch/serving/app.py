@@ -108,7 +108,7 @@ def _handler(endpoint: Endpoint, inspector: Inspector, name: str, metrics: Metri
         return endpoint.answer(method, path, headers, body, query)
 
     async def handle(request: Request) -> Response:
-        begun = time.perf_counter()
+        started = time.perf_counter()
         headers = {key.lower(): value for key, value in request.headers.items()}
         path = "/" + request.path_params["path"]
         body: bytes | None = b""
@@ -130,7 +130,7 @@ def _handler(endpoint: Endpoint, inspector: Inspector, name: str, metrics: Metri
             except Exception:
                 logger.exception("%s: a request could not be answered", endpoint.url)
                 status, document = 500, INTERNAL
-        metrics.add(name, status, time.perf_counter() - begun)
+        metrics.add(name, status, time.perf_counter() - started)
         return _json(status, document)
 
     return handle

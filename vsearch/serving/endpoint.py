@@ -49,8 +49,8 @@ class Endpoint:
     ) -> None:
         names, memory = Names("serve"), memory or role_megabytes(1, 1)
         self.url = url
-        self._own = secrets.token_urlsafe(32)  # as if sent by clients that need no key
-        key_hash = hashlib.sha256(self._own.encode()).hexdigest()
+        self._internal_key = secrets.token_urlsafe(32)  # as if sent by clients that need no key
+        key_hash = hashlib.sha256(self._internal_key.encode()).hexdigest()
         self._keyless, self._writes_keyless = not search_key, not write_key
         self._keys = KeyHashes(search_key or key_hash, (write_key or key_hash) if writable else "")
 
@@ -79,7 +79,7 @@ class Endpoint:
         self, method: str, path: str, headers: Mapping[str, str], body: bytes, query: str = ""
     ) -> tuple[int, dict[str, Any]]:
         """Answer a request, with the bill of functions that have this processor and `memory`."""
-        with_key = self._with_own(headers)
+        with_key = self._with_keys(headers)
         worker = self._invoker.worker(self._coordinator)
         return http_api.answer(worker, method, path, with_key, body, self._keys, Deadline(), query)
 
@@ -87,12 +87,12 @@ class Endpoint:
         """Whether a request has the required key, so that its body needs to be read."""
         of_rows = path == "/rows"
         header, key_hash = ("x-write-key", self._keys.write) if of_rows else ("x-api-key", self._keys.search)
-        return http_api.knows_key(self._with_own(headers), header, key_hash)
+        return http_api.knows_key(self._with_keys(headers), header, key_hash)
 
-    def _with_own(self, headers: Mapping[str, str]) -> dict[str, str]:
-        given = dict(headers)
+    def _with_keys(self, headers: Mapping[str, str]) -> dict[str, str]:
+        merged = dict(headers)
         if self._keyless:
-            given["x-api-key"] = self._own
+            merged["x-api-key"] = self._internal_key
         if self._writes_keyless:
-            given["x-write-key"] = self._own
-        return given
+            merged["x-write-key"] = self._internal_key
+        return merged

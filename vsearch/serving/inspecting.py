@@ -12,7 +12,7 @@ from vsearch.api.build_and_open import open as open_index
 from vsearch.api.explanation import explain_search, sql_of
 from vsearch.api.hits import DocumentHits
 from vsearch.api.index import Index
-from vsearch.api.json_values import shown
+from vsearch.api.json_values import to_json_value
 from vsearch.errors import InputError, SearchTimeoutError, VsearchError
 from vsearch.search.engine.stats import SearchStats
 from vsearch.serving.endpoint import Endpoint
@@ -30,14 +30,14 @@ SECONDS = 30.0
 """Timeout of a search, and of measuring a curve."""
 
 MEGABYTES = 1769
-"""Memory of the functions whose bill is shown: that with which they have one processor."""
+"""Memory of the functions whose bill is shown: with this much, they have one processor."""
 
 CURVE_FACTORS = (0.25, 0.5, 0.75, 1.0, 1.3, 2.0, 3.0)
 
 Count = Annotated[int, msgspec.Meta(ge=1, le=LARGEST_SHOWN)]
 
 
-class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class SearchForm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A search of the page: exactly one of `text`, `words`, `vector`, `vectors` (of one document) and `like` (the id of a row)."""
 
     text: str | None = None
@@ -143,7 +143,7 @@ class Inspector:
         }
         ways = [way for way, available in possible.items() if available]
         attributes = [{"name": name, "type": kind, "form": _form(kind)} for name, kind in facts["attributes"].items()]
-        return {"facts": shown(facts), "attributes": attributes, "ways": ways}
+        return {"facts": to_json_value(facts), "attributes": attributes, "ways": ways}
 
     def values(self, request: AskedValues) -> dict[str, Any]:
         """Return the range of a number or time, and the most frequent values of an attribute."""
@@ -155,17 +155,17 @@ class Inspector:
         listed: dict[str, Any] = {"form": form}
         if form in {"number", "time"}:
             least, greatest = index.min_max(request.column, where)
-            listed |= {"least": shown(least), "greatest": shown(greatest)}
+            listed |= {"least": to_json_value(least), "greatest": to_json_value(greatest)}
         facets = index.facet(request.column, where, limit=MOST_VALUES).to_pylist()
-        return listed | {"values": [{"value": shown(row["value"]), "count": row["count"]} for row in facets]}
+        return listed | {"values": [{"value": to_json_value(row["value"]), "count": row["count"]} for row in facets]}
 
     def rows(self, request: AskedRows) -> dict[str, Any]:
         """Return the first rows that pass a filter, and how many there are."""
         index, where = self.index(), request.where or None
         table = index.rows(where, list(request.columns), limit=request.limit)
-        return {"rows": shown(table.to_pylist()), "count": index.count(where)}
+        return {"rows": to_json_value(table.to_pylist()), "count": index.count(where)}
 
-    def search(self, request: Asked) -> dict[str, Any]:
+    def search(self, request: SearchForm) -> dict[str, Any]:
         """Search, and return hits, plan, levels, and what functions would cost."""
         ways = [request.text, request.words, request.vector, request.vectors, request.like]
         if ways.count(None) != len(ways) - 1:
@@ -185,29 +185,35 @@ class Inspector:
         answer = self._answer(index, hits, explained.plan, request, query)
         return answer | {"notes": list(explained.notes)}
 
-    def _answer(self, index: Index, hits: Hits, plan: dict[str, Any], request: Asked, query: Any) -> dict[str, Any]:
+    def _answer(
+        self, index: Index, hits: Hits, plan: dict[str, Any], request: SearchForm, query: Any
+    ) -> dict[str, Any]:
         """Return an answer; `query` is a text or vector for those that functions answer, too."""
         rows = [
-            {"id": shown(hit.id), "score": shown(hit.score), "columns": {n: shown(v) for n, v in hit.values.items()}}
+            {
+                "id": to_json_value(hit.id),
+                "score": to_json_value(hit.score),
+                "columns": {n: to_json_value(v) for n, v in hit.values.items()},
+            }
             for hit in hits[0]
         ]
         if isinstance(hits, DocumentHits) and hits.matches is not None:
             matched = hits.matches[0]
             for place, row in enumerate(rows):
                 pairs = zip(matched.positions[place].tolist(), matched.scores[place].tolist(), strict=True)
-                row["matches"] = [{"position": position, "score": shown(score)} for position, score in pairs]
+                row["matches"] = [{"position": position, "score": to_json_value(score)} for position, score in pairs]
         return {
             "hits": rows,
-            "plan": shown(plan),
+            "plan": to_json_value(plan),
             "predicate": sql_of(request.where or None),
             "levels": _levels(hits.stats, len(index), len(rows)),
-            "stats": shown(hits.stats.to_dict()),
+            "stats": to_json_value(hits.stats.to_dict()),
             "bill": None if query is None else self._bill(query, request),
             "notes": [],
             "snapshot": index.snapshot.manifest.snapshot,
         }
 
-    def _bill(self, query: Any, request: Asked) -> dict[str, Any] | None:
+    def _bill(self, query: Any, request: SearchForm) -> dict[str, Any] | None:
         """Search again as functions would, in this process, and return their bill; None if they could not."""
         with self._lock:
             if self._functions is None:
@@ -215,12 +221,12 @@ class Inspector:
         queries = {"text": query} if isinstance(query, str) else {"vector": query.reshape(-1).tolist()}
         body = {"k": request.k, "where": request.where or None, "columns": request.columns, "exact": request.exact}
         status, document = self._functions.priced("POST", "/search", {}, msgspec.json.encode(queries | body))
-        return shown(document["bill"]) | {"megabytes": MEGABYTES} if status == 200 else None
+        return to_json_value(document["bill"]) | {"megabytes": MEGABYTES} if status == 200 else None
 
     def curve(self, request: AskedCurve) -> dict[str, Any]:
         """Measure recall and cost with narrower and wider settings."""
         curve = self.index().recall_curve(k=request.k, sample=request.sample, factors=CURVE_FACTORS, timeout=SECONDS)
-        described: dict[str, Any] = shown(curve.to_dict())
+        described: dict[str, Any] = to_json_value(curve.to_dict())
         return described
 
 
@@ -232,7 +238,7 @@ ANSWERS: dict[str, tuple[Any, Any]] = {
     "/describe": (Nothing, Inspector.describe),
     "/values": (AskedValues, Inspector.values),
     "/rows": (AskedRows, Inspector.rows),
-    "/search": (Asked, Inspector.search),
+    "/search": (SearchForm, Inspector.search),
     "/curve": (AskedCurve, Inspector.curve),
 }
 
@@ -248,7 +254,7 @@ def _form(kind: str) -> Literal["number", "text", "yes/no", "time", "list"]:
     return "number" if kind.startswith(("int", "uint", "float", "decimal", "double")) else "text"
 
 
-def _query(index: Index, request: Asked) -> Any:
+def _query(index: Index, request: SearchForm) -> Any:
     """Return what is searched for: a text, a vector, or the vectors of a document."""
     documents = index.has_documents
     if request.like is not None:

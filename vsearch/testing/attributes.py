@@ -45,7 +45,7 @@ ROWS = 700
 NULL_EVERY = 7
 
 
-def same(value: Any) -> Any:
+def identity(value: Any) -> Any:
     """The value itself."""
     return value
 
@@ -73,7 +73,7 @@ class AttributeTypeCase:
     arrow: pa.DataType
     values: Sequence[Any]
     foreign: Any
-    literal: Callable[[Any], Any] = same
+    literal: Callable[[Any], Any] = identity
 
     @cached_property
     def chosen(self) -> list[int | None]:
@@ -178,8 +178,8 @@ class AttributeTypeContract:
         if not case.is_list:
             pytest.skip("it is no list")
         elements = list(dict.fromkeys(e for value in case.values for e in value if e is not None))[:5]
-        for some in ([elements[0]], elements[:2], elements[1:]):
-            for where, places in containments(case, some):
+        for searched in ([elements[0]], elements[:2], elements[1:]):
+            for where, places in containments(case, searched):
                 expected = {row for row, value in enumerate(case.chosen) if value is not None and value in places}
                 assert rows_of(opened, where) == expected, where
 
@@ -224,15 +224,15 @@ class AttributeTypeContract:
             assert len({repr(value) for value in plain if value is not None}) == len(distinct)
 
     def test_functions_encode_alike(self, case: AttributeTypeCase) -> None:
-        """Without an Arrow library, with the same result as a build with one."""
+        """Without an Arrow library, with the same result as in a build with one."""
         attribute = attribute_from_arrow("value", case.arrow)
         assert column_of(attribute) == type_of(case.record.stored(case.arrow)).name
         order = np.random.default_rng(3).permutation(ROWS)
         stored = case.stored.take(pa.array(order))
         column = gather(read_column(written(case.stored), "value", np.arange(ROWS)), order)
-        for some in (slice(0, 0), slice(0, 40), slice(0, ROWS)):
-            plain = encode_plain("value", case.record.name, gather(column, np.arange(ROWS)[some]))
-            built = encode_column("value", case.record.name, stored[some])
+        for chosen in (slice(0, 0), slice(0, 40), slice(0, ROWS)):
+            plain = encode_plain("value", case.record.name, gather(column, np.arange(ROWS)[chosen]))
+            built = encode_column("value", case.record.name, stored[chosen])
             assert plain.header() == built.header()
             arrays = dict(built.arrays())
             assert dict(plain.arrays()).keys() == arrays.keys()
@@ -301,5 +301,5 @@ def written(array: pa.Array) -> SegmentFile:
 
 def chosen_rows() -> list[npt.NDArray[np.int64]]:
     """Rows to read: none, one, some with repetitions, all."""
-    some = [np.empty(0), np.array([NULL_EVERY + 1]), np.array([ROWS - 1, 3, 0, 3, 63, 64, 65, 8]), np.arange(ROWS)]
-    return [rows.astype(np.int64) for rows in some]
+    choices = [np.empty(0), np.array([NULL_EVERY + 1]), np.array([ROWS - 1, 3, 0, 3, 63, 64, 65, 8]), np.arange(ROWS)]
+    return [rows.astype(np.int64) for rows in choices]

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from vsearch.api.index import Index
-from vsearch.building.inputs.rows import Given
+from vsearch.building.inputs.rows import InputArguments
 from vsearch.building.pipeline import build_index
 from vsearch.building.training import BuildOptions
 from vsearch.search.state.snapshot import open_snapshot
@@ -22,7 +22,7 @@ def build_untuned(
     manifest = build_index(
         store,
         vectors,
-        given=Given(attributes),
+        arguments=InputArguments(attributes),
         options=options,
         overwrite=False,
         tune_defaults=lambda made: made,

@@ -82,8 +82,8 @@ class IndexContract(WordContract):
 
     def test_pages_are_disjoint(self, opened: Opened) -> None:
         pages = [opened.index.search(opened.queries[0], k=10, offset=offset).ids[0].tolist() for offset in (0, 10, 20)]
-        seen = [name for page in pages for name in page]
-        assert len(set(seen)) == 30
+        names = [name for page in pages for name in page]
+        assert len(set(names)) == 30
 
     def test_a_threshold_only_leaves_out(self, opened: Opened) -> None:
         hits = opened.index.search(opened.queries[0], k=50)

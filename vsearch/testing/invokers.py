@@ -100,11 +100,11 @@ class InvokerContract:
     def test_nobody_waits_longer_than_wanted(self, called: Called) -> None:
         if not called.slow:
             pytest.skip("no function of this platform is slow")
-        begun = time.monotonic()
+        started = time.monotonic()
         with pytest.raises(CallError) as caught:
             called.ask(0, called.slow, timeout=called.seconds / 4)
         assert caught.value.kind in (ErrorKind.TIMEOUT, ErrorKind.DEADLINE)
-        assert time.monotonic() - begun < called.seconds + LATE
+        assert time.monotonic() - started < called.seconds + LATE
         assert called.ask(3) == 3  # and no late reply is returned for another request
         assert called.ask(4, called.slow) == 4
 

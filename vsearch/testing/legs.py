@@ -124,8 +124,8 @@ class LegContract:
         for k in (1, 10, 1000):
             self.check(built.index.search_leg(case.name, list(case.queries), k), case, built, k)
         page = built.index.search_leg(case.name, list(case.queries), 5, offset=3)
-        whole = built.index.search_leg(case.name, list(case.queries), 8)
-        assert page.ids.tolist() == whole.ids[:, 3:].tolist()
+        longer = built.index.search_leg(case.name, list(case.queries), 8)
+        assert page.ids.tolist() == longer.ids[:, 3:].tolist()
         assert max(np.count_nonzero(case.scores(case.attributes, query)) for query in case.queries) >= 30
         assert min(np.count_nonzero(case.scores(case.attributes, query)) for query in case.queries) < len(built.ids)
 
@@ -138,7 +138,7 @@ class LegContract:
         hits = index.search_leg(case.name, list(case.queries), 20, "row_ >= 40 AND row_ < 200", ["row_"])
         passing = (built.ids >= 40) & (built.ids < 200)
         for query, scores in enumerate(self.all_scores(case, built)):
-            _same(hits.ids[query], hits.scores[query], np.where(passing, scores, 0), built.ids, 20)
+            _assert_same_ranking(hits.ids[query], hits.scores[query], np.where(passing, scores, 0), built.ids, 20)
 
     def test_changes_are_searched(self, case: LegCase, changed: Indexed) -> None:
         self.check(changed.index.search_leg(case.name, list(case.queries), 30), case, changed, 30)
@@ -180,9 +180,9 @@ class LegContract:
         only: Any = built.index.search_leg(
             case.name, list(case.queries), 5, fusion="weighted", weights=(0, 1), **options
         )
-        alone = built.index.search_leg(case.name, list(case.queries), 5)
-        matching = alone.ids >= 0
-        np.testing.assert_allclose(only.leg_scores[matching], alone.scores[matching], rtol=1e-5)
+        unfused = built.index.search_leg(case.name, list(case.queries), 5)
+        matching = unfused.ids >= 0
+        np.testing.assert_allclose(only.leg_scores[matching], unfused.scores[matching], rtol=1e-5)
         assert {f"{case.name}_score", "vector_rank"} <= set(hits.to_arrow().column_names)
 
     @pytest.mark.parametrize("plan", PLANS)
@@ -257,10 +257,10 @@ class LegContract:
         """Compare hits with the plain definition."""
         assert hits.ids.shape == (len(case.queries), k)
         for query, scores in enumerate(self.all_scores(case, indexed)):
-            _same(hits.ids[query], hits.scores[query], scores, indexed.ids, k)
+            _assert_same_ranking(hits.ids[query], hits.scores[query], scores, indexed.ids, k)
 
 
-def _same(
+def _assert_same_ranking(
     ids: npt.NDArray[np.int64],
     scores: npt.NDArray[np.float32],
     expected: npt.NDArray[np.float64],

@@ -140,10 +140,10 @@ class QuantizerContract:
         assert again.configuration() == case.codec.configuration()
         for name, array in case.codec.arrays().items():
             np.testing.assert_array_equal(again.arrays()[name], array, name)
-        whole, part = case.codec.encode(case.rotated), case.codec.encode(case.rotated[7:40])
-        np.testing.assert_array_equal(part.codes, whole.codes[7:40])
-        if len(whole.factors):
-            np.testing.assert_allclose(part.factors, whole.factors[7:40], rtol=1e-4)
+        all_codes, part = case.codec.encode(case.rotated), case.codec.encode(case.rotated[7:40])
+        np.testing.assert_array_equal(part.codes, all_codes.codes[7:40])
+        if len(all_codes.factors):
+            np.testing.assert_allclose(part.factors, all_codes.factors[7:40], rtol=1e-4)
 
     def test_it_is_made_again(self, case: QuantizerCase) -> None:
         again = load_quantizer(case.record.name, *stored(case.codec))
@@ -187,8 +187,8 @@ class QuantizerContract:
         assert forecast.scan == codec.scan
         assert abs(forecast.code_bytes - sum(codec.stage_bytes)) <= 16 + 0.1 * forecast.code_bytes
         assert forecast.factor_bytes == (0 if codec.scan == "cells" else 2 * len(codec.stage_bytes))
-        held = sum(np.asarray(array).size for array in codec.arrays().values()) - codec.rotation.size
-        assert abs(forecast.model_floats - held) <= 32 * case.dimensions + 0.1 * held
+        floats = sum(np.asarray(array).size for array in codec.arrays().values()) - codec.rotation.size
+        assert abs(forecast.model_floats - floats) <= 32 * case.dimensions + 0.1 * floats
 
     @pytest.mark.parametrize("value", ["absent", None, "many", float("nan"), float("inf"), -1, [1], {}])
     def test_a_hostile_configuration_is_refused(self, case: QuantizerCase, value: Any) -> None:

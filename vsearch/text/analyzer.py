@@ -179,17 +179,17 @@ class Analyzer:
             return Beginning([])
         *before, last = chunks
         terms = list(chain.from_iterable(self.analyze(chunk[0]) for chunk in before))
-        chunk, rest = last[0], text[last.end() :]
+        chunk, following = last[0], text[last.end() :]
         words = self._word.findall(chunk)
-        if not words or (rest and not _goes_on(chunk, rest)):  # an emoji, or words that have ended
+        if not words or (following and not _goes_on(chunk, following)):  # an emoji, or words that have ended
             return Beginning(terms + self.analyze(chunk))
         sharp = chunk[-1] in "+#"
         if sharp and len(chunk.rstrip("+#")) > LONGEST_SHARP:
             return Beginning(terms + self.analyze(chunk))
-        if rest and rest not in "+#":
-            return Beginning(terms, self._folded(lowered(chunk + rest))[:LONGEST_TERM], self.analyze(chunk))
-        if rest or sharp or self._number.fullmatch(chunk) or _is_code(chunk, words):
-            return self._begun(terms, chunk + rest)
+        if following and following not in "+#":
+            return Beginning(terms, self._folded(lowered(chunk + following))[:LONGEST_TERM], self.analyze(chunk))
+        if following or sharp or self._number.fullmatch(chunk) or _is_code(chunk, words):
+            return self._begun(terms, chunk + following)
         *complete, word = words
         terms += chain.from_iterable(map(self._of_word, complete))
         runs = [] if word.isascii() else list(self._unspaced.finditer(word))
@@ -310,13 +310,13 @@ def _is_code(chunk: str, words: Sequence[str]) -> bool:
     return len(words) > 1 and len(chunk) <= LONGEST_CODE and any(c == "_" or c.isdigit() for c in chunk)
 
 
-def _goes_on(chunk: str, rest: str) -> bool:
+def _goes_on(chunk: str, following: str) -> bool:
     """Whether a term can begin with a chunk and the characters behind it, such as ``v5.``, ``snake_``, ``1,`` or ``c+``."""
-    if rest in ("+", "#"):
+    if following in ("+", "#"):
         return len(chunk) <= LONGEST_SHARP
-    if rest == ",":
+    if following == ",":
         return chunk[-1].isdigit()
-    return rest in ("-", ".", "_", "/", ":", "@") and any(c == "_" or c.isdigit() for c in chunk + rest)
+    return following in ("-", ".", "_", "/", ":", "@") and any(c == "_" or c.isdigit() for c in chunk + following)
 
 
 def lowered(word: str) -> str:

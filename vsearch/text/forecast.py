@@ -48,17 +48,17 @@ class TextForecast:
         sampled = table.num_rows
         for name, column in self.columns.items():
             analyzer, begun = analyzer_of(column.entry(name, "0")), time.perf_counter()
-            whole, of_column = _measure(table, name, analyzer, column)
+            full, of_column = _measure(table, name, analyzer, column)
             seconds += (time.perf_counter() - begun) * rows / sampled
             words += of_column * rows / sampled
             half, _ = _measure(table.slice(0, -(-sampled // 2)), name, analyzer, column)
-            size += shards * sum(_grown(half[file], whole[file], rows / shards / sampled) for file in whole)
+            size += shards * sum(_grown(half[file], full[file], rows / shards / sampled) for file in full)
         return LegForecast("text", size, TERM_BYTES * words / shards, seconds)
 
 
-def _grown(half: int, whole: int, factor: float) -> float:
+def _grown(half: int, full: int, factor: float) -> float:
     """Return the size for more rows: sizes grow by a power of their number, below 1 for dictionaries and short lists."""
-    return whole * factor ** min(1.0, math.log2(whole / half)) if half else whole * factor
+    return full * factor ** min(1.0, math.log2(full / half)) if half else full * factor
 
 
 def _measure(

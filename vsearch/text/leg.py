@@ -128,8 +128,8 @@ class TextLeg(Leg[WeightedQuery]):
                     if ranked or name not in LAZY:
                         file = run.files[text_kind(column.entry.key, name)]
                         size = sum(array.nbytes for array in arrays.values())
-                        whole = file.path == postings.file.path  # all parts of a bundle
-                        sizes[f"{file.path} {column.entry.key} {name}" if whole else file.path] = size
+                        bundled = file.path == postings.file.path  # all parts of a bundle
+                        sizes[f"{file.path} {column.entry.key} {name}" if bundled else file.path] = size
         return sizes
 
     def writer(self, argument: Any) -> PartWriter:

@@ -79,12 +79,12 @@ def _match(column: OpenColumn, term: Term, run: Shard) -> tuple[NDArray[np.int64
     block_rows, block_counts = np.empty((2, len(table), BLOCK), np.int64)
     rows, counts = np.empty((2, int(table[0, 2])), np.int64)
     states = np.empty((len(table), 3), np.int64)
-    found = match_phrase(
+    count = match_phrase(
         postings.address, table, full_words(run.rows), cursors, block_rows, block_counts, states, rows, counts
     )
-    if found < 0:
+    if count < 0:
         raise postings.damaged()
-    return rows[:found].copy(), counts[:found].copy()
+    return rows[:count].copy(), counts[:count].copy()
 
 
 def _mark(

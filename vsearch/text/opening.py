@@ -94,8 +94,8 @@ class OpenColumn:
         """Return the numbers of the terms of a run that a term, a prefix or a phrase refers to, as ranges that are not empty."""
         postings = self.runs[place]
         if term.prefix:
-            found = postings.beginning_with(term.text.encode("utf-8", "surrogatepass"))
-            return [found] if found else []
+            terms = postings.beginning_with(term.text.encode("utf-8", "surrogatepass"))
+            return [terms] if terms else []
         numbers = [self.numbers(text)[place] for text in term.texts]
         return [range(number, number + 1) for number in numbers if number >= 0]
 
@@ -168,9 +168,9 @@ def _open_column(snapshot: Snapshot, entry: TextColumnEntry) -> OpenColumn:
     runs = tuple(_postings_of(run, entry) for run in snapshot.shards)
     texts = terms = 0
     for postings, run in zip(runs, snapshot.shards, strict=True):
-        gone = postings.lengths[run.gone]
-        texts += int(np.count_nonzero(postings.lengths)) - int(np.count_nonzero(gone))
-        terms += int(postings.lengths.sum(dtype=np.int64)) - int(gone.sum(dtype=np.int64))
+        removed_lengths = postings.lengths[run.gone]
+        texts += int(np.count_nonzero(postings.lengths)) - int(np.count_nonzero(removed_lengths))
+        terms += int(postings.lengths.sum(dtype=np.int64)) - int(removed_lengths.sum(dtype=np.int64))
     return OpenColumn(name, entry, runs, texts, terms / texts if texts else 1.0)
 
 

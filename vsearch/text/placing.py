@@ -80,9 +80,9 @@ def _lists(
     lists, weights, scale = [], [], weighted.scale
     terms = weighted.terms
     for term in sorted(terms, key=terms.__getitem__, reverse=True):
-        found = columns[term.column].lists(term.text)[place]
-        if found is not None:
-            lists.append((term.column, *found))
+        postings = columns[term.column].lists(term.text)[place]
+        if postings is not None:
+            lists.append((term.column, *postings))
             weights.append(terms[term] * scale)
     return (np.array(lists, np.int64) if lists else NO_LISTS), np.array(weights, np.float64)
 

@@ -136,7 +136,7 @@ class Postings:
     def present(self) -> bool:
         """Whether all bits of the blocks and of the positions are in memory, and verified."""
         file, position_file = self.file, self.position_file
-        return (file is None or file.whole) and (position_file is None or position_file.whole)
+        return (file is None or file.complete) and (position_file is None or position_file.complete)
 
     def term(self, number: int) -> bytes:
         """Return a term of the dictionary as UTF-8."""

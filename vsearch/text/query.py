@@ -192,10 +192,10 @@ def _options(
     clause: str, numbers: Mapping[str, int], columns: Sequence[Searched], others: Collection[str]
 ) -> list[list[Term]]:
     """Return the terms of a clause for each column that it refers to."""
-    name, colon, rest = clause.partition(":")
+    name, colon, text = clause.partition(":")
     chosen = range(len(columns))
-    if colon and rest and (column := _column(name, numbers, others)) is not None:
-        chosen, clause = range(column, column + 1), rest
+    if colon and text and (column := _column(name, numbers, others)) is not None:
+        chosen, clause = range(column, column + 1), text
     if len(clause) > 1 and clause[0] == clause[-1] == '"':
         clause = clause[1:-1]
         if any(len(columns[number].analyzer.terms(clause)) > 1 for number in chosen):

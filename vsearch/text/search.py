@@ -89,8 +89,8 @@ def score_words(
         place, query = run.number, weighted.placed[run.number]
         if query.empty:
             continue
-        own = rows[first:stop] - run.first_row
+        run_rows = rows[first:stop] - run.first_row
         workspace.begin([column.runs[place].address for column in columns], norms, query)
-        scores = workspace.score(own)
-        keys[first:stop] = scores if query.met is None else np.where(bits_of(query.met, own), scores, 0)
+        scores = workspace.score(run_rows)
+        keys[first:stop] = scores if query.met is None else np.where(bits_of(query.met, run_rows), scores, 0)
     return (keys / weighted.scale).astype(np.float32).astype(np.float64)

@@ -34,11 +34,11 @@ def token_occurrences(lists: Iterable[Sequence[str | None] | None]) -> Occurrenc
     """Return the tokens of lists with their positions; missing and empty tokens have a position and are no terms."""
     known: dict[str, int] = {}
     sizes: list[int] = []
-    found: list[int] = []
+    term_numbers: list[int] = []
     for tokens in lists:
         sizes.append(0 if tokens is None else len(tokens))
-        found += [known.setdefault(token[:LONGEST_TERM], len(known)) if token else -1 for token in tokens or ()]
-    counts, numbers = np.array(sizes, np.int64), np.array(found, np.int32)
+        term_numbers += [known.setdefault(token[:LONGEST_TERM], len(known)) if token else -1 for token in tokens or ()]
+    counts, numbers = np.array(sizes, np.int64), np.array(term_numbers, np.int32)
     rows = np.repeat(np.arange(len(counts)), counts)
     positions = np.arange(len(numbers)) - np.repeat(np.cumsum(counts) - counts, counts)
     terms = numbers >= 0

@@ -40,13 +40,13 @@ def weigh_words(
     columns = open_text(snapshot)
     searched = [Searched(column.name, column.analyzer(), column.entry.phrases) for column in columns]
     for text in queries:
-        begun = time.perf_counter()
+        started = time.perf_counter()
         if isinstance(text, str):
             query = parse(text, searched, snapshot.schema.names)
         else:
             query = parse_structured(text, searched)
         weighted = _weigh(snapshot, columns, query, deadline)
-        stats.add("prepare", begun)
+        stats.add("prepare", started)
         yield weighted
 
 

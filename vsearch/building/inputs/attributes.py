@@ -183,16 +183,16 @@ def _spool(batches: Iterator[Any], schema: pa.Schema, scratch: Path, label: str)
 
     with scratch_file(scratch, ".attributes") as path:
         with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
-            held: list[Any] = []
+            pending: list[Any] = []
             held_bytes = 0
             for batch in normalized(batches, schema, label):
-                held.append(batch)
+                pending.append(batch)
                 held_bytes += batch.nbytes
                 if held_bytes >= WRITE_BYTES:
-                    writer.write_table(pa.Table.from_batches(held, schema).combine_chunks())
-                    held, held_bytes = [], 0
-            if held:
-                writer.write_table(pa.Table.from_batches(held, schema).combine_chunks())
+                    writer.write_table(pa.Table.from_batches(pending, schema).combine_chunks())
+                    pending, held_bytes = [], 0
+            if pending:
+                writer.write_table(pa.Table.from_batches(pending, schema).combine_chunks())
         return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
 
 

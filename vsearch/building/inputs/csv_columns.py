@@ -46,16 +46,16 @@ def csv_batches(path: Path) -> tuple[Any, Iterator[Any]]:
 
     names = _names(path)
     candidates = {name: _ladder() for name in names}
-    seen = dict.fromkeys(names, False)
+    has_values = dict.fromkeys(names, False)
     for batch in _text_batches(path, names):
         for name in names:
             column = batch.column(name)
             words = _without_null_words(column)
-            seen[name] = seen[name] or words.null_count < len(words)
+            has_values[name] = has_values[name] or words.null_count < len(words)
             candidates[name] = _possible(words, candidates[name])
-    kinds = [candidates[name][0] if seen[name] and candidates[name] else pa.string() for name in names]
+    kinds = [candidates[name][0] if has_values[name] and candidates[name] else pa.string() for name in names]
     schema = pa.schema([pa.field(name, kind) for name, kind in zip(names, kinds, strict=True)])
-    blank = {name for name in names if not seen[name]}
+    blank = {name for name in names if not has_values[name]}
     return schema, (_typed(batch, schema, blank) for batch in _text_batches(path, names))
 
 

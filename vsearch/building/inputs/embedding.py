@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vsearch.building.inputs.rows import Given
+from vsearch.building.inputs.rows import InputArguments
 from vsearch.building.inputs.tables import Table, is_table, named_column, open_table
 from vsearch.building.inputs.text_spool import TextSpool
 from vsearch.building.inputs.unusable import Unusable
@@ -76,10 +76,10 @@ class TextTable:
         for batch in self.table.read([self.column]):
             yield batch.column(0).to_pylist()
 
-    def without_vectors(self, given: Given) -> Given:
+    def without_vectors(self, arguments: InputArguments) -> InputArguments:
         """The arguments for building from vectors: attributes and ids are taken from the table unless they are passed separately."""
-        names = given.attributes
-        chosen: object | None = given.attributes
+        names = arguments.attributes
+        chosen: object | None = arguments.attributes
         if names is None:
             chosen = self.table
         elif isinstance(names, (list, tuple)) and all(isinstance(name, str) for name in names) and not is_table(names):
@@ -89,13 +89,13 @@ class TextTable:
                     f"{self.table.label}: no column {absent[0]!r}; the columns are: {', '.join(self.table.schema.names)}"
                 )
             chosen = self.table.select(names) if names else None
-        ids = given.id if given.id is not None else given.ids
+        ids = arguments.id if arguments.id is not None else arguments.ids
         if isinstance(ids, str) and ids in self.table.schema.names:
             import pyarrow as pa
 
             kind = self.table.schema.field(ids).type
             ids = pa.chunked_array([batch.column(0) for batch in self.table.read([ids])], kind)
-        return replace(given, attributes=chosen, ids=ids, id=None)
+        return replace(arguments, attributes=chosen, ids=ids, id=None)
 
 
 def embed(

@@ -102,7 +102,7 @@ def open_ids(
         label = f"ids (column {ids!r})"
         ids = _attribute_column(ids, attributes)
     elif kept is not None:
-        ids = _taken(ids, kept, label)
+        ids = _take_ids(ids, kept, label)
     values = id_array(ids, label)
     if len(values) != rows:
         msg = f"{label}: {len(values)} ids for {rows} embeddings; pass one id for each vector, in the same order"
@@ -121,11 +121,11 @@ def some_ids(ids: object | None, attributes: AttributeSource | None, rows: np.nd
         return rows.tolist()
     if isinstance(ids, str):
         ids = _attribute_column(ids, attributes)
-    selected = _taken(ids, rows, "ids")
+    selected = _take_ids(ids, rows, "ids")
     return selected.tolist() if isinstance(selected, np.ndarray) else selected.to_pylist()
 
 
-def _taken(ids: Any, rows: np.ndarray, label: str) -> np.ndarray | pa.ChunkedArray:
+def _take_ids(ids: Any, rows: np.ndarray, label: str) -> np.ndarray | pa.ChunkedArray:
     """Select ids by position, checking only that they exist."""
     import pyarrow as pa
 
@@ -193,7 +193,7 @@ def id_array(ids: Any, label: str) -> np.ndarray | pa.ChunkedArray:
     if pa.types.is_integer(array.type):
         return _int64(array.to_numpy(), label)
     if pa.types.is_floating(array.type) or pa.types.is_decimal(array.type):
-        return _whole(array, label)
+        return _joined(array, label)
     if pa.types.is_string_view(array.type):
         array = array.cast(pa.large_string())
     if pa.types.is_binary_view(array.type):
@@ -208,7 +208,7 @@ def id_array(ids: Any, label: str) -> np.ndarray | pa.ChunkedArray:
     return array
 
 
-def _whole(array: pa.ChunkedArray, label: str) -> np.ndarray:
+def _joined(array: pa.ChunkedArray, label: str) -> np.ndarray:
     """Convert integral numbers to int64: pandas turns integers with missing values into floats, and databases return decimals."""
     import pyarrow as pa
     import pyarrow.compute as pc

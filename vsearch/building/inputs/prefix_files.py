@@ -163,7 +163,7 @@ def list_files(store: Store, name: str | None = None) -> tuple[FoundFile, ...]:
     except FileNotFoundError:
         raise InputError(f"{store.url}/{name}: no such file") from None
     readable = [
-        _found(info)
+        _file_of(info)
         for info in infos
         if PurePosixPath(info.path).suffix.lower() in (*COLUMNAR, *VECTOR_FILES)
         and not any(part.startswith((".", "_")) for part in PurePosixPath(info.path).parts)
@@ -175,7 +175,7 @@ def list_files(store: Store, name: str | None = None) -> tuple[FoundFile, ...]:
         strange = next(file for file in readable if file not in tables)
         raise InputError(f"{store.url}: contains both tables ({tables[0].path}) and files of vectors ({strange.path})")
     if name is None:
-        check_shards([PurePosixPath(file.path) for file in readable], PurePosixPath(), whole=True)
+        check_shards([PurePosixPath(file.path) for file in readable], PurePosixPath(), complete=True)
     return tuple(sorted(readable, key=lambda file: natural_key(file.path)))
 
 
@@ -183,9 +183,9 @@ def changed_file(store: Store, files: Sequence[FoundFile]) -> str | None:
     """Path of the first file that is no longer as it was listed, or no longer there; None if all are."""
     if len(files) == 1:  # perhaps one of a folder of many
         with suppress(FileNotFoundError):
-            if _found(store.head(files[0].path)) == files[0]:
+            if _file_of(store.head(files[0].path)) == files[0]:
                 return None
-    present = {info.path: _found(info) for info in store.list("")}
+    present = {info.path: _file_of(info) for info in store.list("")}
     return next((file.path for file in files if present.get(file.path) != file), None)
 
 
@@ -239,7 +239,7 @@ def schema_of(data: bytes) -> pa.Schema:
     return pa.ipc.read_schema(pa.py_buffer(data))
 
 
-def _found(info: ObjectInfo) -> FoundFile:
+def _file_of(info: ObjectInfo) -> FoundFile:
     return FoundFile(info.path, info.bytes, info.modified.isoformat())
 
 

@@ -35,7 +35,7 @@ SKIP = "repair them, or leave them out with missing='skip'"
 
 
 @dataclass(frozen=True, eq=False)
-class Given:
+class InputArguments:
     """The arguments of a build besides the embeddings; see `vsearch.build`.
 
     Attributes
@@ -132,7 +132,7 @@ class KeptVectors:
 
 def open_inputs(
     embeddings: object,
-    given: Given,
+    arguments: InputArguments,
     metric: Metric,
     scratch: str | Path,
     noted: Unusable | None = None,
@@ -143,7 +143,7 @@ def open_inputs(
     Parameters
     ----------
     embeddings : object
-        See `inputs.vectors.open_vectors`. If it is a table and `given` names no attributes, its other columns are the
+        See `inputs.vectors.open_vectors`. If it is a table and `arguments` names no attributes, its other columns are the
         attributes.
     metric : {"cosine", "ip", "l2"}
         Under cosine, ``missing="skip"`` also skips zero vectors; otherwise they are kept.
@@ -161,27 +161,27 @@ def open_inputs(
         when they are read; see :func:`explained`.
     """
     scratch, unusable = Path(scratch), Unusable() if noted is None else noted
-    table, column, attributes = split_table(embeddings, given.vectors, given.attributes, vector_column, scratch)
+    table, column, attributes = split_table(embeddings, arguments.vectors, arguments.attributes, vector_column, scratch)
     source: ArrayVectors = open_vectors(embeddings if table is None else table, scratch, column, unusable)
-    gone = unusable.sorted()
-    rows = source.rows + len(gone)
-    kept = np.setdiff1d(np.arange(rows), gone) if len(gone) or given.missing == "skip" else None
+    unusable_rows = unusable.sorted()
+    rows = source.rows + len(unusable_rows)
+    kept = np.setdiff1d(np.arange(rows), unusable_rows) if len(unusable_rows) or arguments.missing == "skip" else None
     vectors: VectorSource = source
-    if kept is not None and given.missing == "skip" and not given.packed and noted is None:
+    if kept is not None and arguments.missing == "skip" and not arguments.packed and noted is None:
         good = note_numbers(source, kept, metric, unusable)
         if len(good) < source.rows:
             vectors, kept = KeptVectors(source, good), kept[good]
     if attributes is not None:
         attributes = without_vectors(attributes, source.dimensions, known)
     columns = None if attributes is None else open_attributes(attributes, rows, scratch)
-    for name, values in given.more.items():
+    for name, values in arguments.more.items():
         columns = with_column(columns, name, values, rows)
-    ids = id_values(given.id if given.id is not None else given.ids, columns, table)
+    ids = id_values(arguments.id if arguments.id is not None else arguments.ids, columns, table)
     dropped = unusable.sorted()
     if len(dropped):
         label = table.label if table is not None else "embeddings" if noted is None else "documents"
         described = f"{label}: {unusable.describe(some_ids(ids, columns, dropped[: NAMED + 1]))}"
-        if given.missing == "error":
+        if arguments.missing == "error":
             msg = f"{described}; {SKIP}"
             raise InputError(msg)
         if not vectors.rows:
@@ -192,7 +192,7 @@ def open_inputs(
     names = open_ids(ids, vectors.rows, columns, kept if len(dropped) else None)
     if columns is not None and not columns.schema.names:
         columns = None
-    if given.packed:
+    if arguments.packed:
         vectors = PackedVectors(vectors)
     return Inputs(vectors, columns, names, unusable.reasons)
 

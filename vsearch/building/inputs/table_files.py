@@ -47,7 +47,7 @@ def expand(source: object) -> list[Path] | None:
     else:
         path = split_path(str(source))[0]
         return [path] if path.suffix.lower() in COLUMNAR else None
-    check_shards(files, path, whole=path.is_dir())
+    check_shards(files, path, complete=path.is_dir())
     return files
 
 
@@ -71,8 +71,8 @@ def natural_key(path: str) -> list[int | str]:
     return [int(part) if part.isdigit() else part for part in _DIGITS.split(path)]
 
 
-def check_shards(files: Sequence[PurePath], where: PurePath, *, whole: bool) -> None:
-    """Refuse shards (``train-00000-of-00010``) of several splits or sets and, of a `whole` folder, an incomplete set.
+def check_shards(files: Sequence[PurePath], where: PurePath, *, complete: bool) -> None:
+    """Refuse shards (``train-00000-of-00010``) of several splits or sets and, of a `complete` folder, an incomplete set.
 
     Raises
     ------
@@ -93,7 +93,7 @@ def check_shards(files: Sequence[PurePath], where: PurePath, *, whole: bool) -> 
         raise InputError(msg)
     for (folder, name, count), numbers in sets.items():
         absent = sorted(set(range(count)) - numbers)
-        if absent and whole:
+        if absent and complete:
             msg = (
                 f"{folder}: {len(absent)} of {count} shards are missing, such as {name}-{absent[0]:05d}-of-{count:05d}"
             )

@@ -19,7 +19,7 @@ from vsearch.deploy.deployer import Deployment, DeployRequest, Release, Tell
 from vsearch.deploy.rendering import render
 from vsearch.errors import InputError
 
-OWN = ("bucket", "kms_key", "http_concurrency", "snap_start", "write_concurrency", "keeper_memory")
+OPTIONS = ("bucket", "kms_key", "http_concurrency", "snap_start", "write_concurrency", "keeper_memory")
 """Options that other platforms do not have."""
 
 
@@ -104,10 +104,10 @@ def roll_back(stack: str, region: str | None, release: str | None) -> Release:
 @contextmanager
 def _packaged(request: DeployRequest, tell: Tell) -> Iterator[tuple[dict[str, packages.Package], template.StackSpec]]:
     """Yield the packages, in a temporary folder, by the URLs to upload them to, and the specification of the stack."""
-    unknown = sorted(set(request.own) - set(OWN))
+    unknown = sorted(set(request.options) - set(OPTIONS))
     if unknown:
         raise InputError(f"{', '.join(unknown)}: no such option of AWS Lambda")
-    home = request.own.get("bucket") or Place.of(request.index).bucket
+    home = request.options.get("bucket") or Place.of(request.index).bucket
     store = storage.open_store(request.index, **request.storage)
     manifest = storage.read_manifest(store, None)
     python = request.python or _python()
@@ -136,11 +136,11 @@ def _packaged(request: DeployRequest, tell: Tell) -> Iterator[tuple[dict[str, pa
                 memory=request.memory,
                 timeout=request.timeout,
                 arch=request.arch,
-                kms_key=request.own.get("kms_key"),
+                kms_key=request.options.get("kms_key"),
                 overflow=request.overflow,
                 api_key_sha256=_sha256(request.api_key),
-                http_concurrency=request.own.get("http_concurrency"),
-                snap_start=bool(request.own.get("snap_start")),
+                http_concurrency=request.options.get("http_concurrency"),
+                snap_start=bool(request.options.get("snap_start")),
                 variables=request.variables,
                 changing=changing,
             ),
@@ -148,7 +148,9 @@ def _packaged(request: DeployRequest, tell: Tell) -> Iterator[tuple[dict[str, pa
 
 
 def _changing(request: DeployRequest, code: str) -> ChangingSpec:
-    concurrency = {name: request.own[name] for name in ("write_concurrency", "keeper_memory") if name in request.own}
+    concurrency = {
+        name: request.options[name] for name in ("write_concurrency", "keeper_memory") if name in request.options
+    }
     return ChangingSpec(
         code,
         writer=request.writer or request.write_key is not None,

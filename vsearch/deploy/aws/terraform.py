@@ -53,15 +53,15 @@ def make_module(spec: StackSpec, files: Mapping[str, str], region: str | None = 
     """
     root = make_templates(spec).root
     resources = root["Resources"]
-    made: dict[str, dict[str, Body]] = {
+    blocks: dict[str, dict[str, Body]] = {
         "aws_s3_object": {_package(url, spec): _object(url, files[url]) for url in files}
     }
-    made["aws_cloudwatch_log_group"] = {"logs": _log_group(resources["Logs"]["Properties"])}
+    blocks["aws_cloudwatch_log_group"] = {"logs": _log_group(resources["Logs"]["Properties"])}
     for name, resource in resources.items():
         if resource["Type"] == "AWS::IAM::Role":
-            _add(made, _role(_snake(name), spec, resource["Properties"]))
+            _add(blocks, _role(_snake(name), spec, resource["Properties"]))
         elif resource["Type"] == "AWS::Serverless::Function" and not _PROCESSOR.fullmatch(name):
-            _add(made, _function(_snake(name), spec, root, resource["Properties"]))
+            _add(blocks, _function(_snake(name), spec, root, resource["Properties"]))
     first = Names(spec.stack).processor(0)
     processor = {
         "FunctionName": first,
@@ -69,9 +69,12 @@ def make_module(spec: StackSpec, files: Mapping[str, str], region: str | None = 
         "Role": {"Fn::GetAtt": ["ProcessorRole", "Arn"]},
         "VersionDescription": resources["Coordinator"]["Properties"]["VersionDescription"],
     }
-    _add(made, _function("processor", spec, root, processor))
-    made["aws_lambda_function"]["processor"] |= {"count": spec.shards, "function_name": f"{first[:-1]}${{count.index}}"}
-    made["aws_lambda_alias"]["processor"] |= {
+    _add(blocks, _function("processor", spec, root, processor))
+    blocks["aws_lambda_function"]["processor"] |= {
+        "count": spec.shards,
+        "function_name": f"{first[:-1]}${{count.index}}",
+    }
+    blocks["aws_lambda_alias"]["processor"] |= {
         "count": spec.shards,
         "function_name": "${aws_lambda_function.processor[count.index].function_name}",
         "function_version": "${aws_lambda_function.processor[count.index].version}",
@@ -87,7 +90,7 @@ def make_module(spec: StackSpec, files: Mapping[str, str], region: str | None = 
             "aws_region": {"current": {}},
             "aws_caller_identity": {"current": {}},
         },
-        "resource": made,
+        "resource": blocks,
         "output": {"stack": {"value": spec.stack}, "release": {"value": root["Outputs"]["Release"]["Value"]}},
     }
     if region is not None:
@@ -134,9 +137,9 @@ def _is_ours(path: Path) -> bool:
     return isinstance(module, dict) and module.get("//") == MARK
 
 
-def _add(made: dict[str, dict[str, Body]], resources: dict[str, dict[str, Body]]) -> None:
+def _add(blocks: dict[str, dict[str, Body]], resources: dict[str, dict[str, Body]]) -> None:
     for kind, named in resources.items():
-        made.setdefault(kind, {}).update(named)
+        blocks.setdefault(kind, {}).update(named)
 
 
 def _object(url: str, file: str) -> Body:
@@ -196,12 +199,12 @@ def _function(name: str, spec: StackSpec, root: Body, properties: Body) -> dict[
     if "ReservedConcurrentExecutions" in merged:
         function["reserved_concurrent_executions"] = merged["ReservedConcurrentExecutions"]
     alias = {"name": LIVE, **_called(name), "function_version": f"${{aws_lambda_function.{name}.version}}"}
-    made: dict[str, dict[str, Body]] = {"aws_lambda_function": {name: function}, "aws_lambda_alias": {name: alias}}
+    blocks: dict[str, dict[str, Body]] = {"aws_lambda_function": {name: function}, "aws_lambda_alias": {name: alias}}
     if "FunctionUrlConfig" in merged:
-        _add(made, _url(name, merged["FunctionUrlConfig"]["AuthType"]))
+        _add(blocks, _url(name, merged["FunctionUrlConfig"]["AuthType"]))
     for event in merged.get("Events", {}).values():
-        _add(made, _schedule(name, event["Properties"]["Schedule"]))
-    return made
+        _add(blocks, _schedule(name, event["Properties"]["Schedule"]))
+    return blocks
 
 
 def _called(name: str) -> Body:

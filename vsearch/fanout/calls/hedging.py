@@ -130,7 +130,7 @@ def hedge(send: Callable[[], T], hedging: Hedging) -> Race[T]:
     for _ in starts:
         now = time.perf_counter()
         if not isinstance(outcome, BaseException):
-            others = [now - begun for i, begun in enumerate(starts) if i != number]
+            others = [now - started for i, started in enumerate(starts) if i != number]
             return Race(outcome, errors, None if errors or not others else others[0])
         if not isinstance(outcome, CallError):
             raise outcome

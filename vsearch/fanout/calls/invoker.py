@@ -67,9 +67,9 @@ class Names:
         CallError
             The function does not belong to this stack.
         """
-        rest = function.removeprefix(f"{self.stack}-")
-        if rest in ("coordinator", "allocator", "writer", "keeper"):
-            return rest
-        if rest.startswith("processor-") and rest != function:
+        suffix = function.removeprefix(f"{self.stack}-")
+        if suffix in ("coordinator", "allocator", "writer", "keeper"):
+            return suffix
+        if suffix.startswith("processor-") and suffix != function:
             return "processor"
         raise CallError(ErrorKind.ABSENT, f"there is no function {function!r}")

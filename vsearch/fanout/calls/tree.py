@@ -23,8 +23,8 @@ class Subtree:
 
 def split(count: int, parts: int) -> list[int]:
     """Divide `count` into `parts` shares as evenly as possible, larger ones first; shares may be 0."""
-    size, rest = divmod(count, parts)
-    return [size + (i < rest) for i in range(parts)]
+    size, remainder = divmod(count, parts)
+    return [size + (i < remainder) for i in range(parts)]
 
 
 def children_of_root(count: int, branching: int) -> list[Subtree]:

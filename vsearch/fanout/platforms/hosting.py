@@ -73,11 +73,11 @@ class Host:
         """
         with self._lock:
             if self._worker is None:
-                begun = time.perf_counter()
+                started = time.perf_counter()
                 use_one_heap()
                 self._worker = open_worker(self.role, os.environ)
                 self._worker.run, self._worker.releases = self.run, True
-                self._worker.init_seconds = self._imported + time.perf_counter() - begun
+                self._worker.init_seconds = self._imported + time.perf_counter() - started
             return self._worker
 
     def answer_event(self, event: object, context: Any = None) -> dict[str, str]:

@@ -91,16 +91,16 @@ class Signer:
         """
         keys = self._keys()
         stamp = datetime.fromtimestamp(time.time() if now is None else now, UTC).strftime("%Y%m%dT%H%M%SZ")
-        sent = {name.lower(): value.strip() for name, value in headers.items()} | {"host": host, "x-amz-date": stamp}
+        signed = {name.lower(): value.strip() for name, value in headers.items()} | {"host": host, "x-amz-date": stamp}
         if keys.token:
-            sent["x-amz-security-token"] = keys.token
-        names = ";".join(sorted(sent))
+            signed["x-amz-security-token"] = keys.token
+        names = ";".join(sorted(signed))
         canonical = "\n".join(
             [
                 "POST",
                 quote(path, safe="/-_.~"),  # the canonical path is URI-encoded twice, except for S3
                 "",
-                *(f"{name}:{sent[name]}" for name in sorted(sent)),
+                *(f"{name}:{signed[name]}" for name in sorted(signed)),
                 "",
                 names,
                 hashlib.sha256(body).hexdigest(),
@@ -109,10 +109,10 @@ class Signer:
         scope = f"{stamp[:8]}/{self._region}/{self._service}/aws4_request"
         text = "\n".join(["AWS4-HMAC-SHA256", stamp, scope, hashlib.sha256(canonical.encode()).hexdigest()])
         signature = hmac.new(self._key(keys.secret, stamp[:8]), text.encode(), hashlib.sha256).hexdigest()
-        sent["authorization"] = (
+        signed["authorization"] = (
             f"AWS4-HMAC-SHA256 Credential={keys.access}/{scope}, SignedHeaders={names}, Signature={signature}"
         )
-        return sent
+        return signed
 
     def _key(self, secret: str, day: str) -> bytes:
         with self._lock:

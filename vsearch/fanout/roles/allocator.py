@@ -246,21 +246,21 @@ def _answer_batches(
             planned = plan_batch(snapshot, batch, mask, deadline)
         if waiting is not None:
             answers.append(_gather(snapshot, *waiting, request))
-        sent = [(task, pool.submit(carried(calls.processor), task.request.shard, task.request)) for task in planned]
-        waiting = (stop - start, sent)
+        futures = [(task, pool.submit(carried(calls.processor), task.request.shard, task.request)) for task in planned]
+        waiting = (stop - start, futures)
     if waiting is not None:
         answers.append(_gather(snapshot, *waiting, request))
     return answers
 
 
 def _gather(
-    snapshot: Snapshot, count: int, sent: list[tuple[ShardTask, Future[Answer]]], request: AllocateRequest
+    snapshot: Snapshot, count: int, futures: list[tuple[ShardTask, Future[Answer]]], request: AllocateRequest
 ) -> Answer:
     """Wait for the processors, and merge their answers."""
     options, leg = request.options, leg_of(request)
     rankings = 1 if leg is None else leg.rankings
     answers, positions, outcomes = [], [], []
-    for task, future in sent:
+    for task, future in futures:
         try:
             answer = future.result()
         except CallError as error:
@@ -278,7 +278,7 @@ def _gather(
     return msgspec.structs.replace(
         merged,
         outcomes=tuple(outcomes),
-        shards=tuple(task.request.shard for task, _ in sent),
+        shards=tuple(task.request.shard for task, _ in futures),
         snapshot=snapshot.manifest.snapshot,
         estimated=snapshot.model.rerank is None if leg is None else leg.estimated(snapshot.model),
         usages=Usages.sum(answer.usages for answer in answers),
@@ -299,13 +299,15 @@ def check_answer(answer: Answer, request: ProcessRequest, snapshot: Snapshot) ->
     """
     leg = leg_of(request)
     rankings, columns = (1, ()) if leg is None else (leg.rankings, leg.shard_column_types)
-    same = answer.count == rankings * request.count and answer.k == request.options.k
-    same = same and answer.snapshot == request.snapshot
-    inside = snapshot.groups[request.shard].holds(int64s(answer.rows))
+    matches = answer.count == rankings * request.count and answer.k == request.options.k
+    matches = matches and answer.snapshot == request.snapshot
+    in_shard = snapshot.groups[request.shard].holds(int64s(answer.rows))
     requested = len(request.options.columns)
-    same = same and len(answer.columns) == requested + len(columns)
-    same = same and all(column.type == kind for column, kind in zip(answer.columns[requested:], columns, strict=True))
-    if not (same and inside and answer.ids is not None):
+    matches = matches and len(answer.columns) == requested + len(columns)
+    matches = matches and all(
+        column.type == kind for column, kind in zip(answer.columns[requested:], columns, strict=True)
+    )
+    if not (matches and in_shard and answer.ids is not None):
         raise InputError(f"the answer of shard {request.shard} does not match the request")
     visited = int32s(request.visits) == 0
     if request.queries and (int32s(answer.found)[::rankings][visited] > 0).any():
@@ -321,11 +323,11 @@ def check_subtree(answer: Answer, request: AllocateRequest, manifest: Manifest) 
         They do not match.
     """
     rows = int64s(answer.rows)
-    same = answer.count == request.count and answer.k == request.options.k and answer.snapshot == request.snapshot
+    matches = answer.count == request.count and answer.k == request.options.k and answer.snapshot == request.snapshot
     leg = leg_of(request)
     expected = len(request.options.columns) + (0 if leg is None else len(leg.column_types))
     columns = expected if len(rows) else len(answer.columns)
-    if not (same and (len(rows) == 0 or rows.max() < stored_rows(manifest)) and len(answer.columns) == columns):
+    if not (matches and (len(rows) == 0 or rows.max() < stored_rows(manifest)) and len(answer.columns) == columns):
         raise InputError("the answer does not match the request")
 
 

@@ -99,7 +99,7 @@ def _sizes(batch: tuple[memoryview, int], body: memoryview) -> tuple[int, Iterat
     start = buffers_at + _offset(data, buffers_at) if buffers_at else 0
     count = _offset(data, start) if start else 0
 
-    def each() -> Iterator[int]:
+    def sizes() -> Iterator[int]:
         for number in range(count):
             offset, stored = struct.unpack_from("<qq", data, start + 4 + 16 * number)
             if offset < 0 or stored < 0:
@@ -109,7 +109,7 @@ def _sizes(batch: tuple[memoryview, int], body: memoryview) -> tuple[int, Iterat
                 raise ValueError("a buffer has a negative size")
             yield stored if size == _UNCOMPRESSED else size
 
-    return length, each()
+    return length, sizes()
 
 
 # Message and RecordBatch are FlatBuffers: https://arrow.apache.org/docs/format/Columnar.html, Message.fbs.

@@ -80,12 +80,12 @@ def call(
     def send() -> Any:
         left = deadline.remaining()
         limit = None if left is None else max(0.0, left - RESERVE)
-        sent = _fill_in(message, limit, trace)
+        request = _fill_in(message, limit, trace)
         try:
-            payload = caller.envelope.pack(sent)
+            payload = caller.envelope.pack(request)
         except CallError as error:
             raise UnsentError(error.kind, str(error)) from None
-        reply = read_reply(caller.envelope, invoker.invoke(function, payload, left), function, sent.id)
+        reply = read_reply(caller.envelope, invoker.invoke(function, payload, left), function, request.id)
         if check is not None:
             check_reply(check, reply, function)
         return reply
@@ -105,11 +105,11 @@ def call(
 
 
 def _send_once(send: Any) -> Race[Any]:
-    begun = time.perf_counter()
+    started = time.perf_counter()
     try:
         return Race(send(), [])
     except CallError as error:
-        return Race(None, [(error, time.perf_counter() - begun)])
+        return Race(None, [(error, time.perf_counter() - started)])
 
 
 def _usages(caller: Caller, role: str, error: CallError, seconds: float) -> Usages:

@@ -48,7 +48,7 @@ def load_columns(snapshot: Snapshot, names: Sequence[str], *, exact: bool) -> No
     parts: list[tuple[SegmentFile, str, None, None]] = []
     for run in snapshot.shards if fields else ():
         for file, array in column_arrays(run.files, run.encodings, fields):
-            if not file.whole and (array is None or array in file.arrays):
+            if not file.complete and (array is None or array in file.arrays):
                 parts += [(file, name, None, None) for name in ([array] if array else file.arrays)]
         if exact and is_bundle(run):
             table = run.files.get(ATTRIBUTES)

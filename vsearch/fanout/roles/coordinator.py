@@ -126,7 +126,7 @@ def require(reply: Any, kind: type) -> None:
 def _load(loader: Loader, plan: Plan, manifest: Manifest, columns: Sequence[str], *, legs: bool) -> Part | None:
     """Load the part of the index that a plan needs in the coordinator; None if it needs nothing."""
     if plan.mode == "alone":
-        return loader.whole(manifest.snapshot, columns, legs=legs)
+        return loader.load(manifest.snapshot, columns, legs=legs)
     return loader.tables(manifest.snapshot, columns, legs=legs) if plan.mode == "flat" else None
 
 

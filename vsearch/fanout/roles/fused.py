@@ -48,13 +48,13 @@ HYBRID_COLUMNS = ("float32", "int64", "float32", "int64")
 class FusedLeg:
     """Queries of a leg in a request; see `vsearch.fanout.roles.leg.RequestLeg`."""
 
-    asked: LegQueries
+    queries: LegQueries
     leg: Leg[Any]
 
     @property
     def fused(self) -> bool:
         """Whether there are vectors as well."""
-        return self.asked.depth is not None
+        return self.queries.depth is not None
 
     def estimated(self, model: Model) -> bool:
         """Whether there are vectors without rerank codes; the scores of the leg are exact."""
@@ -86,9 +86,9 @@ class FusedLeg:
 
     def take(self, positions: NDArray[np.int64] | slice) -> dict[str, Any]:
         """Return selected queries."""
-        chosen = np.arange(len(self.asked.queries))[positions].tolist()
-        queries = tuple(self.asked.queries[place] for place in chosen)
-        return {"leg": msgspec.structs.replace(self.asked, queries=queries)}
+        chosen = np.arange(len(self.queries.queries))[positions].tolist()
+        queries = tuple(self.queries.queries[place] for place in chosen)
+        return {"leg": msgspec.structs.replace(self.queries, queries=queries)}
 
     def without_columns(self) -> dict[str, Any]:
         """Return no fields: scores are needed to merge."""
@@ -96,11 +96,11 @@ class FusedLeg:
 
     def sizes(self, options: Options) -> tuple[int, int]:
         """Return sizes, where every query counts as the longest."""
-        longest = max(map(len, self.asked.queries), default=0)
+        longest = max(map(len, self.queries.queries), default=0)
         requested = self.leg.packed_bytes(longest) + longest
         returned = 8 * options.k
-        if self.asked.depth is not None:
-            returned = (2 * self.asked.depth - options.k) * (44 + 32 * len(options.columns)) + 8 * options.k
+        if self.queries.depth is not None:
+            returned = (2 * self.queries.depth - options.k) * (44 + 32 * len(options.columns)) + 8 * options.k
         return requested, returned
 
     def vectors(self, snapshot: Snapshot, request: AllocateRequest) -> NDArray[np.float32] | None:  # noqa: ARG002
@@ -113,7 +113,7 @@ class FusedLeg:
 
     def shard_options(self, options: Options) -> Options:
         """Return the options for as many rows as there are candidates."""
-        return options if self.asked.depth is None else msgspec.structs.replace(options, k=self.asked.depth)
+        return options if self.queries.depth is None else msgspec.structs.replace(options, k=self.queries.depth)
 
     def key(self, options: Options) -> int:
         """Return the column of the key, after the requested ones."""
@@ -121,21 +121,21 @@ class FusedLeg:
 
     def plan(self, snapshot: Snapshot, deadline: Deadline) -> FusedPlan:
         """Plan the queries; raises InputError for invalid ones."""
-        planned = list(self.leg.plan(snapshot, self.asked.queries, SearchStats(), deadline.at))
-        return FusedPlan(snapshot, self.asked, self.leg, planned)
+        planned = list(self.leg.plan(snapshot, self.queries.queries, SearchStats(), deadline.at))
+        return FusedPlan(snapshot, self.queries, self.leg, planned)
 
     def scan(self, snapshot: Snapshot, options: Options) -> ShardScan:
         """Return the search of a shard."""
         self.check(snapshot.manifest)
-        planned = self.leg.unpack(snapshot, PackedQueries(self.asked.planned, self.asked.shared))
-        return ShardScan(snapshot, self.leg, planned, options, self.asked.depth)
+        planned = self.leg.unpack(snapshot, PackedQueries(self.queries.planned, self.queries.shared))
+        return ShardScan(snapshot, self.leg, planned, options, self.queries.depth)
 
     def finish(self, snapshot: Snapshot, merged: Answer, options: Options) -> Answer:
         """Fuse the rankings of each query, or return the only ones."""
         requested = len(options.columns)
-        if self.asked.depth is None:
+        if self.queries.depth is None:
             return msgspec.structs.replace(merged, columns=merged.columns[:requested])
-        fusion = FusionOptions(self.asked.fusion, self.asked.weights, self.asked.depth)
+        fusion = FusionOptions(self.queries.fusion, self.queries.weights, self.queries.depth)
         return fuse_answer(merged, fusion, options.k, requested, squared=snapshot.model.metric == "l2")
 
 
@@ -144,7 +144,7 @@ class FusedPlan:
     """Planned queries in the plan of a batch; see `vsearch.fanout.roles.leg.LegPlan`."""
 
     snapshot: Snapshot
-    asked: LegQueries
+    queries: LegQueries
     leg: Leg[Any]
     planned: list[Any]
 
@@ -156,7 +156,7 @@ class FusedPlan:
     def take(self, positions: NDArray[np.int64]) -> dict[str, Any]:
         """Return selected queries as they were planned."""
         packed = self.leg.pack(self.snapshot, [self.planned[position] for position in positions.tolist()])
-        leg = msgspec.structs.replace(self.asked, queries=(), planned=packed.queries, shared=packed.shared)
+        leg = msgspec.structs.replace(self.queries, queries=(), planned=packed.queries, shared=packed.shared)
         return {"leg": leg}
 
 
@@ -167,15 +167,17 @@ class ShardScan:
     snapshot: Snapshot
     leg: Leg[Any]
     planned: list[Any]
-    asked: Options
+    options: Options
     nearest: int | None
     ranked: dict[int, tuple[list[NDArray[np.float64]], Candidates | None]] = field(default_factory=dict)
 
     def rank(self, search: ShardSearch, position: int, hits: ShardHits | None) -> list[ShardHits]:
         """Return the rows of the leg, after the nearest rows if there are vectors."""
         snapshot, planned, stats = self.snapshot, self.planned[position], SearchStats()
-        allowed = {run.number: _own(run, words) for run, words in zip(search.shard.runs, search.words, strict=True)}
-        best = self.leg.scan(snapshot, planned, self.asked.k, allowed, stats, search.deadline.at)
+        allowed = {
+            run.number: _run_words(run, words) for run, words in zip(search.shard.runs, search.words, strict=True)
+        }
+        best = self.leg.scan(snapshot, planned, self.options.k, allowed, stats, search.deadline.at)
         counters = np.zeros(COUNTERS, np.int64)
         counters[SCANNED] = stats.rows_scanned
         first = search.shard.first_row
@@ -186,10 +188,10 @@ class ShardScan:
         count = int(np.count_nonzero(hits.rows >= 0))
         near = ShardHits(hits.scores[:count], hits.rows[:count], hits.counters)
         nearest = Ranking(near.rows + first, as_seen(near.scores, snapshot.model))
-        request = SearchRequest(self.asked.k, snapshot.settings, deadline=search.deadline.at)
+        request = SearchRequest(self.options.k, snapshot.settings, deadline=search.deadline.at)
         point = search.queries[position : position + 1]
-        both = score_both(snapshot, point, self.leg, planned, nearest, best, request, prepared=True)
-        self.ranked[position] = [near.scores.astype(np.float64), best.keys], both
+        candidates = score_both(snapshot, point, self.leg, planned, nearest, best, request, prepared=True)
+        self.ranked[position] = [near.scores.astype(np.float64), best.keys], candidates
         return [near, by_leg]
 
     def columns(self, rows: Sequence[NDArray[np.int64]]) -> tuple[Column, ...]:
@@ -200,11 +202,11 @@ class ShardScan:
             return (keys,)
         by_vector, by_leg = [], []
         for ranking, of_ranking in enumerate(rows):
-            both = ranked[ranking // 2][1]
-            assert both is not None  # noqa: S101  there are vectors
-            places = np.searchsorted(both.rows, of_ranking)
-            by_vector.append(both.by_vector[places])
-            by_leg.append(both.by_leg[places])
+            candidates = ranked[ranking // 2][1]
+            assert candidates is not None  # noqa: S101  there are vectors
+            places = np.searchsorted(candidates.rows, of_ranking)
+            by_vector.append(candidates.by_vector[places])
+            by_leg.append(candidates.by_leg[places])
         return keys, _column("float32", by_vector), _column("float32", by_leg)
 
 
@@ -252,7 +254,7 @@ def fuse_answer(merged: Answer, fusion: FusionOptions, k: int, requested: int, *
     )
 
 
-def _own(run: Any, words: NDArray[np.uint64] | None) -> NDArray[np.uint64] | None:
+def _run_words(run: Any, words: NDArray[np.uint64] | None) -> NDArray[np.uint64] | None:
     """Return the rows of a run of a shard that pass; the part of a tail has the row numbers of the whole tail."""
     table = run.table
     first, stop = int(table.row_starts[0]), int(table.row_starts[-1] + table.rows[-1])
@@ -262,9 +264,9 @@ def _own(run: Any, words: NDArray[np.uint64] | None) -> NDArray[np.uint64] | Non
     inside_part[: first >> 6] = 0
     if first & 63:
         inside_part[first >> 6] &= ~np.uint64((1 << (first & 63)) - 1)
-    inside = np.zeros(-(-run.rows // 64), np.uint64)
-    inside[: len(inside_part)] = inside_part
-    return inside if words is None else inside & words
+    words_inside = np.zeros(-(-run.rows // 64), np.uint64)
+    words_inside[: len(inside_part)] = inside_part
+    return words_inside if words is None else words_inside & words
 
 
 def _column(kind: str, parts: Sequence[NDArray[Any]]) -> Column:

@@ -34,18 +34,18 @@ def keep(worker: Worker, message: Any, deadline: Deadline) -> Reply:
     """
     if not isinstance(message, KeepRequest):
         raise InputError(f"a keeper does not take {type(message).__name__}")
-    begun = time.monotonic()
+    started = time.monotonic()
     snapshot = open_snapshot(worker.meter, read_manifest(worker.meter, None))
-    limit = TimeLimit.of(_within(deadline.remaining(), message.budget))
+    limit = TimeLimit.of(_time_left(deadline.remaining(), message.budget))
     snapshot = train_if_due(snapshot, keep_shards=True, limit=limit)
     left = deadline.remaining()  # training took some of it
-    budget = None if message.budget is None else message.budget - (time.monotonic() - begun)
-    report, _ = maintain(snapshot, _within(left, budget), retune=message.retune, force=message.force)
+    budget = None if message.budget is None else message.budget - (time.monotonic() - started)
+    report, _ = maintain(snapshot, _time_left(left, budget), retune=message.retune, force=message.force)
     report = replace(report, postponed=(*limit.postponed, *report.postponed))
     return Kept(report=msgspec.json.encode(report.to_dict()), arch=architecture())
 
 
-def _within(left: float | None, budget: float | None) -> float | None:
+def _time_left(left: float | None, budget: float | None) -> float | None:
     """Return the time for steps, given the time to the deadline and the requested time."""
     limits = [] if left is None else [STARTING * left]
     limits += [] if budget is None else [budget]

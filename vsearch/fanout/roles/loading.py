@@ -71,7 +71,7 @@ class Part:
         Whether what the legs beside the vectors read is read as well.
     snapshot : Snapshot
         With the open shards.
-    held : PrefetchedStore
+    store : PrefetchedStore
     sizes : dict of str to int
         Bytes in memory by file, which other parts may share, and of the part itself.
     paths : frozenset of str
@@ -81,7 +81,7 @@ class Part:
     kind: Kind
     legs: bool
     snapshot: Snapshot
-    held: PrefetchedStore
+    store: PrefetchedStore
     sizes: dict[str, int]
     paths: frozenset[str]
 
@@ -171,7 +171,7 @@ class Loader:
             raise InputError(f"shard must be from 0 to {shards - 1} in snapshot {snapshot}, got {number}")
         return self._part((SHARD, number), snapshot, columns, legs=legs)
 
-    def whole(self, snapshot: int, columns: Sequence[str] = (), *, legs: bool = False) -> Part:
+    def load(self, snapshot: int, columns: Sequence[str] = (), *, legs: bool = False) -> Part:
         """Return all shards, for a worker that answers alone; `columns` and `legs` are as in `shard`."""
         return self._part((WHOLE, 0), snapshot, columns, legs=legs)
 
@@ -192,26 +192,26 @@ class Loader:
         alike = [part for part in self.retention.values(Part) if part.kind == kind]
         alike = [part for part in alike if training_of(part.snapshot.manifest) == training_of(manifest)]
         paths = frozenset().union(*(part.paths for part in alike))
-        held = self._fetch(_MissingFiles(kind, manifest, columns, paths, legs))
+        fetched = self._fetch(_MissingFiles(kind, manifest, columns, paths, legs))
         known = [part.snapshot for part in alike]
         if kind[0] == SHARD:
-            snapshot = open_shard(held, manifest, kind[1], known)
+            snapshot = open_shard(fetched, manifest, kind[1], known)
         else:
-            snapshot = open_snapshot(held, manifest, known, plain=True)
+            snapshot = open_snapshot(fetched, manifest, known, plain=True)
         if kind[0] != TABLES:
             load_scanned(snapshot)
         of_legs: dict[str, int] = {}
         for leg in legs_of(manifest) if legs else ():
             of_legs |= leg.load(snapshot, ranked=kind[0] != TABLES)
         deltas = manifest.live.deltas if manifest.live else ()
-        held.drop(entry.bundle.path for entry in deltas)  # their rows were copied
+        fetched.drop(entry.bundle.path for entry in deltas)  # their rows were copied
         before = {key: size for part in alike for key, size in part.sizes.items()}
-        sizes, paths = _account(kind, snapshot, held, before)
-        return Part(kind, legs, snapshot, held, sizes | of_legs, paths)
+        sizes, paths = _account(kind, snapshot, fetched, before)
+        return Part(kind, legs, snapshot, fetched, sizes | of_legs, paths)
 
     def _fetch(self, missing: _MissingFiles) -> PrefetchedStore:
         # Files are immutable, so the data loaded by other parts can be shared.
-        kept = {path: data for part in self.retention.values(Part) for path, data in part.held.files.items()}
+        kept = {path: data for part in self.retention.values(Part) for path, data in part.store.files.items()}
         try:
             return fetch_files(self.store, missing.files(), kept, missing.ranges())
         except MissingObjectError as error:
@@ -283,19 +283,19 @@ def is_scanned(kind: str) -> bool:
 
 
 def _account(
-    kind: Kind, snapshot: Snapshot, held: PrefetchedStore, before: Mapping[str, int]
+    kind: Kind, snapshot: Snapshot, fetched: PrefetchedStore, before: Mapping[str, int]
 ) -> tuple[dict[str, int], frozenset[str]]:
     """Return the bytes of a part in memory, by file, and the paths of all files that it reads."""
     manifest = snapshot.manifest
-    sizes = {path: len(data) for path, data in held.files.items()}
-    for path, _, data in held.parts:
+    sizes = {path: len(data) for path, data in fetched.files.items()}
+    for path, _, data in fetched.parts:
         sizes[path] = sizes.get(path, 0) + len(data)
     paths = {entry.path for entry in model_files(manifest)}
     paths |= {entry.path for shard in manifest.shards for entry in shard.files.values()}
     for run in snapshot.shards:
         path = run.files[PARTITIONS].path
         paths.add(path)
-        if is_bundle(run) and path not in held.files and not run.files[PARTITIONS].mapped:
+        if is_bundle(run) and path not in fetched.files and not run.files[PARTITIONS].mapped:
             kinds = TABLE_KINDS if kind[0] == TABLES else (*TABLE_KINDS, *SCANNED)
             loaded = sum(array.bytes for k in kinds if k in run.files for array in run.files[k].arrays.values())
             sizes[f"{path} {kind}"] = loaded  # opened once for each kind of part

@@ -47,7 +47,9 @@ def merge_shards(
         scores=scores[best].tobytes(),
         rows=rows[best].tobytes(),
         ids=gather(_join(ids), best) if ids else None,
-        columns=tuple(gather(_join(same), best) for same in zip(*(a.columns for a in answers), strict=True)),
+        columns=tuple(
+            gather(_join(same_columns), best) for same_columns in zip(*(a.columns for a in answers), strict=True)
+        ),
         usages=Usages.sum(answer.usages for answer in answers),
         counters=sum((answer.counters for answer in answers), Counters()),
         snapshot=answers[0].snapshot,
@@ -71,7 +73,9 @@ def append(answers: Sequence[Answer]) -> Answer:
         scores=b"".join(answer.scores for answer in answers),
         rows=b"".join(answer.rows for answer in answers),
         ids=_join(ids) if ids else None,
-        columns=tuple(_join(same) for same in zip(*(answer.columns for answer in nonempty), strict=True)),
+        columns=tuple(
+            _join(same_columns) for same_columns in zip(*(answer.columns for answer in nonempty), strict=True)
+        ),
         outcomes=tuple(outcomes),
         shards=tuple(sorted({shard for answer in answers for shard in answer.shards})),
         usages=Usages.sum(answer.usages for answer in answers),

@@ -27,14 +27,14 @@ def answer_page(request: AllocateRequest, search: Callable[[AllocateRequest], li
     options, leg = request.options, leg_of(request)
     ordered = options.exact if leg is None else leg.ordered
     listed = PageList(request.count, options.k, options.offset, ordered=ordered)
-    answers, taken, queries, ranks = [], [], [], []
+    answers, page_answers, queries, ranks = [], [], [], []
     for depth, fetch in listed.searches():
         answer = append(search(_deepen(request, depth, fetch=fetch)))
         answers.append(answer)
         part = listed.add(_padded_rows(answer, depth))
         if fetch and answer.ids is not None:
             counts = int32s(answer.found)
-            taken.append(_take(answer, (np.cumsum(counts) - counts)[part.queries] + part.places))
+            page_answers.append(_take(answer, (np.cumsum(counts) - counts)[part.queries] + part.places))
             queries.append(part.queries)
             ranks.append(part.ranks)
     page = Answer(
@@ -50,10 +50,10 @@ def answer_page(request: AllocateRequest, search: Callable[[AllocateRequest], li
         snapshot=request.snapshot,
         estimated=answers[0].estimated,
     )
-    if not taken:
+    if not page_answers:
         return page
     owner = np.concatenate(queries)
-    hits = _take(append(taken), np.lexsort((np.concatenate(ranks), owner)))
+    hits = _take(append(page_answers), np.lexsort((np.concatenate(ranks), owner)))
     return msgspec.structs.replace(
         page,
         found=np.bincount(owner, minlength=request.count).astype("<i4").tobytes(),

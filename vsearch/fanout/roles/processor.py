@@ -94,7 +94,7 @@ def process(
     ranking = None if leg is None else leg.scan(snapshot, options)
     search = ShardSearch(shard, queries, masks, words, deadline)
 
-    def one(position: int) -> list[ShardHits]:
+    def search_query(position: int) -> list[ShardHits]:
         deadline.check(f"searching shard {request.shard}")
         if ranking is None:
             return [scan(position, options.k)]
@@ -108,10 +108,14 @@ def process(
         return ShardHits(*kept, hits.counters)
 
     if request.count == 1:
-        hits = one(0)
+        hits = search_query(0)
     else:
         with ThreadPoolExecutor(available_cores()) as pool:
-            hits = [ranking_hits for found in pool.map(carried(one), range(request.count)) for ranking_hits in found]
+            hits = [
+                ranking_hits
+                for hits_of in pool.map(carried(search_query), range(request.count))
+                for ranking_hits in hits_of
+            ]
     counts = [int(np.count_nonzero(best.rows >= 0)) for best in hits]
     rows = shard.first_row + np.concatenate([best.rows[:count] for best, count in zip(hits, counts, strict=True)])
     scores = np.concatenate([best.scores[:count] for best, count in zip(hits, counts, strict=True)])
@@ -125,7 +129,7 @@ def process(
         found=np.array(counts, "<i4").tobytes(),
         scores=scores.astype("<f4").tobytes(),
         rows=rows.astype("<i8").tobytes(),
-        ids=_read(shard, rows, lambda run, inside: read_column(run.files[IDS], "id", inside)),
+        ids=_read(shard, rows, lambda run, run_rows: read_column(run.files[IDS], "id", run_rows)),
         columns=tuple(columns),
         counters=Counters(
             partitions_visited=int(counted[VISITED]),
@@ -142,9 +146,9 @@ def process(
 
 def _mask(snapshot: Snapshot, run: Shard, bound: Bound, mask_of: MaskOf) -> ShardMask:
     """Return the mask of a predicate in a run, which is evaluated once even if rows expire."""
-    if snapshot.whole is None:
+    if snapshot.unexpired is None:
         return mask_of(snapshot, run, bound)
-    return mask_rows(run, mask_of(snapshot.whole, snapshot.whole.shards[run.number], bound))
+    return mask_rows(run, mask_of(snapshot.unexpired, snapshot.unexpired.shards[run.number], bound))
 
 
 def _read(shard: ShardRuns, rows: NDArray[np.int64], read: Callable[[Shard, NDArray[np.int64]], Column]) -> Column:
@@ -153,9 +157,9 @@ def _read(shard: ShardRuns, rows: NDArray[np.int64], read: Callable[[Shard, NDAr
         return read(shard.runs[0], rows - shard.first_row)
     parts, places = [], []
     for run in shard.runs:
-        inside = np.flatnonzero((rows >= run.first_row) & (rows < run.first_row + run.rows))
-        parts.append(read(run, rows[inside] - run.first_row))
-        places.append(inside)
+        selected = np.flatnonzero((rows >= run.first_row) & (rows < run.first_row + run.rows))
+        parts.append(read(run, rows[selected] - run.first_row))
+        places.append(selected)
     back = np.empty(len(rows), np.int64)
     back[np.concatenate(places)] = np.arange(len(rows))
     return gather(concatenate(parts), back)
@@ -163,7 +167,7 @@ def _read(shard: ShardRuns, rows: NDArray[np.int64], read: Callable[[Shard, NDAr
 
 def _read_attribute(snapshot: Snapshot, shard: ShardRuns, name: str, rows: NDArray[np.int64]) -> Column:
     field, attribute = snapshot.find_entry(name).field_name, snapshot.schema.find(name)
-    return _read(shard, rows, lambda run, inside: read_exact(run, field, attribute, inside))
+    return _read(shard, rows, lambda run, run_rows: read_exact(run, field, attribute, run_rows))
 
 
 def _count(run: Shard, words: NDArray[np.uint64] | None) -> int:
@@ -184,8 +188,8 @@ class MaskCache:
         Maximum number of masks per run.
     """
 
-    def __init__(self, most: int = 16) -> None:
-        self._most = most
+    def __init__(self, capacity: int = 16) -> None:
+        self._capacity = capacity
         self._kept: WeakKeyDictionary[RunState, dict[Hashable, tuple[NDArray[np.int64], ShardMask]]] = (
             WeakKeyDictionary()
         )
@@ -202,7 +206,7 @@ class MaskCache:
         if cached is not None and np.array_equal(cached[0], run.gone):
             return cached[1]
         mask = mask_shard(snapshot, run, bound)
-        while len(kept) >= self._most:
+        while len(kept) >= self._capacity:
             kept.pop(next(iter(kept)), None)
         kept[key] = run.gone, mask
         return mask

@@ -47,8 +47,8 @@ def convert_values(values: Sequence[Any], kind: Any) -> tuple[Any, dict[int, str
         pass
     faults: dict[int, str] = {}
     for position in _failing(convert, values):
-        shown = f"{values[position]!r:.100}"
-        faults[position] = f"must be {type_name(kind)}, got {shown}"
+        value = f"{values[position]!r:.100}"
+        faults[position] = f"must be {type_name(kind)}, got {value}"
     return None, faults
 
 
@@ -76,7 +76,7 @@ def fit_column(column: Any, kind: Any, name: str) -> tuple[Any, dict[int, str]]:
         return convert(column), {}
     except (InputError, pa.ArrowException):
         failing = _failing(convert, column)
-    return None, {position: f"must be {type_name(kind)}, got {_shown(column[position])}" for position in failing}
+    return None, {position: f"must be {type_name(kind)}, got {_shortened(column[position])}" for position in failing}
 
 
 def type_name(kind: Any) -> str:
@@ -100,7 +100,7 @@ def _check_decoded(column: Any, name: str) -> None:
             raise InputError(f"{name!r:.100} must have at most {LARGEST_DECODED} bytes of text, got {size}")
 
 
-def _shown(scalar: Any) -> str:
+def _shortened(scalar: Any) -> str:
     try:
         return str(scalar)[:100]
     except (OverflowError, ValueError):  # Python has no such time

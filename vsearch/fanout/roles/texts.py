@@ -58,12 +58,12 @@ def load_encoder(loader: Loader, manifest: Manifest) -> TextEncoder:
             "the query encoder of the index is not compressed, and functions run no other: pass vectors, or replace it "
             "with vsearch.encoders.compress and Index.with_encoder"
         )
-    held = loader.retention.get(
+    loaded = loader.retention.get(
         _key(manifest),
         lambda: _read(loader, entries, manifest.snapshot),
-        lambda held: {f"encoder {_key(manifest)}": held.bytes},
+        lambda loaded: {f"encoder {_key(manifest)}": loaded.bytes},
     )
-    return held.encoder
+    return loaded.encoder
 
 
 def is_loaded(loader: Loader, manifest: Manifest) -> bool:
@@ -115,7 +115,7 @@ def _read(loader: Loader, entries: dict[str, FileEntry], snapshot: int) -> HeldE
     from vsearch.encoders.encoder import TextEncoder
 
     with span("load", bytes=sum(entry.bytes for entry in entries.values())):
-        held = fetch_files(loader.store, entries.values(), {})
-        model = read_attached(held, entries, snapshot)
-    sizes = sum(map(len, held.files.values()))
+        fetched = fetch_files(loader.store, entries.values(), {})
+        model = read_attached(fetched, entries, snapshot)
+    sizes = sum(map(len, fetched.files.values()))
     return HeldEncoder(TextEncoder(model), sizes + model.own_bytes)

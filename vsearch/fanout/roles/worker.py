@@ -295,7 +295,7 @@ def _prepare(worker: Worker, number: int) -> None:
         load_encoder(worker.loader, manifest)
     legs = any(part.legs for part in worker.loader.retention.values(Part))
     if choose_plan(manifest, 1, worker.plans, legs=legs).mode == "alone":
-        worker.loader.whole(number, legs=legs)
+        worker.loader.load(number, legs=legs)
         return
     worker.loader.tables(number, legs=legs)
     names, deadline = worker.names or Names("vsearch"), Deadline.after(PREPARING)

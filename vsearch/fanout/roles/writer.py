@@ -163,10 +163,10 @@ def _operation(snapshot: Snapshot, request: WriteRequest) -> Operation:
 
 
 def _encoded(snapshot: Snapshot, rows: ReceivedRows) -> NewRows:
-    from vsearch.building.inputs.rows import Given
+    from vsearch.building.inputs.rows import InputArguments
     from vsearch.live.inputs import read_rows
 
-    return read_rows(snapshot, rows.vectors, Given(rows.attributes, rows.ids))
+    return read_rows(snapshot, rows.vectors, InputArguments(rows.attributes, rows.ids))
 
 
 def _decoded(where: bytes | None) -> Expression | None:

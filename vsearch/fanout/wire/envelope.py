@@ -85,16 +85,16 @@ class Envelope:
                 "function, or pass overflow='s3://...' to vsearch.open"
             )
         try:
-            whole = self.overflow.get(message.path, start=0, stop=message.bytes + 1)
+            stored = self.overflow.get(message.path, start=0, stop=message.bytes + 1)
         except FileNotFoundError:
             raise CallError(
                 ErrorKind.MISSING, f"{message.path}: the message is no longer in the overflow store"
             ) from None
         except StoreError as error:
             raise CallError(ErrorKind.STORE, f"the overflow store failed: {error}") from None
-        if len(whole) != message.bytes or crc32c(bytes(whole)) != message.crc32c:
+        if len(stored) != message.bytes or crc32c(bytes(stored)) != message.crc32c:
             raise CallError(ErrorKind.MALFORMED, f"{message.path}: the message is not the one that was sent")
-        inner = wire.decode(whole)
+        inner = wire.decode(stored)
         if isinstance(inner, Overflow):
             raise InputError("a message in the overflow store must not refer to another")
         return inner

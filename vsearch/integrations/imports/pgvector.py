@@ -133,7 +133,7 @@ def _find_table(path: str, requested: str | None) -> _Table:
                         break
     if requested is None and len(tables) == 1:
         return next(iter(tables.values()))
-    matching = [found for name, found in tables.items() if requested in {name, name.rpartition(".")[2]}]
+    matching = [table for name, table in tables.items() if requested in {name, name.rpartition(".")[2]}]
     if len(matching) == 1:
         return matching[0]
     raise InputError(f"{path}: name one table; there are {', '.join(tables)[:300] or 'none with COPY ... FROM stdin'}")

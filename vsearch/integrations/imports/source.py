@@ -129,14 +129,14 @@ def make_source(
 
     schema = pa.schema([id_field(text=text_ids), vector_field(width), *columns.fields()])
 
-    def made() -> Iterator[pa.RecordBatch]:
+    def open_batches() -> Iterator[pa.RecordBatch]:
         for ids, vectors, attributes in batches:
             named = pa.array([str(id_) for id_ in ids] if text_ids else ids, schema.field(ID).type)
             yield pa.RecordBatch.from_arrays(
                 [named, vector_array(vectors, width), *columns.arrays(attributes)], schema=schema
             )
 
-    return Source(schema, made(), metric)
+    return Source(schema, open_batches(), metric)
 
 
 def id_field(*, text: bool) -> pa.Field:

@@ -162,11 +162,11 @@ def _choose(requested: str | None, names: list[str], what: str) -> str:
     """Return the requested name, or the only one."""
     if requested is None and len(names) == 1:
         return names[0]
-    shown = ", ".join(sorted(names))[:300] or "none"
+    available = ", ".join(sorted(names))[:300] or "none"
     if requested is None:
-        raise InputError(f"there are several, or none: name the {what}; there are {shown}")
+        raise InputError(f"there are several, or none: name the {what}; there are {available}")
     if requested not in names:
-        raise InputError(f"there is no {what} {requested!r:.100}; there are {shown}")
+        raise InputError(f"there is no {what} {requested!r:.100}; there are {available}")
     return requested
 
 

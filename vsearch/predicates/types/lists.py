@@ -38,7 +38,7 @@ def list_of(item: AttributeRecord) -> AttributeRecord:
         keys, item_attribute = item.keys, Attribute(attribute.name, item.name)
         if not isinstance(keys, OrderedKeys):
             return value.encode() if isinstance(value, str) else None
-        if keys.whole:
+        if keys.integral:
             number = value.value if isinstance(value, Double) else value
             if isinstance(number, float) and number.is_integer():
                 value = Number(str(int(number)))  # a single key, even if several integers equal this double

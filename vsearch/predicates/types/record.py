@@ -37,14 +37,14 @@ class OrderedKeys:
         Maps the numbers that the exact column stores to keys, int64 (rows,).
     numbers : callable
         Converts an Arrow array of a type that `AttributeRecord.accepts` to the numbers that `from_values` takes.
-    whole : bool
+    integral : bool
         Whether an integer is its own key, so that long lists of integers need no cuts.
     """
 
     cuts: Callable[[Attribute, Literal], tuple[int, int] | None]
     from_values: Callable[[npt.NDArray[Any]], npt.NDArray[np.int64]]
     numbers: Callable[[Any], pa.Array]
-    whole: bool = False
+    integral: bool = False
 
 
 @dataclass(frozen=True)

@@ -233,7 +233,7 @@ _INT64 = AttributeRecord(
     "integers",
     _signed,
     _arrow("int64"),
-    OrderedKeys(whole_cuts(), own_keys, _cast("int64"), whole=True),
+    OrderedKeys(whole_cuts(), own_keys, _cast("int64"), integral=True),
 )
 _UINT64 = AttributeRecord(
     AttributeType.UINT64,

@@ -54,8 +54,8 @@ def drop_dissimilar(
         return scores, rows
     with np.errstate(over="ignore"):  # beyond the largest float32 it becomes infinite
         threshold = np.float32(min_score)
-    shown = as_seen(scores, model)
-    similar = shown <= threshold if model.metric == "l2" else shown >= threshold
+    user_scores = as_seen(scores, model)
+    similar = user_scores <= threshold if model.metric == "l2" else user_scores >= threshold
     return np.where(similar, scores, np.float32(np.nan)), np.where(similar, rows, -1)
 
 

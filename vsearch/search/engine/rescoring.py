@@ -54,6 +54,6 @@ def _partitions_of(snapshot: Snapshot, rows: NDArray[np.int64]) -> NDArray[np.in
         table = run.table
         first, stop = np.searchsorted(rows, (run.first_row, run.first_row + run.rows))
         if first < stop and len(table.rows):
-            own = np.searchsorted(table.row_starts, rows[first:stop] - run.first_row, side="right") - 1
-            parts.append(run.first_partition + own[own >= 0])
+            partitions = np.searchsorted(table.row_starts, rows[first:stop] - run.first_row, side="right") - 1
+            parts.append(run.first_partition + partitions[partitions >= 0])
     return np.unique(np.concatenate([np.empty(0, np.int64), *parts])).astype(np.int32)

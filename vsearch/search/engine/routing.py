@@ -44,8 +44,8 @@ def route(model: Model, queries: NDArray[np.float32], radii: NDArray[np.float32]
     if model.metric == "l2":
         centroid_scores = np.stack([negated_squares(model.centroids, query) for query in queries])
         distances = np.sqrt(np.maximum(-centroid_scores, 0))
-        inside = np.maximum(radius_factors * radii - distances, 0)  # the query may coincide with a row
-        upper_bounds = centroid_scores + 2 * (radius_factors * distances * radii + inside**2) - radii**2
+        gaps = np.maximum(radius_factors * radii - distances, 0)  # the query may coincide with a row
+        upper_bounds = centroid_scores + 2 * (radius_factors * distances * radii + gaps**2) - radii**2
     else:
         centroid_scores = queries @ model.centroids.T
         upper_bounds = centroid_scores + radius_factors * np.linalg.norm(queries, axis=1, keepdims=True) * radii

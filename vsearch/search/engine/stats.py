@@ -66,9 +66,9 @@ class SearchStats:
         """Return a context manager that adds its duration to a level."""
         return _Level(self.milliseconds, name)
 
-    def add(self, name: str, begun: float) -> None:
-        """Add the time since `begun` (`time.perf_counter`) to a level; cheaper than a context manager."""
-        self.milliseconds[name] += (time.perf_counter() - begun) * 1e3
+    def add(self, name: str, started: float) -> None:
+        """Add the time since `started` (`time.perf_counter`) to a level; cheaper than a context manager."""
+        self.milliseconds[name] += (time.perf_counter() - started) * 1e3
 
     @property
     def total_milliseconds(self) -> float:

@@ -44,23 +44,23 @@ def open_copies(model: Model, files: Mapping[str, SegmentFile], first_partition:
     if len(present) < len(OF_COPIES) or model.rerank is None or model.quantizer.scan == "cells":
         reason = "the files of copies are incomplete, or the index has no rerank codes; restore the manifest"
         raise CorruptIndexError("manifest", reason)
-    own = {kind: files[copied] for kind, copied in OF_COPIES.items()}
-    file = own[PARTITIONS]
+    copied_files = {kind: files[copied] for kind, copied in OF_COPIES.items()}
+    file = copied_files[PARTITIONS]
     file.ensure_all()
     arrays: dict[str, NDArray[Any]] = {name: file.array(name) for name in file.arrays}
     rows = int(np.asarray(arrays.get("rows", ()), np.int64).sum())
     table = PartitionTable.from_arrays(file.path, arrays, rows)
     if len(table.rows) != partitions:
         raise CorruptIndexError(file.path, f"holds copies in {len(table.rows)} partitions, its run has {partitions}")
-    views = view_arrays(model, rows, table.blocks, own, reranked=False)
-    if POSITION not in own[ROWS].arrays:
-        raise CorruptIndexError(own[ROWS].path, f"the column {POSITION!r} of the copies is missing")
-    positions = own[ROWS].array(POSITION)
+    views = view_arrays(model, rows, table.blocks, copied_files, reranked=False)
+    if POSITION not in copied_files[ROWS].arrays:
+        raise CorruptIndexError(copied_files[ROWS].path, f"the column {POSITION!r} of the copies is missing")
+    positions = copied_files[ROWS].array(POSITION)
     if positions.dtype != np.uint32 or positions.shape != (rows,):
         reason = f"{POSITION} is {positions.dtype} {positions.shape}, expected uint32 {(rows,)}"
-        raise CorruptIndexError(own[ROWS].path, reason)
+        raise CorruptIndexError(copied_files[ROWS].path, reason)
     native = pack_copies(first_partition, rows, table, views, positions)
-    return Copies(first_partition, rows, table, own, views, positions, native, RunState(table.rows))
+    return Copies(first_partition, rows, table, copied_files, views, positions, native, RunState(table.rows))
 
 
 def pack_copies(

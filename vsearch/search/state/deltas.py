@@ -158,10 +158,12 @@ class Gone:
         CorruptIndexError
             A row is out of range.
         """
-        gone = self.of(segment)
-        if len(gone) and not 0 <= gone[0] <= gone[-1] < rows:
-            raise CorruptIndexError(path, f"removed row {gone[-1]} is not one of its {rows} rows; restore the manifest")
-        return gone
+        removed = self.of(segment)
+        if len(removed) and not 0 <= removed[0] <= removed[-1] < rows:
+            raise CorruptIndexError(
+                path, f"removed row {removed[-1]} is not one of its {rows} rows; restore the manifest"
+            )
+        return removed
 
 
 def _keys(segments: NDArray[np.uint32], rows: NDArray[np.int64]) -> NDArray[np.uint64]:
@@ -338,18 +340,18 @@ def _read_plainly(
 ) -> Delta:
     """Copy the rows of some partitions out of a bundle, which can then be freed."""
     path, partitions = entry.bundle.path, codes.partitions
-    inside = np.flatnonzero((partitions >= only.start) & (partitions < only.stop))
+    selected = np.flatnonzero((partitions >= only.start) & (partitions < only.stop))
     ids: Ids = np.empty(0, np.int64)
     if id_type != "string":
-        ids = read_ids(files, IDS, entry.rows, id_type, path)[inside]
+        ids = read_ids(files, IDS, entry.rows, id_type, path)[selected]
     elif entry.rows:
         if IDS not in files:
             raise CorruptIndexError(path, f"does not contain the {entry.rows} ids listed in the manifest")
         check_ids(files[IDS], entry.rows, text=True)
-        ids = read_table(files[IDS], inside)
-    table = read_table(files[ATTRIBUTES], inside) if ATTRIBUTES in files else None
-    rows = Rows(row_codes.take(codes, inside), ids, table)
-    return Delta(entry.number, rows, removed, inside, np.flatnonzero(partitions < only.start))
+        ids = read_table(files[IDS], selected)
+    table = read_table(files[ATTRIBUTES], selected) if ATTRIBUTES in files else None
+    rows = Rows(row_codes.take(codes, selected), ids, table)
+    return Delta(entry.number, rows, removed, selected, np.flatnonzero(partitions < only.start))
 
 
 def read_removed(files: Mapping[str, Any], count: int, id_type: str | None, path: str) -> Removed:
@@ -360,14 +362,14 @@ def read_removed(files: Mapping[str, Any], count: int, id_type: str | None, path
     CorruptIndexError
         Their number is not `count`.
     """
-    segments = gone = np.empty(0, np.uint32)
+    segments = removed_rows = np.empty(0, np.uint32)
     if REMOVED in files:
         files[REMOVED].ensure_all()
-        segments, gone = files[REMOVED].array("segment"), files[REMOVED].array("row")
-    if any(array.dtype != np.uint32 or array.shape != (count,) for array in (segments, gone)):
+        segments, removed_rows = files[REMOVED].array("segment"), files[REMOVED].array("row")
+    if any(array.dtype != np.uint32 or array.shape != (count,) for array in (segments, removed_rows)):
         raise CorruptIndexError(path, f"does not contain the {count} removed rows listed in the manifest")
     ids = np.empty(0, np.int64) if id_type is None else read_ids(files, REMOVED_IDS, count, id_type, path)
-    return Removed(segments, gone.astype(np.int64), ids)
+    return Removed(segments, removed_rows.astype(np.int64), ids)
 
 
 def read_ids(files: Mapping[str, Any], kind: str, count: int, id_type: str, path: str) -> Ids:

@@ -92,10 +92,10 @@ def _columns(documents: DocumentCodes) -> dict[str, NDArray[Any]]:
 
 def concatenate_documents(parts: Sequence[DocumentCodes | None]) -> DocumentCodes | None:
     """Concatenate the documents of several parts of an index; None if it has no documents."""
-    some = [part for part in parts if part is not None]
-    if len(some) < 2:
-        return some[0] if some else None
-    columns = [_columns(part) for part in some]
+    nonempty = [part for part in parts if part is not None]
+    if len(nonempty) < 2:
+        return nonempty[0] if nonempty else None
+    columns = [_columns(part) for part in nonempty]
     for more in columns[1:]:
         for name, column in more.items():
             first = columns[0].get(name)
@@ -104,8 +104,8 @@ def concatenate_documents(parts: Sequence[DocumentCodes | None]) -> DocumentCode
                     "manifest", f"segments of documents hold {name} of several widths; restore them"
                 )
     joined: dict[str, Any] = {name: np.concatenate([more[name] for more in columns]) for name in columns[0]}
-    lengths = np.concatenate([part.lengths for part in some])
-    return replace(some[0], lengths=lengths, scales=np.concatenate([part.scales for part in some]), **joined)
+    lengths = np.concatenate([part.lengths for part in nonempty])
+    return replace(nonempty[0], lengths=lengths, scales=np.concatenate([part.scales for part in nonempty]), **joined)
 
 
 def document_lengths(files: Mapping[str, SegmentFile], count: int) -> NDArray[np.uint32]:
@@ -167,15 +167,15 @@ def read_documents(
                 files[kinds.PATCH_POSITIONS].path, "positions are no whole numbers; restore the file"
             )
     places = places_of(offsets, rows)
-    taken: dict[str, NDArray[Any]] = {}
+    selected: dict[str, NDArray[Any]] = {}
     for column, (file, name, array) in columns.items():
         file.ensure(name, starts, stops)
-        taken[column] = array[places]
+        selected[column] = array[places]
     if bits:
-        taken["codes"] = take_numbers(packed, bits, places).astype(np.uint16)
-    if "positions" in taken:
-        taken["positions"] = taken["positions"].astype(np.uint32)
-    return DocumentCodes(lengths=lengths[rows], scales=scales[rows], bits=bits, **taken)
+        selected["codes"] = take_numbers(packed, bits, places).astype(np.uint16)
+    if "positions" in selected:
+        selected["positions"] = selected["positions"].astype(np.uint32)
+    return DocumentCodes(lengths=lengths[rows], scales=scales[rows], bits=bits, **selected)
 
 
 def _part(

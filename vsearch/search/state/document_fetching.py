@@ -26,8 +26,8 @@ def documents_at(snapshot: Snapshot, rows: NDArray[np.int64]) -> DocumentCodes |
         return None
     first = snapshot.shards[0]  # an empty selection determines the columns even if `rows` is empty
     parts, places = [read_documents(first.files, first.rows, entry, rows[:0])], [rows[:0]]
-    for run, at, inside in snapshot.locate(rows):
-        parts.append(read_documents(run.files, run.rows, entry, inside))
+    for run, at, run_rows in snapshot.locate(rows):
+        parts.append(read_documents(run.files, run.rows, entry, run_rows))
         places.append(at)
     joined = concatenate_documents(parts)
     return None if joined is None else joined.take(np.argsort(np.concatenate(places)))

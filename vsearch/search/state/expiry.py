@@ -90,7 +90,7 @@ def present(snapshot: Snapshot) -> Snapshot:
     return snapshot if ttl_field(snapshot.manifest) is None else at(snapshot, now())
 
 
-def seen(snapshot: Snapshot) -> Snapshot:
+def expiry_view(snapshot: Snapshot) -> Snapshot:
     """Return the view that readers get: as of now, or as of the time that the snapshot was opened for."""
     live = snapshot.manifest.live
     if not live or live.ttl is None:
@@ -100,7 +100,7 @@ def seen(snapshot: Snapshot) -> Snapshot:
 
 def at(snapshot: Snapshot, when: int) -> Snapshot:
     """Return a view of a snapshot without the rows that have expired by a time, in nanoseconds since 1970 UTC."""
-    if snapshot.whole is not None:
+    if snapshot.unexpired is not None:
         return snapshot
     kept: Moment | None = snapshot.derived.get(__name__)
     if kept is None or not kept.start <= when < kept.end:
@@ -109,12 +109,12 @@ def at(snapshot: Snapshot, when: int) -> Snapshot:
 
 
 def living(snapshot: Snapshot, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Replace positions of rows that have expired in a view (of `present` or `seen`) by -1."""
+    """Replace positions of rows that have expired in a view (of `present` or `expiry_view`) by -1."""
     alive = rows.copy()
-    if snapshot.whole is not None:
-        for run, places, inside in snapshot.locate(rows):
+    if snapshot.unexpired is not None:
+        for run, places, run_rows in snapshot.locate(rows):
             if run.live is not None:
-                bits = run.live[inside >> 6] >> (inside & 63).astype(np.uint64)
+                bits = run.live[run_rows >> 6] >> (run_rows & 63).astype(np.uint64)
                 alive[places[(bits & np.uint64(1)) == 0]] = -1
     return alive
 
@@ -179,10 +179,10 @@ def _moment(snapshot: Snapshot, when: int, before: Moment | None) -> Moment:
         return Moment(start, end, expired, None)
     if last is None:
         derived = {name: value for name, value in snapshot.derived.items() if name != __name__}
-        whole: Snapshot | None = snapshot.like(derived=derived)
+        unexpired: Snapshot | None = snapshot.like(derived=derived)
     else:
-        whole = last.whole
-    return Moment(start, end, expired, snapshot.like(shards=left, derived={}, expired=removed, whole=whole))
+        unexpired = last.unexpired
+    return Moment(start, end, expired, snapshot.like(shards=left, derived={}, expired=removed, unexpired=unexpired))
 
 
 def _read_all(snapshot: Snapshot) -> tuple[int, list[Lifetimes]]:

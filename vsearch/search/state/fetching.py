@@ -14,7 +14,7 @@ from vsearch.errors import InputError
 from vsearch.quantizers.rerank_codes import ResidualCodes, decode_residuals
 from vsearch.search.state.expiry import living
 from vsearch.search.state.field_types import arrow_of, as_type
-from vsearch.search.state.given_ids import as_ids, shown
+from vsearch.search.state.given_ids import as_ids, show_id
 from vsearch.search.state.id_lookup import find_ids
 from vsearch.search.state.row_codes import rerank_codes, row_major_codes
 from vsearch.search.state.snapshot import Snapshot
@@ -33,21 +33,23 @@ def reconstruct(snapshot: Snapshot, rows: NDArray[np.int64]) -> NDArray[np.float
     """Return rotated vectors float32 (n, d) of rows, decoded from rerank codes or, without them, from the codes."""
     model = snapshot.model
     vectors = np.empty((len(rows), model.dimensions), np.float32)
-    for shard, places, inside in snapshot.locate(rows):
+    for shard, places, run_rows in snapshot.locate(rows):
         table, arrays = shard.table, shard.arrays
-        partitions = np.searchsorted(table.row_starts + table.rows, inside, side="right").astype(np.int32)
+        partitions = np.searchsorted(table.row_starts + table.rows, run_rows, side="right").astype(np.int32)
         shard.ensure(np.unique(partitions))
         centroids = model.centroids[shard.first_partition + partitions]
         if model.rerank is not None:
-            codes = rerank_codes(model, shard)[inside]
-            scales = arrays.rerank_scales[inside].view(np.float16).astype(np.float32) * table.rerank_scales[partitions]
+            codes = rerank_codes(model, shard)[run_rows]
+            scales = (
+                arrays.rerank_scales[run_rows].view(np.float16).astype(np.float32) * table.rerank_scales[partitions]
+            )
             residuals = decode_residuals(ResidualCodes(codes, scales), model.rerank_weights, model.rerank)
         else:
-            residuals = model.quantizer.decode(row_major_codes(shard, partitions, inside))
+            residuals = model.quantizer.decode(row_major_codes(shard, partitions, run_rows))
             if model.quantizer.scan == "cells":
                 vectors[places] = residuals  # codes of whole vectors
                 continue
-            factors = arrays.factors[inside].view(np.float16).astype(np.float32) * table.factor_scales[partitions]
+            factors = arrays.factors[run_rows].view(np.float16).astype(np.float32) * table.factor_scales[partitions]
             residuals *= (factors * model.quantizer.calibration.scale[-1])[:, None]
         vectors[places] = centroids + residuals
     return vectors
@@ -67,13 +69,13 @@ def take_ids(snapshot: Snapshot, rows: NDArray[np.int64]) -> NDArray[Any]:
     shape, rows = rows.shape, rows.reshape(-1)
     text = snapshot.manifest.id_type == "string"
     ids: NDArray[Any] = np.full(len(rows), None if text else -1, object if text else np.int64)
-    for shard, places, inside in snapshot.locate(rows):
+    for shard, places, run_rows in snapshot.locate(rows):
         file = shard.files[IDS]
         if text:
-            ids[places] = take(file, ["id"], inside).column("id").to_numpy()
+            ids[places] = take(file, ["id"], run_rows).column("id").to_numpy()
         else:
-            file.ensure("id", inside, inside + 1)
-            ids[places] = file.array("id")[inside]
+            file.ensure("id", run_rows, run_rows + 1)
+            ids[places] = file.array("id")[run_rows]
     return ids.reshape(shape)
 
 
@@ -98,8 +100,8 @@ def take_id_array(snapshot: Snapshot, rows: NDArray[np.int64]) -> pa.Array:
     if snapshot.manifest.id_type != "string":
         return pa.array(take_ids(snapshot, rows), pa.int64())
     pieces, places = [], []
-    for shard, at, inside in snapshot.locate(rows):
-        pieces += take(shard.files[IDS], ["id"], inside).column("id").cast(pa.string()).chunks
+    for shard, at, run_rows in snapshot.locate(rows):
+        pieces += take(shard.files[IDS], ["id"], run_rows).column("id").cast(pa.string()).chunks
         places.append(at)
     if not pieces:
         return pa.array([], pa.string())
@@ -133,8 +135,8 @@ def take_fields(snapshot: Snapshot, names: Sequence[str], rows: NDArray[np.int64
 
     fields = {snapshot.find_entry(name).field_name: arrow_of(snapshot.schema.find(name)) for name in names}
     pieces, places = [], []
-    for shard, at, inside in snapshot.locate(rows):
-        pieces.append(_take_from_run(shard, fields, inside))
+    for shard, at, run_rows in snapshot.locate(rows):
+        pieces.append(_take_from_run(shard, fields, run_rows))
         places.append(at)
     if not pieces:
         return pa.table({name: pa.nulls(len(rows), kind) for name, kind in fields.items()})
@@ -174,7 +176,7 @@ def rows_of_ids(snapshot: Snapshot, ids: Any, *, skip: bool) -> tuple[NDArray[An
     if not absent.any():
         return requested, rows
     if not skip:
-        missing = ", ".join(shown(requested[i]) for i in np.flatnonzero(absent)[:5])
+        missing = ", ".join(show_id(requested[i]) for i in np.flatnonzero(absent)[:5])
         msg = f"no row has the id {missing}"
         raise InputError(msg)
     return requested[~absent], rows[~absent]

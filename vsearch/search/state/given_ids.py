@@ -49,7 +49,7 @@ def as_ids(ids: Any, *, text: bool, beyond: bool = False) -> NDArray[Any]:
                 raise InputError(f"ids of this index must be strings, got {value!r:.100}")
             names.append(name)
         if not beyond and not all(map(is_unicode, names)):
-            raise InputError(f"no row has the id {shown(next(name for name in names if not is_unicode(name)))}")
+            raise InputError(f"no row has the id {show_id(next(name for name in names if not is_unicode(name)))}")
         return id_array(names)
     limits = np.iinfo(np.int64)
     kept = []
@@ -60,7 +60,7 @@ def as_ids(ids: Any, *, text: bool, beyond: bool = False) -> NDArray[Any]:
         if limits.min <= value <= limits.max:
             kept.append(value)
         elif not beyond:
-            msg = f"no row has the id {shown(value)}"
+            msg = f"no row has the id {show_id(value)}"
             raise InputError(msg)
     return np.array(kept, np.int64)
 
@@ -99,7 +99,7 @@ def is_unicode(text: str) -> bool:
     return True
 
 
-def shown(id_: object) -> str:
+def show_id(id_: object) -> str:
     """Return an id for an error message: printable and abbreviated."""
     text = str(id_)
     text = text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}... ({len(text)} characters)"

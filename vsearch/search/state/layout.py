@@ -129,12 +129,12 @@ def _add_up(shards: Sequence[Shard], partitions: int) -> tuple[NDArray[np.float3
     for shard in shards:
         of_shard = slice(shard.first_partition, shard.first_partition + shard.partitions)
         more, before = shard.table.rows, rows[of_shard]
-        both = (more > 0) & (before > 0)
+        nonempty = (more > 0) & (before > 0)
         joined = np.where(more > 0, shard.table.radii, radii[of_shard])
-        if both.any():
+        if nonempty.any():
             squares = before * np.square(radii[of_shard], dtype=np.float64) + more * np.square(
                 shard.table.radii, dtype=np.float64
             )
-            joined[both] = np.sqrt(squares[both] / (before + more)[both])
+            joined[nonempty] = np.sqrt(squares[nonempty] / (before + more)[nonempty])
         radii[of_shard], rows[of_shard] = joined, before + more
     return radii, rows

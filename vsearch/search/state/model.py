@@ -286,8 +286,8 @@ def check_queries(queries: Any, dimensions: int, metric: Metric | None = None) -
 def _within_float32(queries: NDArray[np.float64]) -> NDArray[np.float64]:
     """Scale queries (m, d) to lengths that float32 can represent; only their directions matter."""
     largest = np.abs(queries).max(axis=1, initial=0, keepdims=True)
-    outside = np.isfinite(largest) & (largest > 0) & ((largest < 1e-30) | (largest > 1e30))
-    return queries / np.where(outside, largest, 1) if outside.any() else queries
+    extreme = np.isfinite(largest) & (largest > 0) & ((largest < 1e-30) | (largest > 1e30))
+    return queries / np.where(extreme, largest, 1) if extreme.any() else queries
 
 
 def check_magnitudes(queries: NDArray[np.float32], metric: Metric) -> None:

@@ -181,8 +181,8 @@ def row_major_codes(shard: Shard, partitions: NDArray[np.int32], rows: NDArray[n
         Numbered within the shard.
     """
     table, arrays = shard.table, shard.arrays
-    within = rows - table.row_starts[partitions]
-    blocks, lanes = table.block_starts[partitions] + within // BLOCK, within % BLOCK
+    positions = rows - table.row_starts[partitions]
+    blocks, lanes = table.block_starts[partitions] + positions // BLOCK, positions % BLOCK
     parts = [
         codes.reshape(len(codes), -1, BLOCK)[blocks, :, lanes]
         for codes in (arrays.first_codes, arrays.later_codes)

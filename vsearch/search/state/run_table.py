@@ -39,16 +39,16 @@ class RunTable(msgspec.Struct, frozen=True, eq=False):
 
         With copies, there are two more rounds.
         """
-        wanted, copied = [], []
+        missing, copied = [], []
         for run in self.runs:
             if not run.ready:
                 local = partitions - run.first_partition
                 local = local[(local >= 0) & (local < run.partitions)]
-                wanted.append((run, run.missing(local)))
+                missing.append((run, run.missing(local)))
                 if run.copies is not None:
                     copied.append((run, run.copies.missing(local)))
-        if wanted:
-            ensure_runs(wanted)
+        if missing:
+            ensure_runs(missing)
             ensure_copied(copied)
 
     @property
@@ -60,12 +60,14 @@ class RunTable(msgspec.Struct, frozen=True, eq=False):
         return max(first + run.rows for run, first in runs)
 
 
-def ensure_copied(wanted: Sequence[tuple[Shard, NDArray[np.int64]]]) -> None:
+def ensure_copied(missing_partitions: Sequence[tuple[Shard, NDArray[np.int64]]]) -> None:
     """Read and verify missing copies in partitions of runs, and then the rows they belong to: two rounds of requests.
 
     Only then are they noted as read, since a scan of copies reads the rerank codes of their rows.
     """
-    copied = [(run, run.copies, missing) for run, missing in wanted if len(missing) and run.copies is not None]
+    copied = [
+        (run, run.copies, missing) for run, missing in missing_partitions if len(missing) and run.copies is not None
+    ]
     if not copied:
         return
     ensure_together([part for _, copies, missing in copied for part in copies.parts(missing)])

@@ -275,11 +275,11 @@ class Copies:
         return np.where(ordered[inside] == rows, order[inside], -1)
 
 
-def ensure_runs(wanted: Sequence[tuple[Shard, NDArray[np.int64]]]) -> None:
+def ensure_runs(missing_partitions: Sequence[tuple[Shard, NDArray[np.int64]]]) -> None:
     """Read and verify missing partitions of several runs, all of them in one round of requests."""
-    wanted = [(run, missing) for run, missing in wanted if len(missing)]
-    ensure_together([part for run, missing in wanted for part in run.parts(missing)])
-    for run, missing in wanted:
+    missing_partitions = [(run, missing) for run, missing in missing_partitions if len(missing)]
+    ensure_together([part for run, missing in missing_partitions for part in run.parts(missing)])
+    for run, missing in missing_partitions:
         run.note(missing)
 
 

@@ -59,7 +59,7 @@ class Snapshot:
         Totals over all runs, in the order of the centroids. Removed rows count until they are merged.
     moment : int or None
         The time for which it was opened, in nanoseconds since 1970 UTC; if None, rows expire as time passes (`expiry`).
-    whole : Snapshot or None
+    unexpired : Snapshot or None
         In a view without expired rows, the snapshot with these rows; their number is `expired`.
     plain : bool
         Whether it is read without pyarrow.
@@ -76,7 +76,7 @@ class Snapshot:
     deltas: tuple[Delta, ...] = ()
     gone: Gone | None = None
     moment: int | None = None
-    whole: Snapshot | None = None
+    unexpired: Snapshot | None = None
     expired: int = 0
     shards: tuple[Shard, ...] = field(init=False)
     groups: tuple[ShardRuns, ...] = field(init=False)
@@ -287,8 +287,8 @@ def _open(
                 "manifest", "the rows or partitions of the shards do not add up; restore the manifest"
             )
     else:
-        alone = msgspec.structs.replace(manifest.shards[only], number=0)
-        manifest = msgspec.structs.replace(manifest, shards=(alone,))
+        shard = msgspec.structs.replace(manifest.shards[only], number=0)
+        manifest = msgspec.structs.replace(manifest, shards=(shard,))
     return Snapshot(
         store=store,
         manifest=manifest,

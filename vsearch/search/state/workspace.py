@@ -185,7 +185,7 @@ class Workspace:
 
     def __init__(self, model: Model, partition_rows: NDArray[np.int64], radii: NDArray[np.float32]) -> None:
         d, partitions = model.dimensions, len(model.centroids)
-        first, whole = model.quantizer.stage_bytes[0], sum(model.quantizer.stage_bytes)
+        first, all_bytes = model.quantizer.stage_bytes[0], sum(model.quantizer.stage_bytes)
         self.fields = KernelArguments(len(CallField))
         self.values = self.fields.values
         self.number_view = self.values.data  # the same fields, read and written as Python integers
@@ -194,7 +194,7 @@ class Workspace:
         self.state: object = None  # what `single.search_single` set up, until anything changes it
         self.rotated = np.empty(d, np.float32)
         by_bytes = model.quantizer.scan == "bytes"
-        self.tables = np.zeros((whole, 256) if by_bytes else (2 * whole, 16), np.float32)
+        self.tables = np.zeros((all_bytes, 256) if by_bytes else (2 * all_bytes, 16), np.float32)
         self.order, self.rest = np.empty(partitions, np.int32), np.empty(partitions, np.int32)
         self.centroid_scores, self.upper_bounds = np.empty(partitions, np.float32), np.empty(partitions, np.float32)
         self.counters = np.zeros(COUNTERS, np.int64)
@@ -246,9 +246,9 @@ class Workspace:
             (CallField.EXPANDED_BYTES, len(expanded)),
             (CallField.DIMENSIONS, d),
             (CallField.PARTITIONS, partitions),
-            (CallField.NIBBLES, 2 * whole),
+            (CallField.NIBBLES, 2 * all_bytes),
             (CallField.FIRST_NIBBLES, 2 * first),
-            (CallField.BYTES, whole),
+            (CallField.BYTES, all_bytes),
             (CallField.CODES_LENGTH, codes_length),
             (CallField.WORDS_LENGTH, words_length),
         ):

@@ -69,7 +69,7 @@ class _Part:
     rows: int
     arrays: list[_Array]
     columns: tuple[ColumnEntry, ...]
-    each: Callable[[], Iterable[NDArray[np.generic]]]
+    contents: Callable[[], Iterable[NDArray[np.generic]]]
 
 
 def write_bundle(
@@ -267,14 +267,14 @@ class _Plan:
         summed = _Summed(sink, google_crc32c.extend if checksums else _no_sum)
         summed.write(self.head)
         for part in self.parts:
-            for array in part.each():
+            for array in part.contents():
                 summed.write(_offsets(len(array)))
                 stream(summed, array)
         summed.write(_offsets(self.length))
         header = encode_header(self.entries, self.facts, summed.checksums())
         summed.write(header.ljust(padded(self.length), b"\0"))
         summed.write(self.tail)
-        return BundleEntry(self.path, self.size, summed.whole, HeaderEntry(self.start, self.length, crc32c(header)))
+        return BundleEntry(self.path, self.size, summed.checksum, HeaderEntry(self.start, self.length, crc32c(header)))
 
 
 def _offsets(length: int) -> bytes:
@@ -288,25 +288,25 @@ def _no_sum(_before: int, _data: Any) -> int:
 
 
 class _Summed:
-    """Forwards bytes and computes checksums: of the whole, and of each chunk."""
+    """Forwards bytes and computes checksums of all bytes and of every chunk."""
 
     def __init__(self, sink: Sink, extend: Callable[[int, Any], int]) -> None:
         self._sink = sink
         self._extend = extend
         self._at = 0
         self._chunks: list[int] = []
-        self.whole = 0
+        self.checksum = 0
 
     def write(self, data: Any, /) -> None:
         self._sink.write(data)
         view, extend, done = np.frombuffer(data, np.uint8), self._extend, 0
         while done < len(view):
-            within = self._at % CHUNK
-            if within == 0:
+            offset = self._at % CHUNK
+            if offset == 0:
                 self._chunks.append(0)
-            part = view[done : done + CHUNK - within]
+            part = view[done : done + CHUNK - offset]
             self._chunks[-1] = extend(self._chunks[-1], part)
-            self.whole = extend(self.whole, part)
+            self.checksum = extend(self.checksum, part)
             self._at += len(part)
             done += len(part)
 

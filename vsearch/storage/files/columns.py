@@ -224,11 +224,11 @@ class _Reader:
         if len(rows) == 0:
             return pa.array([], self._arrow_type)
         try:
-            taken = self._arrow().take(pa.array(rows))
-            taken.validate(full=True)  # strings are UTF-8, decimals fit the precision of their type
+            selected = self._arrow().take(pa.array(rows))
+            selected.validate(full=True)  # strings are UTF-8, decimals fit the precision of their type
         except pa.ArrowInvalid as error:
             raise self._damaged(str(error)) from None
-        return taken
+        return selected
 
     def _arrow(self) -> pa.Array:
         import pyarrow as pa

@@ -201,8 +201,8 @@ def _read(file: SegmentFile, prefix: str, kind: ColumnType, rows: Rows, *, nulls
             return Column(kind.name, len(rows), present, _read_bits(file, values, rows).tobytes())
         file.ensure(values, numbers * rows, numbers * (rows + 1))
         array = file.array(values)
-        taken = array[rows] if numbers == 1 else array[: len(array) // numbers * numbers].reshape(-1, numbers)[rows]
-        return Column(kind.name, len(rows), present, taken.tobytes())
+        selected = array[rows] if numbers == 1 else array[: len(array) // numbers * numbers].reshape(-1, numbers)[rows]
+        return Column(kind.name, len(rows), present, selected.tobytes())
     name, limit = f"{prefix}offsets", _inner_rows(file, prefix, kind)
     file.ensure(name, rows, rows + 2)
     offsets = file.array(name)

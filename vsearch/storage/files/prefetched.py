@@ -78,12 +78,12 @@ class PrefetchedStore(MeteredStore):
 def fetch_files(
     store: Store,
     entries: Iterable[FileEntry],
-    held: Mapping[str, NDArray[np.uint8]],
+    fetched: Mapping[str, NDArray[np.uint8]],
     parts: Sequence[tuple[FileEntry, int, int]] = (),
 ) -> PrefetchedStore:
     """Read whole files, and byte ranges (`parts`) of others, in one round of concurrent requests.
 
-    Files that the store maps are skipped; those in `held` are reused.
+    Files that the store maps are skipped; those in `fetched` are reused.
 
     Raises
     ------
@@ -103,8 +103,8 @@ def fetch_files(
         reads += [(entry, start, min(start + PART, last), sparse) for start in range(first, last, PART)]
     for entry in requested:
         check_entry(entry)
-        if entry.path in held and len(held[entry.path]) == entry.bytes:
-            files[entry.path] = held[entry.path]
+        if entry.path in fetched and len(fetched[entry.path]) == entry.bytes:
+            files[entry.path] = fetched[entry.path]
         else:
             files[entry.path] = np.empty(entry.bytes, np.uint8)
             reads += [

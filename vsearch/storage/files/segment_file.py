@@ -88,7 +88,7 @@ class SegmentFile:
         return f"SegmentFile({self.path!r}, {self.entry.bytes} bytes)"
 
     @property
-    def whole(self) -> bool:
+    def complete(self) -> bool:
         """Whether every byte is present and verified."""
         unverified = self.shared.unverified
         return not self.shared.pending or bool(unverified[self._stop] == unverified[self._first])
@@ -157,7 +157,7 @@ class SegmentFile:
 
     def ensure_all(self) -> None:
         """Make the whole file, or the whole part, present and verified."""
-        if not self.whole:
+        if not self.complete:
             chunks = np.zeros(len(self.shared.flags), np.bool_)
             chunks[self._first : self._stop] = True
             self.shared.fill(chunks, self._counts)
@@ -247,7 +247,7 @@ def ensure_together(
     """
     by_bytes: dict[FileBytes, dict[SegmentFile, list[Part]]] = {}
     for file, name, starts, stops in parts:
-        if not file.whole:
+        if not file.complete:
             by_bytes.setdefault(file.shared, {}).setdefault(file, []).append((name, starts, stops))
     groups = [list(files.items()) for files in by_bytes.values()]
     if len(groups) < 2 or all(shared.mapped for shared in by_bytes):

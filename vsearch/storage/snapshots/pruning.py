@@ -110,9 +110,9 @@ def prune(
     if isinstance(keep, bool) or not isinstance(keep, (int, np.integer)) or keep < 1:
         raise InputError(f"keep must be an integer of at least 1, got {keep!r}")
     margin = _margin(grace, "grace")
-    held = None if older_than is None else _margin(older_than, "older_than")
+    min_age = None if older_than is None else _margin(older_than, "older_than")
     for _ in range(ATTEMPTS):
-        plan = _plan(store, keep, margin, held, clock=not dry_run)
+        plan = _plan(store, keep, margin, min_age, clock=not dry_run)
         if dry_run or _carry_out(store, plan):
             return plan.report()
     raise ConflictError(f"{store.url}: other processes are building or pruning; nothing was removed, try again")
@@ -145,15 +145,15 @@ class _Plan:
         )
 
 
-def _plan(store: Store, keep: int, margin: timedelta, held: timedelta | None, *, clock: bool) -> _Plan:
+def _plan(store: Store, keep: int, margin: timedelta, min_age: timedelta | None, *, clock: bool) -> _Plan:
     now = _store_time(store) if clock else datetime.now(UTC)
-    beside = store.list("manifest")
-    numbers = sorted(number for info in beside if (number := snapshot_number(info.path)) is not None)
+    listed = store.list("manifest")
+    numbers = sorted(number for info in listed if (number := snapshot_number(info.path)) is not None)
     files = [info for folder in (*DATA_FOLDERS, JOBS) for info in store.list(folder)]
     if not numbers and not any(info.path.startswith(f"{JOBS}/") for info in files):
         raise IndexNotFoundError(f"{store.url} contains no index; nothing was removed")
-    condemned = condemned_paths(store, beside, now)
-    whole = {info.path: info.bytes for info in files if info.path not in condemned}
+    condemned = condemned_paths(store, listed, now)
+    sizes = {info.path: info.bytes for info in files if info.path not in condemned}
     named: dict[int, set[str]] = {}
     sound: set[int] = set()
     live: LiveEntry | UnsetType = UNSET
@@ -166,10 +166,12 @@ def _plan(store: Store, keep: int, margin: timedelta, held: timedelta | None, *,
             continue
         live, entries = live if named else manifest.live, manifest_files(manifest)
         named[number] = {entry.path for entry in entries}
-        if all(whole.get(entry.path) == entry.bytes for entry in entries):
+        if all(sizes.get(entry.path) == entry.bytes for entry in entries):
             sound.add(number)
     oldest = min(named, default=0)
-    for number in _held(beside, now, (OLDER_THAN if live else timedelta(0)) if held is None else held, live):
+    for number in _kept_snapshots(
+        listed, now, (OLDER_THAN if live else timedelta(0)) if min_age is None else min_age, live
+    ):
         if number < oldest:
             with suppress(IndexNotFoundError):
                 named[number] = {entry.path for entry in manifest_files(read_manifest(store, number))}
@@ -177,23 +179,29 @@ def _plan(store: Store, keep: int, margin: timedelta, held: timedelta | None, *,
     needed = {path for paths in named.values() for path in paths}
     retired = {path for number in old for path in _named_if_sound(store, number)}
     free = [info for info in files if info.path not in needed]
-    others = [info for info in beside if snapshot_number(info.path) is None]
+    others = [info for info in listed if snapshot_number(info.path) is None]
     ages = _group_ages(files, now)
-    gone = [info for info in free if info.path in retired or not margin or ages[file_group(info.path)] >= margin]
-    recent = any(info.path not in retired and now - info.modified < LIFETIME for info in gone)
-    gone += [
+    unreferenced = [
+        info for info in free if info.path in retired or not margin or ages[file_group(info.path)] >= margin
+    ]
+    recent = any(info.path not in retired and now - info.modified < LIFETIME for info in unreferenced)
+    unreferenced += [
         info
         for info in others
         if (not margin and not is_marker(info.path)) or now - info.modified >= _patience(info, margin)
     ]
-    return _Plan(tuple(numbers), tuple(old), frozenset(sound), tuple(free), tuple(gone), recent)
+    return _Plan(tuple(numbers), tuple(old), frozenset(sound), tuple(free), tuple(unreferenced), recent)
 
 
-def _held(beside: Sequence[ObjectInfo], now: datetime, older_than: timedelta, live: LiveEntry | UnsetType) -> set[int]:
+def _kept_snapshots(
+    manifest_files: Sequence[ObjectInfo], now: datetime, older_than: timedelta, live: LiveEntry | UnsetType
+) -> set[int]:
     """Return the snapshots that have tags, or that readers may use since they were followed by another only recently."""
-    came = {number: info.modified for info in beside if (number := snapshot_number(info.path)) is not None}
-    numbers = sorted(came)
-    lately = {snapshot for snapshot, after in pairwise(numbers) if now - came[after] < older_than}
+    written_at = {
+        number: info.modified for info in manifest_files if (number := snapshot_number(info.path)) is not None
+    }
+    numbers = sorted(written_at)
+    lately = {snapshot for snapshot, after in pairwise(numbers) if now - written_at[after] < older_than}
     return lately | (set(live.tags.values()) & set(numbers) if live else set())
 
 

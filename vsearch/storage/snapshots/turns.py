@@ -48,12 +48,12 @@ def is_request(path: str) -> bool:
     return _REQUEST.fullmatch(path) is not None
 
 
-def pause_asked(infos: Iterable[ObjectInfo], now: datetime | None, own: str | None) -> float:
+def pause_asked(infos: Iterable[ObjectInfo], now: datetime | None, own_path: str | None) -> float:
     """Return the longest pause in seconds that other writers ask for, of a listing at a time by the store's clock."""
     pause = 0.0
     for info in infos:
         match = _REQUEST.fullmatch(info.path)
-        if match and info.path != own and (now is None or now - info.modified < LIFETIME):
+        if match and info.path != own_path and (now is None or now - info.modified < LIFETIME):
             pause = max(pause, int(match[1]) / 1000)
     moment = until()
     left = LONGEST if moment is None else (moment - time.monotonic()) / 4  # the caller has a deadline
@@ -76,7 +76,7 @@ class Turn:
     def __init__(self, store: Store) -> None:
         self.request: str | None = None
         self._store, self._losses = store, 0
-        self._asked = float("-inf")
+        self._requested_at = float("-inf")
         self._since = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -93,7 +93,7 @@ class Turn:
         self._losses += 1
         now = time.monotonic()
         attempt = now - self._since
-        if self._losses >= STARVED and now - self._asked > LIFETIME.total_seconds() / 2:
+        if self._losses >= STARVED and now - self._requested_at > LIFETIME.total_seconds() / 2:
             self._ask(ATTEMPTS * attempt)
         longest = max(YIELD, min(attempt, LONGEST))
         time.sleep(random.random() * longest / self._losses)  # noqa: S311 (no secret)
@@ -105,7 +105,7 @@ class Turn:
         path = f"manifest/waiting-{uuid4().hex}-{milliseconds}.json"
         with suppress(StoreError):  # without a request, it continues as before
             self._store.put(path, b"{}")
-            self.request, self._asked = path, time.monotonic()
+            self.request, self._requested_at = path, time.monotonic()
 
     def _withdraw(self) -> None:
         if self.request is not None:

@@ -110,20 +110,20 @@ def _check_file(
         size = store.head(entry.path).bytes
         if size != entry.bytes:
             return f"has {size} bytes instead of {entry.bytes}", none
-        whole, parts = 0, []
+        checksum, parts = 0, []
         for first in range(0, size, _AT_ONCE * _PIECE):
             starts = list(range(first, min(first + _AT_ONCE * _PIECE, size), _PIECE))
             stops = [min(start + _PIECE, size) for start in starts]
             for stop, piece in zip(stops, store.get_ranges(entry.path, starts, stops), strict=True):
                 data = np.frombuffer(piece, np.uint8)
-                whole = crc32c(data, whole)
+                checksum = crc32c(data, checksum)
                 parts.append(chunk_checksums(data))
                 progress(stop)
     except FileNotFoundError:
         return "is missing", none
     except EOFError:
         return f"has fewer than {entry.bytes} bytes", none
-    if whole != entry.crc32c:
+    if checksum != entry.crc32c:
         return "its bytes are not those that were written (CRC32C differs)", none
     return None, np.concatenate(parts)
 

@@ -99,7 +99,7 @@ class FolderStore:
     def put(self, path: str, data: bytes, *, create: bool = True) -> None:
         """Write a file atomically: a temporary file is synced, then linked or renamed into place."""
         target = self._local(path)
-        temporary = _beside(target)
+        temporary = _temporary_path(target)
         with _clear(path):
             _make_folder(target.parent)
             try:
@@ -142,7 +142,7 @@ class FolderStore:
             self._swept = True
             with os.scandir(self._root) as entries:
                 folders = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
-            for folder in (self._root, *folders):
+            for folder in (str(self._root), *folders):
                 remove_abandoned(Path(folder))
         return str(self._root / "segments")
 
@@ -221,7 +221,7 @@ def _touch(path: Path) -> None:
     _sync(path.parent)
 
 
-def _beside(target: Path) -> Path:
+def _temporary_path(target: Path) -> Path:
     from vsearch.storage.stores.scratch import temporary_name
 
     return temporary_name(target.parent)
@@ -260,7 +260,7 @@ def _create(temporary: Path, target: Path, data: bytes) -> None:
 def _copy(source: Path, target: Path) -> None:
     import shutil
 
-    temporary = _beside(target)
+    temporary = _temporary_path(target)
     try:
         shutil.copyfile(source, temporary)
         _sync(temporary)

@@ -32,9 +32,9 @@ class MeteredStore:
         Totals so far; writes are the requests that list or write. Mapped files are not counted.
     """
 
-    def __init__(self, store: Store, within: MeteredStore | None = None) -> None:
+    def __init__(self, store: Store, enclosing: MeteredStore | None = None) -> None:
         self._store = store
-        self._within = within
+        self._enclosing = enclosing
         self.renew_after_fork()
         renew_in_children(self)
         self.requests = 0
@@ -103,8 +103,8 @@ class MeteredStore:
 
     def count(self, requests: int, read: int, *, writes: int = 0) -> None:
         """Add to the totals."""
-        if self._within is not None:
-            self._within.count(requests, read, writes=writes)
+        if self._enclosing is not None:
+            self._enclosing.count(requests, read, writes=writes)
             return
         with self._lock:
             self.requests += requests

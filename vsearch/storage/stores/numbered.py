@@ -59,8 +59,8 @@ def object_path(path: str) -> str | None:
 
 def least_path(after: str) -> str:
     """Return the path after which the files of all objects are that sort after another path."""
-    apart = f"{MANIFESTS}/{BESIDE}" <= after < f"{MANIFESTS}0"  # "0" sorts after "/"
-    return f"{MANIFESTS}/{BESIDE}" if apart else after
+    hides_folder = f"{MANIFESTS}/{BESIDE}" <= after < f"{MANIFESTS}0"  # "0" sorts after "/"
+    return f"{MANIFESTS}/{BESIDE}" if hides_folder else after
 
 
 def later_paths(root: Path, number: int) -> list[str] | None:

@@ -86,7 +86,7 @@ class ObjectStore:
         self._prefix = f"{prefix}/" if prefix else ""
         self._first_patience = first_patience
         self._provider = provider
-        self._answered = False
+        self._has_answered = False
         self.renew_after_fork()
         renew_in_children(self)
 
@@ -285,7 +285,7 @@ class ObjectStore:
             )
             message = explain_store(text, action, refused=refused, provider=self._provider)
             raise StoreError(f"{self._url}: {message}") from error
-        self._answered = True
+        self._has_answered = True
         return answer
 
     def _patience(self, error: Exception) -> float:
@@ -293,8 +293,8 @@ class ObjectStore:
         if not passes(text):
             return 0.0
         is_unreachable = unreachable(text)
-        self._answered = self._answered or not is_unreachable
-        return PATIENCE if self._answered else self._first_patience
+        self._has_answered = self._has_answered or not is_unreachable
+        return PATIENCE if self._has_answered else self._first_patience
 
 
 _process: int | None = None  # the process that runs obstore's threads

@@ -37,8 +37,8 @@ def probe(store: Store) -> None:
     if isinstance(store, FolderStore):
         store.check_writable()
         return
-    scheme, _, rest = store.url.partition("://")
-    kind = find_kind(scheme) if rest and "/" not in rest else None
+    scheme, _, location = store.url.partition("://")
+    kind = find_kind(scheme) if location and "/" not in location else None
     if kind is not None and kind.bucket:
         warnings.warn(AT_THE_ROOT.format(scheme=scheme), VsearchWarning, stacklevel=4)
     path = f"segments/.vsearch-probe-{uuid4().hex}.tmp"
@@ -80,5 +80,5 @@ def probe_with(store: Store, path: str) -> None:
 
 
 def _bucket_of(store: Store) -> str:
-    scheme, _, rest = store.url.partition("://")
-    return f"{scheme}://{rest.partition('/')[0]}"
+    scheme, _, location = store.url.partition("://")
+    return f"{scheme}://{location.partition('/')[0]}"

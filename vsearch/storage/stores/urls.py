@@ -11,16 +11,16 @@ from vsearch.errors import InputError
 def redacted(url: str) -> str:
     """A URL fit for error messages: without user, password and query, which may be a signature."""
     match = re.match(r"([a-zA-Z][a-zA-Z0-9+.-]+:/{1,2})(.*)", url, re.DOTALL)
-    scheme, rest = (match[1], match[2]) if match else ("", url)
-    mark = re.search(r"[?#]", rest)
-    rest, query = (rest[: mark.start()], f"{mark[0]}***") if mark and scheme else (rest, "")
-    if "@" in rest and (scheme or ":" in rest):  # a secret key may contain slashes, so up to the last @
-        rest = "***@" + rest.rpartition("@")[2]
-    elif scheme and re.match(r"[^/\[]*:(?!\d*(?:/|$))", rest):  # not a port, so perhaps a key and a secret
-        rest = re.sub(r":[^/]*", ":***", rest, count=1)
+    scheme, location = (match[1], match[2]) if match else ("", url)
+    mark = re.search(r"[?#]", location)
+    location, query = (location[: mark.start()], f"{mark[0]}***") if mark and scheme else (location, "")
+    if "@" in location and (scheme or ":" in location):  # a secret key may contain slashes, so up to the last @
+        location = "***@" + location.rpartition("@")[2]
+    elif scheme and re.match(r"[^/\[]*:(?!\d*(?:/|$))", location):  # not a port, so perhaps a key and a secret
+        location = re.sub(r":[^/]*", ":***", location, count=1)
     elif query and "@" in url:
-        rest = "***"  # the ? or # may have been part of a secret
-    return scheme + rest + query
+        location = "***"  # the ? or # may have been part of a secret
+    return scheme + location + query
 
 
 def without_secrets(text: str) -> str:
