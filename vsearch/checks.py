@@ -10,6 +10,11 @@ import numpy as np
 from vsearch.errors import InputError
 
 LARGEST_K = 10_000
+"""Rows of one answer."""
+
+LARGEST_DEPTH = 1_000_000
+"""Rows of all pages of a search."""
+
 LATEST = 86_400
 
 
@@ -35,6 +40,16 @@ def check_whole(name: str, value: object, largest: int) -> None:
         raise InputError(msg)
 
 
+def check_k(k: object) -> None:
+    """Refuse values that are not a number of rows that one answer may have."""
+    try:
+        check_whole("k", k, LARGEST_K)
+    except InputError as error:
+        if not is_number(k) or k <= LARGEST_K:  # type: ignore[operator]
+            raise
+        raise InputError(f"{error}; offset and search_pages return further rows, up to {LARGEST_DEPTH}") from None
+
+
 def check_missing(missing: object) -> None:
     """Refuse values that do not say what to do with missing ids."""
     if missing not in ("error", "skip"):
@@ -43,14 +58,12 @@ def check_missing(missing: object) -> None:
 
 
 def check_offset(offset: object, k: int) -> None:
-    """Refuse invalid offsets of a page of k rows; the page must end within the first 10,000 rows."""
-    largest = LARGEST_K - k
+    """Refuse invalid offsets of a page of k rows; the page must end within the first 1,000,000 rows."""
+    largest = LARGEST_DEPTH - k
     if type(offset) is int and 0 <= offset <= largest:
         return
     if isinstance(offset, bool) or not isinstance(offset, (int, np.integer)) or not 0 <= offset <= largest:
-        msg = (
-            f"offset must be an integer from 0 to {largest} (offset + k at most {LARGEST_K}, k is {k}), got {offset!r}"
-        )
+        msg = f"offset must be an integer from 0 to {largest} (offset + k at most {LARGEST_DEPTH}, k is {k}), got {offset!r}"
         raise InputError(msg)
 
 
@@ -113,7 +126,7 @@ def check_search(
     InputError
         Says which option is not usable, and what to give instead.
     """
-    check_whole("k", k, LARGEST_K)
+    check_k(k)
     if offset != 0 or type(offset) is not int:
         check_offset(offset, k)
     if nprobe is not None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import vsearch
 from tests.indexes import clustered
 from vsearch.search import pages
-from vsearch.search.pages import collect_page
+from vsearch.search.pages import collect_page, iterate_pages
 
 ROWS = 700
 KINDS = {
@@ -66,8 +66,8 @@ def list_of(search, k, rows):
         listed += found[:many]
         if len(found) < many:
             break
-        depth = min(2 * depth, pages.LARGEST_K)
-        if len(listed) >= pages.LARGEST_K:
+        depth = min(2 * depth, pages.LARGEST_DEPTH)
+        if len(listed) >= pages.LARGEST_DEPTH:
             break
     return listed
 
@@ -164,18 +164,20 @@ def test_ranks_go_on(index_of, data):
     assert hits.to_arrow()["rank"].to_pylist() == [21, 22, 23, 24, 25] * 2
 
 
-@pytest.mark.parametrize("offset", [-1, 9991, True, 1.5, "10", None, 2**70])
+@pytest.mark.parametrize("offset", [-1, 999_991, True, 1.5, "10", None, 2**70])
 def test_an_offset_out_of_range(index_of, data, offset):
-    with pytest.raises(vsearch.InputError, match=r"from 0 to 9990 \(offset \+ k at most 10000, k is 10\)"):
+    with pytest.raises(vsearch.InputError, match=r"from 0 to 999990 \(offset \+ k at most 1000000, k is 10\)"):
         index_of("pq").search(data[0][0], offset=offset)
 
 
 def test_the_last_offset(index_of, data):
     index = index_of("pq")
-    assert (index.search(data[0][0], offset=np.int64(9990)).ids == -1).all()
+    assert (index.search(data[0][0], offset=np.int64(999_990)).ids == -1).all()
     assert (index.search(data[0][0], k=10_000, offset=0).ids >= 0).sum() == ROWS
-    with pytest.raises(vsearch.InputError, match="from 0 to 0"):
-        index.search(data[0][0], k=10_000, offset=1)
+    with pytest.raises(vsearch.InputError, match="from 0 to 990000"):
+        index.search(data[0][0], k=10_000, offset=990_001)
+    with pytest.raises(vsearch.InputError, match=r"from 1 to 10000, got 10001; offset and search_pages"):
+        index.search(data[0][0], k=10_001)
 
 
 @settings(max_examples=150, deadline=None)
@@ -203,20 +205,48 @@ def test_a_page_is_a_slice_of_the_list_whatever_the_search(seed, k, offset, matc
 
     scores, rows = collect_page(search, 3, k, offset, ordered=False)
     for query in range(3):
-        part = list_of(lambda depth, query=query: rows_of(query, depth).tolist(), k, 10_000)[offset : offset + k]
+        part = list_of(lambda depth, query=query: rows_of(query, depth).tolist(), k, 1_000_000)[offset : offset + k]
         assert rows[query].tolist() == part + [-1] * (k - len(part))
         np.testing.assert_array_equal(scores[query], [*part, *[np.nan] * (k - len(part))])
 
 
 @settings(max_examples=5, deadline=None)
 @given(k=st.sampled_from([1, 3, 10, 9_999, 10_000]), past=st.integers(0, 3))
-def test_pages_reach_ten_thousand_rows_and_no_further(k, past):
+def test_pages_reach_a_million_rows_and_no_further(k, past):
     rng = np.random.default_rng(k)
 
     def search(run, depth):
-        assert depth <= 10_000
-        rows = rng.permuted(np.arange(10_050), axis=0)[None, :depth]
+        assert depth <= 1_000_000
+        rows = rng.permuted(np.arange(1_000_050), axis=0)[None, :depth]
         return rows.astype(np.float32), rows
 
-    offset = max(0, 10_000 - k - past)
+    offset = max(0, 1_000_000 - k - past)
     assert len(set(collect_page(search, 1, k, offset, ordered=False)[1][0].tolist())) == k
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    seed=st.integers(0, 2**32),
+    k=st.integers(1, 30),
+    end=st.integers(1, 200),
+    matches=st.integers(0, 120),
+    together=st.sampled_from([1, 1000]),
+)
+def test_pages_one_after_another_are_those_searched_by_themselves(seed, k, end, matches, together):
+    def search(run, depth):
+        rows = np.full((run.stop - run.start, depth), -1)
+        for place, query in enumerate(range(run.start, run.stop)):
+            rng = np.random.default_rng([seed, query, depth])
+            found = rng.permutation(matches // (query + 1))[:depth]
+            rows[place, : len(found)] = found
+        return np.where(rows >= 0, rows, np.nan).astype(np.float32), rows
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pages, "TOGETHER", together)
+        found = list(iterate_pages(search, 3, k, end, ordered=False))
+    for number, (scores, rows) in enumerate(found):
+        width = min(k, end - number * k)
+        alone = collect_page(search, 3, k, number * k, ordered=False)
+        np.testing.assert_array_equal(rows, alone[1][:, :width])
+        np.testing.assert_array_equal(scores, alone[0][:, :width])
+    assert len(found) == -(-min(end, matches) // k)

@@ -6,6 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     import pyarrow as pa
 
     from vsearch.api.hits import DocumentHits, Hits
@@ -21,6 +23,12 @@ class AsyncIndex:
     async def asearch(self, *arguments: Any, **options: Any) -> Hits:
         """Await `search`."""
         return await self._in_thread("search", arguments, options)
+
+    async def asearch_pages(self, *arguments: Any, **options: Any) -> AsyncIterator[Hits]:
+        """Iterate over the pages of `search_pages` with ``async for``; each is searched in a thread."""
+        pages = await self._in_thread("search_pages", arguments, options)
+        while (page := await asyncio.to_thread(next, pages, None)) is not None:
+            yield page
 
     async def asearch_documents(self, *arguments: Any, **options: Any) -> DocumentHits:
         """Await `search_documents`."""

@@ -19,6 +19,7 @@ from vsearch.api.hits import DocumentHits, DocumentMatches, Hits
 from vsearch.api.maintaining import MaintainableIndex
 from vsearch.api.measuring import check_target, check_tunable, draw_sample, measure_recall, tune_snapshot
 from vsearch.api.opened import rereads
+from vsearch.api.paging import PageableIndex
 from vsearch.api.plotting import PlottableIndex
 from vsearch.api.reading import ReadableIndex
 from vsearch.api.variants import VectorSearch
@@ -55,6 +56,7 @@ class Index(
     PlottableIndex,
     ExportableIndex,
     EncodingIndex,
+    PageableIndex,
     VectorSearch,
     AsyncIndex,
 ):
@@ -116,7 +118,7 @@ class Index(
         ----------
         queries : array (m, d) or (d,); a string or list of strings if the index contains a query encoder
         k : int
-            1 to 10,000. Returns min(k, number of matching rows) rows.
+            1 to 10,000. Returns min(k, number of matching rows) rows; `search_pages` returns more.
         where : str, dict or expression, optional
             A SQL WHERE string, a Mongo-style dict, or ``vsearch.col("x") < 3``; see `vsearch.predicates`.
         nprobe : int, optional
@@ -130,7 +132,7 @@ class Index(
         timeout : float, optional
             Seconds.
         offset : int
-            Rows to skip, for the next page: offset + k is at most 10,000. Pages of the same snapshot, queries, k and other
+            Rows to skip, for the next page: offset + k is at most 1,000,000. Pages of the same snapshot, queries, k and other
             options never share a row and together hold all of them. A page costs about twice as much as a search for
             offset + k rows, with `exact` as much; the first page costs nothing extra.
         vectors : bool

@@ -75,7 +75,7 @@ class LegSearchableIndex(ChangeableIndex):
         timeout : float, optional
             Seconds.
         offset : int
-            Rows to skip, for the next page: offset + k is at most 10,000.
+            Rows to skip, for the next page: offset + k is at most 1,000,000, with `query_vectors` 10,000.
 
         Raises
         ------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -62,6 +62,22 @@ class SearchableIndex(Protocol):
         hybrid: bool = False,
     ) -> Hits:
         """Find the nearest rows that satisfy a predicate; see `vsearch.Index.search`."""
+
+    def search_pages(
+        self,
+        queries: Any,
+        k: int,
+        where: Where = None,
+        *,
+        page: int = 10_000,
+        nprobe: int | None = None,
+        columns: Sequence[str] = (),
+        exact: bool = False,
+        min_score: float | None = None,
+        timeout: float | None = None,
+        vectors: bool = False,
+    ) -> Iterator[Hits]:
+        """Find up to a million rows per query, page by page; see `vsearch.Index.search_pages`."""
 
     def search_documents(
         self,
@@ -360,6 +376,9 @@ class SearchableIndex(Protocol):
 
     async def asearch(self, *arguments: Any, **options: Any) -> Hits:
         """Await `search`; see `vsearch.Index.asearch`."""
+
+    def asearch_pages(self, *arguments: Any, **options: Any) -> AsyncIterator[Hits]:
+        """Iterate over the pages of `search_pages`; see `vsearch.Index.asearch_pages`."""
 
     async def asearch_documents(self, *arguments: Any, **options: Any) -> DocumentHits:
         """Await `search_documents`; see `vsearch.Index.asearch_documents`."""

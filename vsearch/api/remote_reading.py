@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from vsearch.api.groups import FixedIndex
+from vsearch.api.paging import PagedSearch, PageOptions, pages_by_offset
 from vsearch.api.remote_queries import check_vectors
 from vsearch.api.variants import GroupedSearch
-from vsearch.checks import check_missing
+from vsearch.checks import check_columns, check_missing
 from vsearch.encoders.queries import as_texts
 from vsearch.errors import InputError
 from vsearch.fanout.calls.retries import Deadline
@@ -17,6 +18,7 @@ from vsearch.fanout.calls.retries import Deadline
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from vsearch.api.hits import Hits
     from vsearch.api.protocol import SearchableIndex
     from vsearch.predicates import Where
 
@@ -33,7 +35,7 @@ def refuse_vectors() -> NoReturn:
     _refuse("vectors=True")
 
 
-class RemoteReading(GroupedSearch):
+class RemoteReading(GroupedSearch, PagedSearch):
     """Methods of `vsearch.Index` that read rows. Those that read many rows always raise `vsearch.InputError`."""
 
     @abstractmethod
@@ -47,6 +49,13 @@ class RemoteReading(GroupedSearch):
     def _points(self, queries: Any) -> Any:
         texts = as_texts(queries)
         return check_vectors(queries) if texts is None else list(texts)
+
+    def _search_pages(self, queries: Any, where: Where, options: PageOptions) -> Iterator[Hits]:
+        if options.vectors:
+            refuse_vectors()
+        points, fixed = self._points(queries), self._fixed()
+        check_columns(options.columns, tuple(fixed.types))
+        return pages_by_offset(fixed.index, points, where, options)
 
     def get(self, ids: Any, columns: Sequence[str] | None = None, *, missing: str = "error") -> pa.Table:
         """Fetch rows by id; see `vsearch.Index.get`. Takes one search per thousand ids.

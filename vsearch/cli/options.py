@@ -25,7 +25,7 @@ Where = Annotated[
     str | None,
     typer.Option("--where", help="Predicate on attributes, in SQL (\"price < 10 AND tag = 'a'\") or as a JSON object."),
 ]
-K = Annotated[int, typer.Option("--k", "-k", min=1, max=10_000, help="Rows per query.")]
+K = Annotated[int, typer.Option("--k", "-k", min=1, max=10_000, help="Rows per query; --offset returns further ones.")]
 Offset = Annotated[int, typer.Option("--offset", min=0, help="Rows to skip: for the next page, with the same k.")]
 Exact = Annotated[bool, typer.Option("--exact", help="Search exhaustively.")]
 Nprobe = Annotated[int | None, typer.Option("--nprobe", min=1, help="Partitions to visit; a minimum with --where.")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from vsearch.api.build_and_open import open as open_index
 from vsearch.api.creating import create
 from vsearch.api.index import Index
+from vsearch.checks import LARGEST_K
 from vsearch.errors import CorruptIndexError, IndexExistsError, IndexNotFoundError, InputError
 from vsearch.forking import renew_in_children
 from vsearch.integrations.metadata import new_types, to_columns, to_json
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
 METADATA = "_metadata"
 """The attribute with the metadata as JSON, of indexes that adapters created."""
+
+PAGED = {"nprobe", "exact", "min_score", "timeout", "vectors"}
+"""Options of searches for more rows than one answer may have."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -237,14 +241,15 @@ class DocumentIndex:
         columns = [name for name in self._types(index) if name in {self.text, METADATA}]
         columns = columns if METADATA in columns else list(self._types(index))
         query = np.asarray(vector, np.float32)
-        hits: Hits
-        if diversity is None:
-            hits = index.search(query, k, where, columns=columns, **options)
+        pages: Iterable[Hits]
+        if diversity is not None:
+            options |= {"diversity": diversity, "candidates": candidates}
+            pages = [index.search_diverse(query, k, where, columns=columns, **options)]
+        elif isinstance(k, int) and k > LARGEST_K and set(options) <= PAGED:
+            pages = index.search_pages(query, k, where, columns=columns, **options)
         else:
-            hits = index.search_diverse(
-                query, k, where, diversity=diversity, candidates=candidates, columns=columns, **options
-            )
-        return [self._document(hit.id, hit.values, hit.score, hit.vector) for hit in hits[0]]
+            pages = [index.search(query, k, where, columns=columns, **options)]
+        return [self._document(hit.id, hit.values, hit.score, hit.vector) for hits in pages for hit in hits[0]]
 
     def _documents(self, table: pa.Table) -> list[StoredDocument]:
         return [

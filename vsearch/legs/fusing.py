@@ -17,6 +17,7 @@ DEPTH = 100
 """Candidates of each part by default, if that is at least twice k."""
 
 DEEPEST = 10_000
+"""Candidates of each part at most."""
 
 LEAST_WEIGHT, MOST_WEIGHT = 1e-6, 1e6
 
@@ -67,6 +68,8 @@ class FusionOptions:
                 f"weights must be two numbers from 0 to {MOST_WEIGHT:g}, for vectors and for the other leg, one of them at least "
                 f"{LEAST_WEIGHT:g}, got {pair!r:.100}"
             )
+        if k > DEEPEST:
+            raise InputError(f"offset + k must be at most {DEEPEST} if rankings are fused, got {k}")
         if depth is None:
             depth = min(max(DEPTH, 2 * k), DEEPEST)
         check_whole("depth", depth, DEEPEST)

@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from vsearch.checks import LARGEST_K
+from vsearch.checks import LARGEST_DEPTH
 
 COMPARED = 1 << 16  # up to this many pairs of rows, comparing each is faster than sorting
 TOGETHER = 1 << 20  # rows that the searches of a page hold in memory at once, over all queries
@@ -40,21 +40,23 @@ NOTHING = PageRows(*np.empty((3, 0), np.int64))
 
 
 class PageList:
-    """The list L of some queries, as far as needed for one page.
+    """The list L of some queries, as far as needed for one page or several in a row.
 
     Parameters
     ----------
     queries : int
         Number of queries.
     k, offset : int
-        Size of the page, and number of rows before it.
+        Size of a page, and number of rows before the first.
     ordered : bool
         Whether deeper searches start with the results of shallower ones.
+    end : int, optional
+        Number of rows of the list up to the end of the last page; by default, that of one page.
     """
 
-    def __init__(self, queries: int, k: int, offset: int, *, ordered: bool) -> None:
-        self._k, self._offset = k, offset
-        self._blocks = [(0, offset + k)] if ordered else list(pairwise(_edges(k, offset + k)))
+    def __init__(self, queries: int, k: int, offset: int, *, ordered: bool, end: int | None = None) -> None:
+        self._offset, self._end = offset, offset + k if end is None else end
+        self._blocks = [(0, self._end)] if ordered else list(pairwise(_edges(k, self._end)))
         self._earlier = np.empty((queries, 0), np.int64)
         self._going = np.ones(queries, bool)
 
@@ -63,7 +65,7 @@ class PageList:
         for start, stop in self._blocks:
             if not self._going.any():
                 return
-            yield stop, stop > self._offset and start < self._offset + self._k
+            yield stop, stop > self._offset and start < self._end
 
     def add(self, rows: NDArray[np.int64]) -> PageRows:
         """Add the results of the next search, int64 (queries, depth), padded with -1; return its rows of the page."""
@@ -78,8 +80,11 @@ class PageList:
             self._earlier = np.concatenate([self._earlier, np.where(new, rows, -1)], axis=1)
         if stop <= self._offset:
             return NOTHING
-        queries, places = np.nonzero(new & (positions >= self._offset) & (positions < self._offset + self._k))
+        queries, places = np.nonzero(new & (positions >= self._offset) & (positions < self._end))
         return PageRows(queries, places, positions[queries, places] - self._offset)
+
+
+Search = Callable[[slice, int], tuple[NDArray[np.float32], NDArray[np.int64]]]
 
 
 def page_runs(queries: int, k: int, offset: int) -> list[slice]:
@@ -89,7 +94,7 @@ def page_runs(queries: int, k: int, offset: int) -> list[slice]:
 
 
 def collect_page(
-    search: Callable[[slice, int], tuple[NDArray[np.float32], NDArray[np.int64]]],
+    search: Search,
     queries: int,
     k: int,
     offset: int,
@@ -122,11 +127,47 @@ def collect_page(
     return scores, rows
 
 
+def iterate_pages(
+    search: Search, queries: int, k: int, end: int, *, ordered: bool
+) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
+    """Search the pages of k rows up to row `end` of the list one after another; the same as `collect_page` for each of them.
+
+    All pages together cost about twice the search for `end` rows, since the rows found so far are kept: 8 bytes each.
+    If these are too many, each page is searched by itself.
+
+    Yields
+    ------
+    scores, rows : float32 (queries, k), int64 (queries, k)
+        Padded with NaN and -1. The last page has fewer places if k is no divisor of `end`; pages without rows are left out.
+    """
+    if queries > 1 and queries * end > TOGETHER:
+        for offset in range(0, end, k):
+            scores, rows = collect_page(search, queries, k, offset, ordered=ordered)
+            if not (rows >= 0).any():
+                return
+            yield scores[:, : end - offset], rows[:, : end - offset]
+        return
+    listed, start = PageList(queries, k, 0, ordered=ordered, end=end), 0
+    for depth, _ in listed.searches():
+        deep_scores, deep_rows = search(slice(0, queries), depth)
+        part = listed.add(deep_rows)
+        width = min(depth, end) - start
+        scores, rows = np.full((queries, width), np.nan, np.float32), np.full((queries, width), -1, np.int64)
+        to = part.queries, part.ranks - start
+        scores[to], rows[to] = deep_scores[part.queries, part.places], deep_rows[part.queries, part.places]
+        for first in range(0, width, k):
+            page = rows[:, first : first + k]
+            if not (page >= 0).any():
+                return
+            yield scores[:, first : first + k], page
+        start = depth
+
+
 def _edges(k: int, last: int) -> list[int]:
     """Return the boundaries of blocks: 0, k, 2k, 4k ... until `last` is covered, at most the largest depth."""
     edges = [0, k]
     while edges[-1] < last:
-        edges.append(min(2 * edges[-1], LARGEST_K))
+        edges.append(min(2 * edges[-1], LARGEST_DEPTH))
     return edges
 
 

@@ -85,6 +85,23 @@ class IndexContract(WordContract):
         names = [name for page in pages for name in page]
         assert len(set(names)) == 30
 
+    def test_pages_one_after_another(self, opened: Opened) -> None:
+        where, count = "number >= 3", len(opened.vectors) - 3
+        pages = list(opened.index.search_pages(opened.queries[:2], 10_001, where, page=90, columns=["number"]))
+        assert [page.offset for page in pages] == list(range(0, count, 90))
+        for query in range(2):
+            ids = [name for page in pages for name in page.ids[query].tolist() if name is not None]
+            assert sorted(ids) == sorted(opened.ids[3:])
+        second = opened.index.search(opened.queries[:2], 90, where, offset=90)
+        assert pages[1].ids.tolist() == second.ids.tolist()
+        assert [page.ids.shape for page in opened.index.search_pages(opened.queries[:2], 100, page=90)] == [
+            (2, 90),
+            (2, 10),
+        ]
+        for options in ({"k": 0}, {"k": 10, "page": 0}, {"k": 1_000_001}, {"k": 3, "columns": ["nothing"]}):
+            with pytest.raises(InputError):
+                opened.index.search_pages(opened.queries, **options)
+
     def test_a_threshold_only_leaves_out(self, opened: Opened) -> None:
         hits = opened.index.search(opened.queries[0], k=50)
         limit = float(hits.scores[0, 20])

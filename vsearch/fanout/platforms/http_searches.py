@@ -8,13 +8,13 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from vsearch.checks import check_offset
+from vsearch.checks import LARGEST_DEPTH, LARGEST_K, check_offset
 from vsearch.encoders.queries import as_texts, check_hybrid
 from vsearch.errors import InputError
 from vsearch.fanout.calls.bill import make_bill
 from vsearch.fanout.platforms.aws_lambda import LAMBDA, LIMITS
 from vsearch.fanout.wire.legs import LegQueries
-from vsearch.fanout.wire.messages import LARGEST_K, Answer, Documents, Options, SearchRequest, floats, int32s
+from vsearch.fanout.wire.messages import Answer, Documents, Options, SearchRequest, floats, int32s
 from vsearch.fanout.wire.texts import MOST_TEXTS, text_bytes
 from vsearch.fanout.wire.values import to_values
 from vsearch.fanout.wire.where import encode_where
@@ -64,7 +64,7 @@ class SearchBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     query_vectors: list[list[float]] | None = None
     queries: list[list[list[float]]] | None = None
     k: Annotated[int, msgspec.Meta(ge=1, le=LARGEST_K)] = 10
-    offset: Annotated[int, msgspec.Meta(ge=0, lt=LARGEST_K)] = 0
+    offset: Annotated[int, msgspec.Meta(ge=0, lt=LARGEST_DEPTH)] = 0
     where: str | dict[str, Any] | None = None
     columns: tuple[str, ...] = ()
     nprobe: Annotated[int, msgspec.Meta(ge=1, le=2**31)] | None = None

@@ -12,11 +12,11 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from vsearch.checks import LARGEST_DEPTH, LARGEST_K
 from vsearch.errors import InputError
 from vsearch.fanout.wire.change_messages import BadRows, Committed, KeepRequest, Kept, WriteRequest
 from vsearch.fanout.wire.legs import LegQueries, check_leg
 from vsearch.fanout.wire.messages import (
-    LARGEST_K,
     LARGEST_MESSAGE,
     VERSION,
     AllocateRequest,
@@ -123,8 +123,10 @@ def _check(message: Any) -> None:
         minimum = message.options.min_score
         if minimum is not None and not np.isfinite(minimum):
             raise ValueError("min_score must be finite")
-        if message.options.offset + message.options.k > LARGEST_K:
-            raise ValueError(f"offset + k must be at most {LARGEST_K}")
+        if message.options.offset + message.options.k > LARGEST_DEPTH:
+            raise ValueError(f"offset + k must be at most {LARGEST_DEPTH}")
+        if message.options.k > LARGEST_K and not isinstance(message, ProcessRequest):
+            raise ValueError(f"k must be at most {LARGEST_K}")
         if isinstance(message, ProcessRequest):
             if message.options.offset:
                 raise ValueError("offset must be 0 for a processor")

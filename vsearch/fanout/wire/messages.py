@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from vsearch.checks import LARGEST_DEPTH
 from vsearch.fanout.calls.bill import Usages
 from vsearch.fanout.calls.retries import ErrorKind
 from vsearch.fanout.calls.tree import DEEPEST, LARGEST
@@ -21,7 +22,6 @@ from vsearch.storage.files.plain_columns import Column
 VERSION = 6
 """1 had no `id`, 2 neither `at_least` and `freshness` nor `moment`, 3 neither `texts` nor changes, 4 no words, 5 no `leg` but words."""
 LARGEST_MESSAGE = 256 << 20
-LARGEST_K = 10_000
 LARGEST_BATCH = 100_000
 LARGEST_WHERE = 4 << 20
 OVERFLOW = "messages"
@@ -48,17 +48,19 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     ----------
     where : bytes or None
         An encoded expression.
+    k : int
+        More than 10,000 only for a processor, whose rows end up on several pages.
     offset : int
         Number of rows to skip; never sent to a processor.
     """
 
-    k: Annotated[int, msgspec.Meta(ge=1, le=LARGEST_K)]
+    k: Annotated[int, msgspec.Meta(ge=1, le=LARGEST_DEPTH)]
     where: Annotated[bytes, msgspec.Meta(max_length=LARGEST_WHERE)] | None = None
     nprobe: Annotated[int, msgspec.Meta(ge=1, le=2**31)] | None = None
     exact: bool = False
     min_score: float | None = None
     columns: Annotated[tuple[Annotated[str, msgspec.Meta(max_length=1024)], ...], msgspec.Meta(max_length=1000)] = ()
-    offset: Annotated[int, msgspec.Meta(ge=0, lt=LARGEST_K)] = 0
+    offset: Annotated[int, msgspec.Meta(ge=0, lt=LARGEST_DEPTH)] = 0
 
 
 class Documents(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -265,7 +267,7 @@ class Answer(Message, frozen=True, tag="answer"):
     """
 
     count: Count
-    k: Annotated[int, msgspec.Meta(ge=1, le=LARGEST_K)]
+    k: Annotated[int, msgspec.Meta(ge=1, le=LARGEST_DEPTH)]
     found: bytes
     scores: bytes
     rows: bytes
