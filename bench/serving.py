@@ -1,163 +1,243 @@
-"""`vsearch serve` under load on this machine: requests per second, latencies and memory, and answers while a writer appends.
+"""`vsearch serve` under load on this machine: latencies and memory, answers while a writer appends, and Chroma's server beside it.
 
-Clients are threads of this process with one connection each, so they share the processor with the server.
-Run ``python -m bench.serving --requests 5000 --clients 4``. It prints a table.
+Clients are threads of this process with one connection each, so they share the processor with the server: processor time of the
+server per request says more than requests per second.
+Run ``python -m bench.serving --requests 20000 --clients 4 --chroma PATH/chroma``.
 """
 
 from __future__ import annotations
 
 import argparse
 import http.client
+import itertools
 import json
 import os
 import shutil
-import socket
-import subprocess
-import sys
 import tempfile
 import threading
 import time
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 import vsearch
+from bench import report
+from bench.serving_servers import PATIENCE, Server, chroma_server, vsearch_server
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+RESULTS = Path(__file__).parent / "RESULTS.md"
+K, QUERIES = 10, 200
+PAUSE = 1.0
+"""Seconds between two commits of the writer."""
 
-PATIENCE = 180.0
+COMMITS = 50
+"""Commits after which the writer merges what it appended."""
 
-
-@contextmanager
-def serving(url: str, workers: int) -> Iterator[tuple[int, list[int]]]:
-    """Start the server; its port, and the ids of its processes."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "vsearch.cli", "serve", url, "--port", str(port), "--workers", str(workers)]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        end = time.monotonic() + PATIENCE
-        while time.monotonic() < end:
-            try:
-                connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-                connection.request("GET", "/health")
-                connection.getresponse().read()
-                break
-            except OSError:
-                time.sleep(0.2)
-        yield port, [server.pid, *children(server.pid)]
-    finally:
-        server.terminate()
-        server.wait()
-
-
-def children(process: int) -> list[int]:
-    """Return the ids of a process's children."""
-    listed = Path(f"/proc/{process}/task/{process}/children").read_text(encoding="ascii")
-    return [int(word) for word in listed.split()]
-
-
-def anonymous_megabytes(processes: list[int]) -> float:
-    """Return the memory of processes that is not mapped from files."""
-    total = 0
-    for process in processes:
-        lines = Path(f"/proc/{process}/status").read_text(encoding="ascii").splitlines()
-        total += sum(int(line.split()[1]) for line in lines if line.startswith("RssAnon"))
-    return total / 1000
+ROUNDS = 3
+"""Turns of each server, one after the other."""
 
 
 class Client(threading.Thread):
-    """Sends searches one after the other, and compares each answer with the expected one."""
+    """Sends searches one after the other; counts answers that differ from the expected ones, and how many of these they contain."""
 
-    def __init__(self, port: int, bodies: list[bytes], expected: list[list[int]], count: int) -> None:
+    def __init__(self, server: Server, bodies: list[bytes], expected: list[list[int]], count: int) -> None:
         super().__init__()
-        self._port, self._bodies, self._expected, self._count = port, bodies, expected, count
+        self._server, self._bodies, self._expected, self._count = server, bodies, expected, count
         self.times: list[float] = []
-        self.wrong = 0
+        self.wrong = self.contained = 0
 
     def run(self) -> None:
         """Send all requests over one connection."""
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=PATIENCE)
+        connection = http.client.HTTPConnection("127.0.0.1", self._server.port, timeout=PATIENCE)
         for number in range(self._count):
             place = number % len(self._bodies)
             begun = time.perf_counter()
-            connection.request("POST", "/search", self._bodies[place])
+            connection.request("POST", self._server.path, self._bodies[place], {"content-type": "application/json"})
             reply = connection.getresponse()
-            found = json.loads(reply.read())
+            answer = json.loads(reply.read())
             self.times.append(time.perf_counter() - begun)
-            ids = [hit["id"] for hit in found["hits"][0]] if reply.status == 200 else None
+            ids = self._server.ids(answer) if reply.status == 200 else []
             self.wrong += ids != self._expected[place]
+            self.contained += len(set(ids) & set(self._expected[place]))
 
 
-def run(
-    port: int, bodies: list[bytes], expected: list[list[int]], requests: int, clients: int
-) -> tuple[float, list[float], int]:
-    """Send requests from several clients; requests per second, times, and wrong answers."""
-    threads = [Client(port, bodies, expected, requests // clients) for _ in range(clients)]
-    begun = time.perf_counter()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    times = [time_ for thread in threads for time_ in thread.times]
-    return len(times) / (time.perf_counter() - begun), times, sum(thread.wrong for thread in threads)
+@dataclass
+class Load:
+    """What requests to a server took.
+
+    Attributes
+    ----------
+    times : list of float
+        Seconds of each request, as the client sees it.
+    seconds, processor : float
+        Of all of them together; processor time of the server only.
+    wrong, contained : int
+        Answers other than expected, and expected rows in all answers.
+    """
+
+    times: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+    processor: float = 0.0
+    wrong: int = 0
+    contained: int = 0
+
+    def add(self, server: Server, bodies: list[bytes], expected: list[list[int]], requests: int, clients: int) -> None:
+        """Send requests from several clients."""
+        threads = [Client(server, bodies, expected, requests // clients) for _ in range(clients)]
+        begun, processor = time.perf_counter(), server.processor_seconds()
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.seconds += time.perf_counter() - begun
+        self.processor += server.processor_seconds() - processor
+        self.times += [time_ for thread in threads for time_ in thread.times]
+        self.wrong += sum(thread.wrong for thread in threads)
+        self.contained += sum(thread.contained for thread in threads)
+
+    def cells(self) -> list[object]:
+        """Requests, requests per second, p50 and p99 in ms, and processor time of the server per request in ms."""
+        p50, p99 = (float(time_) * 1e3 for time_ in np.percentile(self.times, [50, 99]))
+        count = len(self.times)
+        return [f"{count:,}", count / self.seconds, p50, p99, self.processor / count * 1e3]
+
+
+class Writer(threading.Thread):
+    """Appends ten rows a second that no search of the load matches, until it is stopped, and merges them now and then."""
+
+    def __init__(self, index: vsearch.Index, vectors: NDArray[Any], firsts: Iterator[int]) -> None:
+        super().__init__()
+        self._index, self._vectors, self._firsts = index, vectors, firsts
+        self._stopping, self.commits = threading.Event(), 0
+
+    def run(self) -> None:
+        """Append until stopped."""
+        while not self._stopping.wait(PAUSE):
+            first = next(self._firsts)
+            self._index.append(self._vectors[:10], {"pos": ["appended"] * 10}, range(first, first + 10))
+            self.commits += 1
+            if self.commits % COMMITS == 0:
+                self._index.optimize(retune=False)
+
+    def stop(self) -> None:
+        """Stop, and wait for the commit in progress."""
+        self._stopping.set()
+        self.join()
+
+
+def under_load(
+    folder: Path, vectors: NDArray[Any], words: list[str], requests: int, clients: int
+) -> list[list[object]]:
+    """Measure `vsearch serve` with one and two workers, with and without a writer; exact searches under a filter, so one answer is right."""
+    index = vsearch.build(vectors, folder, {"pos": words}, ids=range(len(vectors)))
+    queries = vectors[:QUERIES]
+    expected = index.search(queries, K, "pos = 'verb'", exact=True).ids.tolist()
+    lines: list[list[object]] = []
+    firsts = itertools.count(10**6, 10)  # ids of appended rows
+    for workers in (1, 2):
+        with vsearch_server(str(folder), workers, exact=True) as server:
+            bodies = [server.body(query, K, True) for query in queries]
+            Load().add(server, bodies, expected, max(QUERIES * clients, requests // 10), clients)
+            for writing in (False, True):
+                load, memory = Load(), [server.megabytes()]
+                writer = Writer(index, vectors, firsts)
+                if writing:
+                    writer.start()
+                for _ in range(2):
+                    load.add(server, bodies, expected, requests // 2, clients)
+                    memory.append(server.megabytes())
+                if writing:
+                    writer.stop()
+                lines.append([workers, writer.commits, *load.cells(), load.wrong, *memory])
+                print(*lines[-1], sep=" | ", flush=True)
+    return lines
+
+
+def beside_chroma(
+    folder: Path, vectors: NDArray[Any], words: list[str], chroma: str, requests: int, clients: int
+) -> list[list[object]]:
+    """Measure approximate searches of both servers in turns; recall against the true nearest rows."""
+    vsearch.build(vectors, folder / "vsearch", {"pos": words}, ids=range(len(vectors)))
+    queries, similar = vectors[:QUERIES], vectors[:QUERIES] @ vectors.T
+    verbs = np.array([word == "verb" for word in words])
+    lines: list[list[object]] = []
+    with ExitStack() as stack:
+        servers = {
+            "vsearch serve": stack.enter_context(vsearch_server(str(folder / "vsearch"), 1)),
+            "chroma run": stack.enter_context(chroma_server(chroma, folder / "chroma", vectors, words)),
+        }
+        for filtered in (False, True):
+            allowed = np.where(verbs, similar, -np.inf) if filtered else similar
+            expected = np.argsort(-allowed, axis=1, kind="stable")[:, :K].tolist()
+            loads = {name: Load() for name in servers}
+            bodies = {name: [s.body(query, K, filtered) for query in queries] for name, s in servers.items()}
+            for number in range(-1, ROUNDS):
+                for name, server in servers.items():
+                    load = loads[name] if number >= 0 else Load()  # the first turn warms them
+                    load.add(
+                        server, bodies[name], expected, requests // ROUNDS if number >= 0 else 2 * QUERIES, clients
+                    )
+            for name, load in loads.items():
+                recall = load.contained / (K * len(load.times))
+                lines.append(
+                    [name, "pos = 'verb'" if filtered else "none", *load.cells(), recall, servers[name].megabytes()]
+                )
+                print(*lines[-1], sep=" | ", flush=True)
+    return lines
 
 
 def main() -> None:
-    """Print the table."""
+    """Measure, and replace the section of the results."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--requests", type=int, default=5000)
+    parser.add_argument("--requests", type=int, default=20_000, help="for each line of the first table")
     parser.add_argument("--clients", type=int, default=4)
-    asked = parser.parse_args()
+    parser.add_argument("--chroma", help="the command of Chroma's server, in an environment of its own")
+    parser.add_argument("--output", type=Path, default=RESULTS)
+    options = parser.parse_args()
     sample = vsearch.datasets.load("wordnet-10k")
-    folder = tempfile.mkdtemp()
-    index = vsearch.build(
-        sample.vectors, Path(folder) / "i", sample.attributes.select(["pos"]), ids=range(len(sample.vectors))
-    )
-    # rows of the index under a filter that no appended row passes: their answers stay the same while it changes
-    queries = sample.vectors[:200]
-    expected = [index.search(query, 10, "pos = 'verb'", exact=True).ids[0].tolist() for query in queries]
-    bodies = [
-        json.dumps({"vector": query.tolist(), "k": 10, "where": "pos = 'verb'", "exact": True}).encode()
-        for query in queries
-    ]
-    print(
-        f"{os.cpu_count()} processors, load {os.getloadavg()[0]:.0f} before; {asked.requests} requests of {asked.clients} clients"
-    )
-    print("| workers | writer | requests/s | p50 ms | p99 ms | wrong | MB before | MB after |")
-    print("|---|---|---|---|---|---|---|---|")
-    for workers in (1, 2):
-        with serving(str(Path(folder) / "i"), workers) as (port, processes):
-            run(port, bodies, expected, max(200, asked.requests // 10), asked.clients)
-            for writing in (False, True):
-                stop = threading.Event()
-                writer = threading.Thread(target=append, args=(index, stop, sample.vectors))
-                if writing:
-                    writer.start()
-                before = anonymous_megabytes(processes)
-                rate, times, wrong = run(port, bodies, expected, asked.requests, asked.clients)
-                after = anonymous_megabytes(processes)
-                stop.set()
-                if writing:
-                    writer.join()
-                p50, p99 = np.percentile(times, [50, 99]) * 1e3
-                print(
-                    f"| {workers} | {'yes' if writing else 'no'} | {rate:.0f} | {p50:.1f} | {p99:.1f} | {wrong} | {before:.0f} | {after:.0f} |",
-                    flush=True,
-                )
-    shutil.rmtree(folder)
-
-
-def append(index: vsearch.Index, stop: threading.Event, vectors: np.ndarray) -> None:
-    """Add rows until told to stop."""
-    while not stop.is_set():
-        first = 10**6 + index.snapshot.manifest.rows
-        index.append(vectors[:10], {"pos": ["appended"] * 10}, range(first, first + 10))
-        stop.wait(0.2)
+    vectors, words = sample.vectors, sample.attributes.column("pos").to_pylist()
+    folder = Path(tempfile.mkdtemp())
+    before = os.getloadavg()[0]
+    try:
+        lines = under_load(folder / "i", vectors, words, options.requests, options.clients)
+        measured = ["requests", "requests/s", "p50 ms", "p99 ms", "server's processor ms/request"]
+        text = [
+            "## Serving over HTTP: wordnet-10k",
+            (
+                f"- data: the bundled sample, {len(vectors):,} x {vectors.shape[1]}; {options.clients} clients in one process, on the same "
+                "cores as the server\n"
+                f"- machine: {report.machine()}; load average {before:.1f} before, {os.getloadavg()[0]:.1f} after, so it was not idle: times "
+                "are upper bounds, and processor time says more\n"
+                f"- versions: {report.versions(['vsearch', 'uvicorn', 'starlette'])}\n"
+                f"- date: {report.today()}"
+            ),
+            (
+                f"Exact searches for {K} rows under a filter that no appended row passes, so that the right answer stays the same. The writer "
+                f"commits ten rows a second, and merges them every {COMMITS} commits. Memory is that of all processes of the server, without "
+                "mapped files: after the warm-up, after half of the requests, and after all."
+            ),
+            report.table(
+                ["workers", "commits meanwhile", *measured, "wrong answers", "MB", "MB, half", "MB, end"], lines
+            ),
+        ]
+        if options.chroma is not None:
+            beside = beside_chroma(
+                folder / "two", vectors, words, options.chroma, options.requests // 4, options.clients
+            )
+            text += [
+                (
+                    f"Beside Chroma's server, both with one process, defaults, and approximate searches for {K} rows, in {ROUNDS} turns each. "
+                    "Vectors go to both as JSON."
+                ),
+                report.table(["server", "filter", *measured, f"recall@{K}", "MB"], beside),
+            ]
+        report.replace(options.output, "serving", "\n\n".join(text))
+    finally:
+        shutil.rmtree(folder)
 
 
 if __name__ == "__main__":
