@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
+
+from vsearch.api.awaitable import AwaitableIndex
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     Progress = Callable[[str, int, int], None]
 
 
-class SearchableIndex(Protocol):
+class SearchableIndex(AwaitableIndex, Protocol):
     """An open index. Implemented by `vsearch.Index` and `vsearch.RemoteIndex`; `vsearch.open` chooses by the URL.
 
     Each method takes the same arguments and returns the same results on both, or raises a `VsearchError` that says what to do
@@ -373,42 +375,3 @@ class SearchableIndex(Protocol):
 
     def restore(self, *, snapshot: int | None = None, tag: str | None = None) -> Commit:
         """Restore an older snapshot; see `vsearch.Index.restore`."""
-
-    async def asearch(self, *arguments: Any, **options: Any) -> Hits:
-        """Await `search`; see `vsearch.Index.asearch`."""
-
-    def asearch_pages(self, *arguments: Any, **options: Any) -> AsyncIterator[Hits]:
-        """Iterate over the pages of `search_pages`; see `vsearch.Index.asearch_pages`."""
-
-    async def asearch_documents(self, *arguments: Any, **options: Any) -> DocumentHits:
-        """Await `search_documents`; see `vsearch.Index.asearch_documents`."""
-
-    async def asearch_sparse(self, *arguments: Any, **options: Any) -> Hits:
-        """Await `search_sparse`; see `vsearch.Index.asearch_sparse`."""
-
-    async def asearch_text(self, *arguments: Any, **options: Any) -> Hits:
-        """Await `search_text`; see `vsearch.Index.asearch_text`."""
-
-    async def asearch_leg(self, *arguments: Any, **options: Any) -> Hits:
-        """Await `search_leg`; see `vsearch.Index.asearch_leg`."""
-
-    async def aget(self, *arguments: Any, **options: Any) -> pa.Table:
-        """Await `get`; see `vsearch.Index.aget`."""
-
-    async def acount(self, *arguments: Any, **options: Any) -> int:
-        """Await `count`; see `vsearch.Index.acount`."""
-
-    async def arows(self, *arguments: Any, **options: Any) -> pa.Table:
-        """Await `rows`; see `vsearch.Index.arows`."""
-
-    async def aappend(self, *arguments: Any, **options: Any) -> Commit:
-        """Await `append`; see `vsearch.Index.aappend`."""
-
-    async def aupsert(self, *arguments: Any, **options: Any) -> Commit:
-        """Await `upsert`; see `vsearch.Index.aupsert`."""
-
-    async def aupdate(self, *arguments: Any, **options: Any) -> Commit:
-        """Await `update`; see `vsearch.Index.aupdate`."""
-
-    async def adelete(self, *arguments: Any, **options: Any) -> Commit:
-        """Await `delete`; see `vsearch.Index.adelete`."""

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from vsearch.api.awaitable import AwaitableIndex
 from vsearch.api.protocol import SearchableIndex
 from vsearch.errors import InputError, PredicateError, VsearchError
 from vsearch.testing.collection import Collection, Opened, make_collection
@@ -18,12 +19,15 @@ from vsearch.testing.words import WordContract
 
 __all__ = ["Collection", "IndexContract", "Opened", "make_collection"]
 
+METHODS = {**vars(AwaitableIndex), **vars(SearchableIndex)}
+"""The interface of an index."""
+
 
 class IndexContract(WordContract):
     """Tests of a fixture ``opened``, an `Opened`; the index may be the same for all tests."""
 
     def test_it_is_an_index(self, opened: Opened) -> None:
-        for name in (name for name in vars(SearchableIndex) if name == "__len__" or not name.startswith("_")):
+        for name in (name for name in METHODS if name == "__len__" or not name.startswith("_")):
             assert hasattr(type(opened.index), name), name
         assert opened.index
         assert len(opened.index) == len(opened.vectors)
@@ -36,7 +40,7 @@ class IndexContract(WordContract):
 
     def test_its_methods_take_the_arguments_of_the_protocol(self, opened: Opened) -> None:
         """With the same names and defaults; it may have more of its own."""
-        for name, method in vars(SearchableIndex).items():
+        for name, method in METHODS.items():
             if name.startswith("_") or isinstance(method, property) or name in opened.refuses:
                 continue
             accepted = inspect.signature(getattr(type(opened.index), name)).parameters
