@@ -298,10 +298,10 @@ def verdicts(speeds: dict[str, Speed]) -> str:
         if ours.batch and theirs.batch:
             reached.append(ratio(ours.batch, theirs.batch))
         what = "of the bytes a second of the XOR loop" if name == "xor" else f"times the speed of {name}"
-        said = " and ".join(f"{value:.2f}" for value in reached)
+        ratios = " and ".join(f"{value:.2f}" for value in reached)
         met = "reached" if min(reached) >= target else "missed"
         lines.append(
-            f"- aimed at {target:g} {what}: {said} ({'single' if len(reached) == 1 else 'single, batch'}), {met}"
+            f"- aimed at {target:g} {what}: {ratios} ({'single' if len(reached) == 1 else 'single, batch'}), {met}"
         )
     return "\n".join(lines)
 

@@ -200,11 +200,11 @@ def run(name: str, args: argparse.Namespace, *, profiled: bool = False) -> Build
 def table(builds: dict[str, list[Build]]) -> str:
     """Medians of total build times and of their stages."""
     lines = []
-    for name, own in builds.items():
-        wall, processor = median(b.wall for b in own), median(b.processor for b in own)
+    for name, runs in builds.items():
+        wall, processor = median(b.wall for b in runs), median(b.processor for b in runs)
         lines.append([f"{name}, all", processor, wall, processor / wall])
-        for stage in own[0].stages:
-            spent = [b.stages[stage] for b in own if stage in b.stages]
+        for stage in runs[0].stages:
+            spent = [b.stages[stage] for b in runs if stage in b.stages]
             lines.append([f"{name}: {stage}", median(s[0] for s in spent), median(s[1] for s in spent), None])
     return report.table(["build", "processor s", "wall s", "cores"], lines)
 
@@ -241,7 +241,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         profile = run("vsearch", args, profiled=True)
         text += [
             "Where one build of ours spends its time (wall seconds of the first thread, inside the function):",
-            report.table(["function", "wall s"], [[said, seconds] for said, seconds in profile.functions.items()]),
+            report.table(
+                ["function", "wall s"], [[function, seconds] for function, seconds in profile.functions.items()]
+            ),
         ]
     parameters = {
         "threads": args.build_threads,

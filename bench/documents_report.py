@@ -30,8 +30,8 @@ HEADER = (
 def write(bench: Bench, absent: str | None, out: Path) -> None:
     """Write the section to RESULTS.md and draw the plot."""
     tokens, rows = bench.tokens, bench.rows
-    exact, whole = rows[0], tokens.float16_bytes
-    table = report.table(HEADER, [_line(row, exact, whole) for row in rows])
+    exact, all_bytes = rows[0], tokens.float16_bytes
+    table = report.table(HEADER, [_line(row, exact, all_bytes) for row in rows])
     two = next(row for row in rows if row.name == "K=256 + 2 bit")
     parts = report.table(
         ["part of K=256 + 2 bit", "bytes a document"],
@@ -115,20 +115,20 @@ def _targets(bench: Bench) -> str:
     )
     for row in (two, by_name["K=256 + 1 bit"]):
         if row.searched and row.exact:
-            said = (
+            comparison = (
                 f"{row.exact / row.searched:.1f} times: {row.searched:.2f} ms, by float32 in memory {row.exact:.2f} ms"
             )
             faster = _verdict(row.exact >= 10 * row.searched)
-            lines.append(("10 times faster than exhaustive MaxSim", row.name, said, faster))
+            lines.append(("10 times faster than exhaustive MaxSim", row.name, comparison, faster))
     peers = [row for row in rows if row.group == "fast-plaid" and row.searched]
     if peers and two.searched:
         highest = max(row.ndcg for row in peers)
         peer = min((row for row in peers if row.ndcg >= highest - 1e-9), key=lambda row: row.searched or 0)
-        said = (
+        comparison = (
             f"{two.searched:.2f} ms at {two.searched_ndcg:.4f}; {peer.name}: {peer.searched:.2f} ms at {peer.ndcg:.4f}"
         )
         met = two.searched < (peer.searched or 0) and (two.searched_ndcg or 0) >= peer.ndcg
-        lines.append(("faster than fast-plaid at equal nDCG@10", two.name, said, _verdict(met)))
+        lines.append(("faster than fast-plaid at equal nDCG@10", two.name, comparison, _verdict(met)))
     return report.table(["wanted", "by", "found", ""], lines)
 
 

@@ -55,9 +55,11 @@ class Tokens:
     def load(cls, folder: Path) -> Tokens:
         vectors, edges = np.load(folder / "query_vectors.npy"), np.load(folder / "query_offsets.npy")
         queries = [vectors[a:b].astype(np.float32) for a, b in itertools.pairwise(edges)]
-        own, offsets, saliency = (np.load(folder / f"doc_{name}.npy") for name in ("vectors", "offsets", "saliency"))
+        doc_vectors, offsets, saliency = (
+            np.load(folder / f"doc_{name}.npy") for name in ("vectors", "offsets", "saliency")
+        )
         relevant = np.load(folder / "relevant.npy").astype(np.int64)
-        return cls(folder.name, own, offsets, saliency, queries, relevant)
+        return cls(folder.name, doc_vectors, offsets, saliency, queries, relevant)
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,9 +180,9 @@ class Bench:
 
     def by_floats(self, name: str, group: str, score: Scorer, size: float, timed: Scorer | None = None) -> None:
         """Uncompressed vectors."""
-        tokens, found = self.tokens, rank(self.tokens, score)
+        tokens, ranking = self.tokens, rank(self.tokens, score)
         spent = None if timed is None else milliseconds(tokens.queries, timed)[0]
-        quality = gains(found, tokens.relevant), recall(found, tokens.relevant), overlap(found, self.exact)
+        quality = gains(ranking, tokens.relevant), recall(ranking, tokens.relevant), overlap(ranking, self.exact)
         self.add(Row(name, group, *quality, size, spent))
 
     def pooled(self) -> None:
@@ -269,16 +271,16 @@ class Bench:
             if done.returncode != 0:
                 last = (done.stderr.strip().splitlines() or ["killed by a signal"])[-1]
                 return f"status {done.returncode}, {last}"
-            said = json.loads(done.stdout.strip().splitlines()[-1])
+            reported = json.loads(done.stdout.strip().splitlines()[-1])
             # not counting the original vectors, which it keeps for small collections in order to retrain
             files = [path for path in Path(out).rglob("*") if path.is_file() and path.name != "embeddings.npy"]
             model = sum(path.stat().st_size for path in files if path.name == "centroids.npy")
             size = (sum(path.stat().st_size for path in files) - model) / self.tokens.documents
             relevant = self.tokens.relevant
-            for name, one in said["settings"].items():
+            for name, one in reported["settings"].items():
                 ids = np.array([(ids + [-1] * K)[:K] for ids in one["ids"]])
                 quality = gains(ids, relevant), recall(ids, relevant), overlap(ids, self.exact)
-                label = f"fast-plaid {said['version']}, 2 bit, {name}"
+                label = f"fast-plaid {reported['version']}, 2 bit, {name}"
                 spent = one["milliseconds"]
                 self.add(Row(label, "fast-plaid", *quality, size, None, spent, float(quality[0].mean())))
         return None

@@ -60,7 +60,7 @@ def run_vsearch(d: Data, folder: Path, step: Callable[[str], None]) -> list[list
 
     index = vsearch.build(d.vectors[first], folder / "i", part(first), d.ids[first])
     step("ingest")
-    found = [index.search(query, K, "pos = 'verb'").ids[0].tolist() for query in d.queries]
+    ids = [index.search(query, K, "pos = 'verb'").ids[0].tolist() for query in d.queries]
     step("search")
     index.append(d.vectors[more], part(more), d.ids[more])
     step("add")
@@ -72,7 +72,7 @@ def run_vsearch(d: Data, folder: Path, step: Callable[[str], None]) -> list[list
     step("reopen")
     index.export(folder / "rows.parquet")
     step("export")
-    return found
+    return ids
 
 
 def run_lancedb(d: Data, folder: Path, step: Callable[[str], None]) -> list[list[str]]:
@@ -88,7 +88,7 @@ def run_lancedb(d: Data, folder: Path, step: Callable[[str], None]) -> list[list
     step("ingest")
     searches = [table.search(query).distance_type("cosine") for query in d.queries]
     answers = [search.where("pos = 'verb'", prefilter=True).limit(K).to_arrow() for search in searches]
-    found = [answer["id"].to_pylist() for answer in answers]
+    ids = [answer["id"].to_pylist() for answer in answers]
     step("search")
     table.add(rows.slice(len(rows) - MORE))
     step("add")
@@ -100,7 +100,7 @@ def run_lancedb(d: Data, folder: Path, step: Callable[[str], None]) -> list[list
     step("reopen")
     pq.write_table(table.to_arrow(), folder / "rows.parquet")
     step("export")
-    return found
+    return ids
 
 
 def run_chroma(d: Data, folder: Path, step: Callable[[str], None]) -> list[list[str]]:
@@ -116,7 +116,7 @@ def run_chroma(d: Data, folder: Path, step: Callable[[str], None]) -> list[list[
         rows = slice(start, min(start + 5000, len(d.ids) - MORE))
         table.add(d.ids[rows], d.vectors[rows], metadatas[rows])
     step("ingest")
-    found = [table.query(query_embeddings=[query], n_results=K, where={"pos": "verb"})["ids"][0] for query in d.queries]
+    ids = [table.query(query_embeddings=[query], n_results=K, where={"pos": "verb"})["ids"][0] for query in d.queries]
     step("search")
     table.add(d.ids[-MORE:], d.vectors[-MORE:], metadatas[-MORE:])
     step("add")
@@ -132,7 +132,7 @@ def run_chroma(d: Data, folder: Path, step: Callable[[str], None]) -> list[list[
         pa.table({"id": rows["ids"], "vector": list(rows["embeddings"]), **columns}), folder / "rows.parquet"
     )
     step("export")
-    return found
+    return ids
 
 
 def run_qdrant(d: Data, folder: Path, step: Callable[[str], None]) -> list[list[str]]:
@@ -154,7 +154,7 @@ def run_qdrant(d: Data, folder: Path, step: Callable[[str], None]) -> list[list[
     step("ingest")
     verbs = models.Filter(must=[models.FieldCondition(key="pos", match=models.MatchValue(value="verb"))])
     answers = [client.query_points("rows", query.tolist(), query_filter=verbs, limit=K) for query in d.queries]
-    found = [[point.payload["id"] for point in answer.points] for answer in answers]
+    ids = [[point.payload["id"] for point in answer.points] for answer in answers]
     step("search")
     client.upsert("rows", points[-MORE:])
     step("add")
@@ -174,7 +174,7 @@ def run_qdrant(d: Data, folder: Path, step: Callable[[str], None]) -> list[list[
     pq.write_table(pa.table({**columns, "vector": [point.vector for point in kept]}), folder / "rows.parquet")
     step("export")
     client.close()
-    return found
+    return ids
 
 
 def run_faiss(d: Data, folder: Path, step: Callable[[str], None]) -> list[list[str]]:
@@ -189,10 +189,10 @@ def run_faiss(d: Data, folder: Path, step: Callable[[str], None]) -> list[list[s
     (folder / "rows.json").write_text(json.dumps(rows))
     step("ingest")
     verbs = faiss.IDSelectorBatch(np.array([row for row, (_, pos, _) in rows.items() if pos == "verb"]))
-    found = []
+    ids = []
     for query in d.queries:
         _, nearest = index.search(query[None], K, params=faiss.SearchParameters(sel=verbs))
-        found.append([rows[row][0] for row in nearest[0].tolist()])
+        ids.append([rows[row][0] for row in nearest[0].tolist()])
     step("search")
     fresh = range(len(rows), len(d.ids))
     rows |= {row: (d.ids[row], d.pos[row], d.length[row]) for row in fresh}
@@ -200,8 +200,8 @@ def run_faiss(d: Data, folder: Path, step: Callable[[str], None]) -> list[list[s
     faiss.write_index(index, str(folder / "i.faiss"))
     (folder / "rows.json").write_text(json.dumps(rows))
     step("add")
-    gone = np.array([row for row, (_, _, length) in rows.items() if length > 150])
-    index.remove_ids(gone)
+    long_rows = np.array([row for row, (_, _, length) in rows.items() if length > 150])
+    index.remove_ids(long_rows)
     rows = {row: values for row, values in rows.items() if values[2] <= 150}
     faiss.write_index(index, str(folder / "i.faiss"))
     (folder / "rows.json").write_text(json.dumps(rows))
@@ -219,7 +219,7 @@ def run_faiss(d: Data, folder: Path, step: Callable[[str], None]) -> list[list[s
     columns = dict(zip(("id", "pos", "length"), zip(*rows.values(), strict=True), strict=True))
     pq.write_table(pa.table({**columns, "vector": vectors}), folder / "rows.parquet")
     step("export")
-    return found
+    return ids
 
 
 TASKS: dict[str, tuple[str, Callable[..., list[list[str]]]]] = {
@@ -241,11 +241,11 @@ def measure(task: Callable[..., list[list[str]]], data: Data) -> dict[str, Any]:
         begun[0] = time.process_time()
 
     try:
-        found = task(data, folder, step)
+        answers = task(data, folder, step)
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and path.name != "rows.parquet")
     finally:
         shutil.rmtree(folder)
-    right = [len({data.ids[row] for row in true} & set(ids)) / K for true, ids in zip(data.true, found, strict=True)]
+    right = [len({data.ids[row] for row in true} & set(ids)) / K for true, ids in zip(data.true, answers, strict=True)]
     return {"recall": float(np.mean(right)), "bytes": size, "lines": count_lines(task), **spent}
 
 

@@ -1,4 +1,4 @@
-"""Compressed text encoders beside the runtimes in use: time, size, nearness to float32, and texts through functions.
+"""Compressed text encoders compared with common runtimes: time, size, nearness to float32, and texts through functions.
 
 ``python -m bench.encoder FOLDER --model MODEL --work KEPT --relevance FOLDER``: FOLDER has ``base.npy``, vectors of the model, and
 ``queries.parquet`` with the texts of queries; the other has ``base.npy``, ``attributes.parquet`` with a column ``synopsis``, and
@@ -104,20 +104,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
         times = _time(engines, _by_length(texts, folders["vsearch, 8 bits"]), args.rounds)
         truth = vsearch.encoders.load(args.model)
         expected = truth.encode(texts)
-        asked, relevant, rows = _relevance(args.relevance)
-        qualities = [_quality(engine, texts, expected, base, asked, relevant, rows) for engine in engines]
+        questions, relevant, rows = _relevance(args.relevance)
+        qualities = [_quality(engine, texts, expected, base, questions, relevant, rows) for engine in engines]
     usual = {name: folders[name] for name in USUAL}
     lines = []
-    for engine, taken, quality in zip(engines, times, qualities, strict=True):
+    for engine, engine_times, quality in zip(engines, times, qualities, strict=True):
         sizes = [engine.model_bytes / 1e6, engine.library_bytes / 1e6 or None]
         values = [report.share(value) for value in (quality.cosine, quality.worst, quality.recall, quality.mrr)]
-        lines.append([engine.name, *(1e6 * one for one in taken), *sizes, *values])
+        lines.append([engine.name, *(1e6 * one for one in engine_times), *sizes, *values])
     text = [
         report.table([*HEADER, *RANKED], lines),
         (
             "Processor time of one text at a time on one thread, with tokenization and pooling: median of "
             f"{args.rounds} rounds, in each of which all engines took their turn with the same texts. Quality on {len(texts):,} queries; recall@10 is the part "
-            f"of the 10 nearest of {len(base):,} rows under float32 that are the 10 nearest under the engine's vector; MRR@10 of {len(asked):,} synopses "
+            f"of the 10 nearest of {len(base):,} rows under float32 that are the 10 nearest under the engine's vector; MRR@10 of {len(questions):,} synopses "
             f"against {len(rows):,} descriptions."
         ),
         report.table(("compression", "processor time, s"), [[name, seconds] for name, (_, seconds) in made.items()]),
@@ -145,23 +145,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _compress(model: Path, work: Path, name: str, options: dict[str, Any], texts: Sequence[str]) -> tuple[Path, float]:
     """The folder of a compressed encoder, and the processor time in seconds that making it took; both are kept."""
     folder = work / "-".join(re.findall(r"\w+", name))
-    told = folder.with_suffix(".json")
-    if not told.exists():
+    timing = folder.with_suffix(".json")
+    if not timing.exists():
         begun = time.process_time()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", vsearch.VsearchWarning)  # what fewer tokens cost is in the table
             encoder = vsearch.encoders.compress(model, texts, **options)
         seconds = time.process_time() - begun
         encoder.save(folder)
-        told.write_text(json.dumps({"seconds": seconds}))
-    return folder, json.loads(told.read_text())["seconds"]
+        timing.write_text(json.dumps({"seconds": seconds}))
+    return folder, json.loads(timing.read_text())["seconds"]
 
 
 def _by_length(texts: Sequence[str], folder: Path) -> list[list[str]]:
     """Texts of each length, made by cutting and joining words until they have the required number of tokens."""
     tokenizer = vsearch.encoders.load(folder).model.tokenizer
     words = " ".join(texts).split()
-    found = []
+    groups = []
     for length in LENGTHS:
         made: list[str] = []
         at = 0
@@ -172,22 +172,22 @@ def _by_length(texts: Sequence[str], folder: Path) -> list[list[str]]:
                     made += [" ".join(words[at:stop])] if count == length else []
                     break
             at += length
-        found.append(made)
-    return found
+        groups.append(made)
+    return groups
 
 
 def _time(engines: Sequence[Engine], texts: Sequence[Sequence[str]], rounds: int) -> list[list[float]]:
     """CPU seconds of each engine for a text of each length: medians over rounds."""
-    taken: list[list[list[float]]] = [[[] for _ in texts] for _ in engines]
+    engine_times: list[list[list[float]]] = [[[] for _ in texts] for _ in engines]
     for number in range(rounds + 1):
-        for engine, times in zip(engines, taken, strict=True):
+        for engine, times in zip(engines, engine_times, strict=True):
             for of_length, seconds in zip(texts, times, strict=True):
                 begun = time.process_time()
                 for text in of_length:
                     engine.encode(text)
                 if number:  # the first round warms up
                     seconds.append((time.process_time() - begun) / len(of_length))
-    return [[statistics.median(seconds) for seconds in times] for times in taken]
+    return [[statistics.median(seconds) for seconds in times] for times in engine_times]
 
 
 def _relevance(folder: Path) -> tuple[list[str], np.ndarray, Floats]:
@@ -203,7 +203,7 @@ def _quality(
     texts: Sequence[str],
     expected: Floats,
     base: Floats,
-    asked: Sequence[str],
+    questions: Sequence[str],
     relevant: np.ndarray,
     rows: Floats,
 ) -> Quality:
@@ -211,23 +211,23 @@ def _quality(
     cosines = (vectors * expected).sum(axis=1)
     pairs = zip(_nearest(expected, base), _nearest(vectors, base), strict=True)
     recall = np.mean([len({*a} & {*b}) / len(a) for a, b in pairs])
-    ranked = _nearest(np.stack([engine.encode(text) for text in asked]), rows)
+    ranked = _nearest(np.stack([engine.encode(text) for text in questions]), rows)
     ranks = [
-        next((1 / (1 + n) for n, row in enumerate(one) if row == own), 0.0)
-        for one, own in zip(ranked, relevant, strict=True)
+        next((1 / (1 + n) for n, row in enumerate(one) if row == relevant_row), 0.0)
+        for one, relevant_row in zip(ranked, relevant, strict=True)
     ]
     return Quality(float(cosines.mean()), float(np.percentile(cosines, 1)), float(recall), float(np.mean(ranks)))
 
 
 def _nearest(queries: Floats, rows: Floats) -> list[list[int]]:
-    found: list[list[int]] = []
+    nearest: list[list[int]] = []
     matrix = np.asarray(rows, np.float32)
     for start in range(0, len(queries), 200):
         scores = queries[start : start + 200] @ matrix.T
         best = np.argpartition(-scores, 10, axis=1)[:, :10]
         order = np.take_along_axis(-scores, best, axis=1).argsort(axis=1, kind="stable")
-        found += np.take_along_axis(best, order, axis=1).tolist()
-    return found
+        nearest += np.take_along_axis(best, order, axis=1).tolist()
+    return nearest
 
 
 def _cold(folders: dict[str, Path], work: Path, model: Path) -> list[list[object]]:
@@ -242,13 +242,13 @@ def _cold(folders: dict[str, Path], work: Path, model: Path) -> list[list[object
         run = "ids = numpy.array([t.encode('an editor for vector graphics').ids]); ones = numpy.ones_like(ids)"
         run += "; s.run(None, {'input_ids': ids, 'attention_mask': ones, 'token_type_ids': 0 * ones})"
         codes["onnxruntime int8"] = load, run
-    taken: dict[str, list[float]] = {name: [] for name in codes}
+    seconds_of: dict[str, list[float]] = {name: [] for name in codes}
     for _ in range(9):
         for name, (load, encode) in codes.items():
             command = [sys.executable, "-c", COLD.format(load=load, encode=encode)]
             done = subprocess.run(command, capture_output=True, text=True, check=True)
-            taken[name].append(1e3 * float(done.stdout))
-    return [[name, min(times), statistics.median(times)] for name, times in taken.items()]
+            seconds_of[name].append(1e3 * float(done.stdout))
+    return [[name, min(times), statistics.median(times)] for name, times in seconds_of.items()]
 
 
 def _through_functions(
@@ -256,10 +256,10 @@ def _through_functions(
 ) -> list[str]:
     from bench.encoder_stack import measure
 
-    asked = [text for length in _by_length(texts, folders["vsearch, 8 bits"])[1:2] for text in length]
-    found = measure(args.work, np.asarray(base[:10_000], np.float32), folders, asked * 20, 200, 9)
+    queries = [text for length in _by_length(texts, folders["vsearch, 8 bits"])[1:2] for text in length]
+    measurements = measure(args.work, np.asarray(base[:10_000], np.float32), folders, queries * 20, 200, 9)
     header = ("through the local FaaS, ms", "by vector", "a text takes more", "of the best", "of processor time")
-    rows = [[one.name, one.vector, one.text, one.best, one.processor] for one in found]
+    rows = [[one.name, one.vector, one.text, one.best, one.processor] for one in measurements]
     return [
         report.table(header, rows),
         (

@@ -122,8 +122,8 @@ def _onnx(model: Path, work: Path) -> Iterable[Engine]:
 
         def encode(text: str) -> Floats:
             ids = np.array([tokenizer.encode(text).ids], np.int64)
-            given = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
-            return _mean(session.run(None, {name: given[name] for name in names})[0][0])
+            inputs = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
+            return _mean(session.run(None, {name: inputs[name] for name in names})[0][0])
 
         return encode
 

@@ -42,15 +42,15 @@ def measure(
         Queries of about 12 tokens.
     """
     zipped = package(work)
-    found = []
+    results = []
     for name, folder in encoders.items():
         encoder = vsearch.encoders.load(folder)
         place = work / f"texts-{name}" / "index"
         shutil.rmtree(place, ignore_errors=True)
         vsearch.build(vectors, place, shards=2).with_encoder(encoder)
         with object_store(work / "s3") as endpoint, deployed(work, place, zipped, endpoint) as stack:
-            found += [_warm(stack, name, encoder, texts, warm), _cold(stack, name, encoder, texts, cold)]
-    return found
+            results += [_warm(stack, name, encoder, texts, warm), _cold(stack, name, encoder, texts, cold)]
+    return results
 
 
 def _warm(stack: Stack, name: str, encoder: vsearch.encoders.TextEncoder, texts: Sequence[str], count: int) -> Added:
@@ -58,29 +58,29 @@ def _warm(stack: Stack, name: str, encoder: vsearch.encoders.TextEncoder, texts:
     for vector, text in pairs[:20]:
         _time(stack, vector)
         _time(stack, text)
-    taken = []
+    timings = []
     for vector, text in (pairs * (1 + count // len(pairs)))[:count]:
-        taken.append((_time(stack, vector), _time(stack, text)))
+        timings.append((_time(stack, vector), _time(stack, text)))
     spent = [
         _processor(stack, lambda one=one: [_time(stack, pair[one]) for pair in pairs[:100]]) / 100 for one in (0, 1)
     ]  # type: ignore[misc]
-    return _added(f"{name}, warm", taken, spent[1] - spent[0])
+    return _added(f"{name}, warm", timings, spent[1] - spent[0])
 
 
 def _cold(stack: Stack, name: str, encoder: vsearch.encoders.TextEncoder, texts: Sequence[str], count: int) -> Added:
-    taken, spent = [], []
+    pairs, spent = [], []
     for text in texts[:count]:
         pair = []
         for query in (encoder.encode(text), text):
             stack.evict_idle()
             pair.append((_time(stack, query), process_seconds(_environment(stack).pid)))
-        taken.append((pair[0][0], pair[1][0]))
+        pairs.append((pair[0][0], pair[1][0]))
         spent.append(pair[1][1] - pair[0][1])
-    return _added(f"{name}, cold", taken, median(spent))
+    return _added(f"{name}, cold", pairs, median(spent))
 
 
-def _added(name: str, taken: Sequence[tuple[float, float]], processor: float) -> Added:
-    vector, text = np.array(taken).T * 1e3
+def _added(name: str, pairs: Sequence[tuple[float, float]], processor: float) -> Added:
+    vector, text = np.array(pairs).T * 1e3
     more = float(np.median(text - vector)), float(text.min() - vector.min())
     return Added(name, float(np.median(vector)), more[0], 1e3 * processor, more[1])
 

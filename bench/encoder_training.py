@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(2)
     task = load(args.folder)
     synopses = pq.read_table(args.folder / "attributes.parquet", columns=["synopsis"]).column(0).to_pylist()
-    (asked, relevant), (_, chosen) = task.reported, task.chosen_by
+    (questions, relevant), (_, chosen) = task.reported, task.chosen_by
     texts = texts_of(synopses, relevant)
     encoder = SentenceTransformer(str(args.model), device="cpu", local_files_only=True)
     base = Runs(task, args.work, 1).base(args.size, None)
@@ -69,11 +69,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             return measure(index.search(queries, 100, exact=True).ids, relevant[:, None])
         return measure(np.argsort(-(queries @ task.base.T), axis=1, kind="stable")[:, :100], relevant[:, None])
 
-    floats = ranked(asked, None)
+    floats = ranked(questions, None)
     rows: list[list[object]] = []
     for name, documents, quality in (
         ("the encoder as it is", "floats", floats),
-        ("the encoder as it is", f"{args.size} B, untrained", ranked(asked, vsearch.open(base))),
+        ("the encoder as it is", f"{args.size} B, untrained", ranked(questions, vsearch.open(base))),
         ("the trained encoder", f"{args.size} B, trained with it", ranked(learned, opened)),
         ("the trained encoder", "floats", ranked(learned, None)),
     ):
@@ -88,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             f"{history[0]['ndcg@10']:.4f} before, {history[-1]['ndcg@10']:.4f} after."
         ),
     ]
-    data = Data(task.name, "cosine", task.base, asked, Truth(np.empty((0, 0), np.int64), np.empty((0, 0))))
+    data = Data(task.name, "cosine", task.base, questions, Truth(np.empty((0, 0), np.int64), np.empty((0, 0))))
     versions = report.versions(["vsearch", "torch", "sentence-transformers", "faiss-cpu"])
     section = report.section(
         "Trained query encoder", data, lines, {"model": args.name or args.model.name, "versions": versions}

@@ -117,10 +117,10 @@ def correlated(attributes: pa.Table, data: Data) -> list[str]:
     return [f"{name} = '{value}'" for value in quoted]
 
 
-def cases(attributes: pa.Table, data: Data, extra: Sequence[str], *, alone: bool = False) -> list[Case]:
+def cases(attributes: pa.Table, data: Data, extra: Sequence[str], *, extra_only: bool = False) -> list[Case]:
     """No filter, the uniform ones, the correlated ones and the caller's, widest first; ``alone``: only the caller's."""
     predicates = [predicate(attributes, sql) for sql in extra]
-    if not alone:
+    if not extra_only:
         predicates += [predicate(attributes, f"{UNIFORM} < {s:g}") for s in SELECTIVITIES]
         predicates += [predicate(attributes, sql, " (correlated)") for sql in correlated(attributes, data)]
     filter_cases = [Case(Predicate("no filter", None, np.arange(data.rows)), data.truth)]
@@ -226,7 +226,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     folder = args.folder or sample()
     data = load(folder, rows=args.rows, queries=args.queries, metric=args.metric, k=K)
     attributes = attributes_of(folder, data.rows)
-    filter_cases = cases(attributes, data, args.where, alone=args.alone)
+    filter_cases = cases(attributes, data, args.where, extra_only=args.alone)
     named = " ".join(filter(None, (data.name, args.name)))
     with tempfile.TemporaryDirectory(prefix="vsearch-bench-") as scratch:
         field = assemble(

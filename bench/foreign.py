@@ -128,7 +128,7 @@ def measure(index: vsearch.Index, rows: Floats, case: Case) -> dict[str, float]:
     truth = true_neighbors(rows, case)
     hits = index.search(case.queries, k=K, where=case.where)
     shares = [
-        len(set(own) & set(true)) / len(true) for own, true in zip(hits.ids.tolist(), truth.tolist(), strict=True)
+        len(set(ids) & set(true)) / len(true) for ids, true in zip(hits.ids.tolist(), truth.tolist(), strict=True)
     ]
     times = []
     for _ in range(5):

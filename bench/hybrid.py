@@ -26,9 +26,9 @@ K = 10
 DRAWS = 2000
 
 
-def measured(found: NDArray[np.int64], positives: NDArray[np.int64]) -> dict[str, tuple[float, float, float]]:
+def measured(returned: NDArray[np.int64], positives: NDArray[np.int64]) -> dict[str, tuple[float, float, float]]:
     """MRR@10 and nDCG@10, each with the ends of its interval."""
-    hit = found == positives[:, None]
+    hit = returned == positives[:, None]
     ranks = np.where(hit.any(axis=1), hit.argmax(axis=1) + 1, 0)
     values = {
         "MRR@10": np.where(ranks > 0, 1 / np.maximum(ranks, 1), 0.0),
@@ -36,20 +36,21 @@ def measured(found: NDArray[np.int64], positives: NDArray[np.int64]) -> dict[str
     }
     rng = np.random.default_rng(0)
     drawn = rng.integers(0, len(ranks), (DRAWS, len(ranks)))
-    intervals = {name: np.quantile(each[drawn].mean(axis=1), [0.025, 0.975]) for name, each in values.items()}
-    return {name: (float(each.mean()), *map(float, intervals[name])) for name, each in values.items()}
+    intervals = {name: np.quantile(measures[drawn].mean(axis=1), [0.025, 0.975]) for name, measures in values.items()}
+    return {name: (float(measures.mean()), *map(float, intervals[name])) for name, measures in values.items()}
 
 
 def run(name: str, search: Callable[[int], Any], positives: NDArray[np.int64]) -> None:
     """Print the quality and the time of a search, one query at a time."""
     search(0)
     begun = time.process_time()
-    found = np.stack([search(query).ids[0] for query in range(len(positives))])
+    returned = np.stack([search(query).ids[0] for query in range(len(positives))])
     spent = (time.process_time() - begun) / len(positives)
-    shown = ", ".join(
-        f"{what} {mean:.3f} ({low:.3f} to {high:.3f})" for what, (mean, low, high) in measured(found, positives).items()
+    summary = ", ".join(
+        f"{what} {mean:.3f} ({low:.3f} to {high:.3f})"
+        for what, (mean, low, high) in measured(returned, positives).items()
     )
-    console.print(f"{name}: {shown}, {spent * 1e6:.0f} us")
+    console.print(f"{name}: {summary}, {spent * 1e6:.0f} us")
 
 
 def main() -> None:

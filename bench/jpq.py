@@ -73,15 +73,15 @@ def load(folder: Path) -> Task:
     def read(name: str) -> npt.NDArray[Any]:
         return np.load(folder / f"{name}.npy")
 
-    asked, relevant = prepare(read("validation_queries"), "cosine"), read("validation_positives").astype(np.int64)
-    half = len(asked) // 2
+    validation, relevant = prepare(read("validation_queries"), "cosine"), read("validation_positives").astype(np.int64)
+    half = len(validation) // 2
     return Task(
         folder.name,
         prepare(read("base"), "cosine"),
         prepare(read("train_queries"), "cosine"),
         read("train_positives").astype(np.int64),
-        (asked[:half], relevant[:half]),
-        (asked[half:], relevant[half:]),
+        (validation[:half], relevant[:half]),
+        (validation[half:], relevant[half:]),
     )
 
 
@@ -308,15 +308,15 @@ def write(results: Path, runs: Runs, everything: Sequence[Measured], floats: Qua
     task = runs.task
     measured = sorted(everything, key=lambda m: (m.partitions == 1, -m.size))
     sizes = {m.size for m in measured}
-    shown = max(sizes & set(ABLATED) or sizes)
-    trained = vsearch.open(runs.path("both", shown, None))
+    size = max(sizes & set(ABLATED) or sizes)
+    trained = vsearch.open(runs.path("both", size, None))
     adapted = of_floats(task, vsearch.jpq.export_adapter(trained))
-    before, after, ratio = query_cost(task, runs.base(shown, None), runs.path("both", shown, None))
+    before, after, ratio = query_cost(task, runs.base(size, None), runs.path("both", size, None))
     routed = of_index(task, trained, exact=False).means()["mrr@10"]
     lines = [
         (
             f"Float vectors: MRR@10 {floats.mrr.mean():.4f}, nDCG@10 {floats.ndcg.mean():.4f}, "
-            f"recall@100 {floats.recall.mean():.4f}. With the adapter of the {shown}-byte index: MRR@10 "
+            f"recall@100 {floats.recall.mean():.4f}. With the adapter of the {size}-byte index: MRR@10 "
             f"{adapted.mrr.mean():.4f}, nDCG@10 {adapted.ndcg.mean():.4f}, recall@100 {adapted.recall.mean():.4f} "
             f"({against(adapted, floats)} against floats)."
         ),
@@ -327,7 +327,7 @@ def write(results: Path, runs: Runs, everything: Sequence[Measured], floats: Qua
             f"queries better; otherwise the codes stayed. OSQ starts at {FINEST_OSQ} bits per dimension."
         ),
         (
-            f"A single query of the {shown}-byte index takes {before:.3f} ms before training and {after:.3f} ms after: "
+            f"A single query of the {size}-byte index takes {before:.3f} ms before training and {after:.3f} ms after: "
             f"ratio {ratio:.3f} (processor time, medians of {REPETITIONS} turns, one thread, 64 partitions). With the settings "
             f"that training stored, its search without `exact` has an MRR@10 of {routed:.4f}."
         ),

@@ -39,7 +39,7 @@ PARTS: dict[str, Callable[[Setup], Result]] = {
 HEADER = ["part", "what", "asked", "measured", "", "how", "date"]
 
 
-def write(given: argparse.Namespace, setup: Setup, name: str, result: Result) -> None:
+def write(arguments: argparse.Namespace, setup: Setup, name: str, result: Result) -> None:
     """Write a part's results, replacing its previous ones."""
     data = setup.collection.data
     parameters = {
@@ -50,17 +50,17 @@ def write(given: argparse.Namespace, setup: Setup, name: str, result: Result) ->
     }
     if result.rows:
         key = f"live {data.name}"
-        kept = [line for line in report.rows(given.results, key) if line[0] != name]
+        kept = [line for line in report.rows(arguments.results, key) if line[0] != name]
         lines = [*kept, *([*row.cells, report.today()] for row in result.rows)]
         order = list(PARTS)
         lines.sort(key=lambda line: order.index(line[0]) if line[0] in order else len(order))
         body = report.table(HEADER, lines)
-        report.replace(given.results, key, report.section("An index that changes", data, [body], parameters))
+        report.replace(arguments.results, key, report.section("An index that changes", data, [body], parameters))
     for title, text in result.sections.items():
         facts = parameters | {
-            "repetitions": f"{given.repetitions}, in turns, of which the quietest counts (LanceDB: medians); {given.timed} single queries each"
+            "repetitions": f"{arguments.repetitions}, in turns, of which the quietest counts (LanceDB: medians); {arguments.timed} single queries each"
         }
-        report.replace(given.results, f"live {name} {data.name}", report.section(title, data, text, facts))
+        report.replace(arguments.results, f"live {name} {data.name}", report.section(title, data, text, facts))
 
 
 def shown(rows: Sequence[Row]) -> str:
@@ -90,33 +90,33 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.add_argument("--seed", type=int, default=0, help="of the histories")
     options.add_argument("--work", type=Path, help="keeps the large index, for runs of other parts")
     options.add_argument("--results", type=Path, default=Path(__file__).parent / "RESULTS.md")
-    given = options.parse_args(arguments)
-    names = given.parts.split(",")
+    settings = options.parse_args(arguments)
+    names = settings.parts.split(",")
     for name in names:
         if name not in PARTS:
             options.error(f"--parts takes {', '.join(PARTS)}, got {name!r}")
-    collection = read(given.folder or sample(), given.rows, given.queries)
-    with tempfile.TemporaryDirectory(prefix="vsearch-bench-", dir=given.work) as scratch:
-        kept = Path(given.work or scratch)
+    collection = read(settings.folder or sample(), settings.rows, settings.queries)
+    with tempfile.TemporaryDirectory(prefix="vsearch-bench-", dir=settings.work) as scratch:
+        kept = Path(settings.work or scratch)
         setup = Setup(
             collection=collection,
-            large=given.large,
-            appends=given.appends,
-            batch=given.batch,
-            batches=tuple(given.batches),
-            timed=given.timed,
-            repetitions=given.repetitions,
-            commits=given.commits,
-            minutes=given.minutes,
-            seed=given.seed,
+            large=settings.large,
+            appends=settings.appends,
+            batch=settings.batch,
+            batches=tuple(settings.batches),
+            timed=settings.timed,
+            repetitions=settings.repetitions,
+            commits=settings.commits,
+            minutes=settings.minutes,
+            seed=settings.seed,
             scratch=Path(scratch),
             kept=kept,
-            plots=given.results.parent,
+            plots=settings.results.parent,
         )
         for name in names:
             console.print(f"[cyan]{name}[/]")
             result = PARTS[name](setup)
-            write(given, setup, name, result)
+            write(settings, setup, name, result)
             print(
                 shown(result.rows) if result.rows else "\n\n".join(t for text in result.sections.values() for t in text)
             )

@@ -67,8 +67,8 @@ class Collection:
     def truth(self, live: Rows) -> Truth:
         """The exact nearest neighbors among some rows."""
         data = self.data
-        found = exact(data.base[live], data.queries, K, data.metric)
-        return Truth(np.where(found.ids < 0, -1, live[found.ids]), found.scores)
+        nearest = exact(data.base[live], data.queries, K, data.metric)
+        return Truth(np.where(nearest.ids < 0, -1, live[nearest.ids]), nearest.scores)
 
 
 def read(folder: Path, rows: int | None, queries: int | None) -> Collection:
@@ -136,8 +136,8 @@ class Setup:
     def more(self) -> Batch:
         """Rows like those of the large index, with later ids."""
         rows, dimensions = self.large
-        few = made(rows // 8 + 2200, dimensions)
-        return Batch(few.vectors, few.attributes, few.ids + rows)
+        batch = made(rows // 8 + 2200, dimensions)
+        return Batch(batch.vectors, batch.attributes, batch.ids + rows)
 
     @property
     def first(self) -> int:
@@ -186,9 +186,9 @@ class Bucket(MeteredStore):
         self.manifests = 0
 
     def list(self, prefix: str, *, after: str | None = None) -> list[ObjectInfo]:
-        found = super().list(prefix, after=after)
-        self.lists += 1 + len(found) // 1000
-        return found
+        infos = super().list(prefix, after=after)
+        self.lists += 1 + len(infos) // 1000
+        return infos
 
     def put(self, path: str, data: bytes, *, create: bool = True) -> None:
         self.manifests += snapshot_number(path) is not None

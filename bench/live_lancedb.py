@@ -117,7 +117,7 @@ class Lance:
         index = LanceIndex(self.table, "", 0.0, 0.0, self.partitions)
         probes = [n for n in sweep(self.partitions, first=8) if n & (n - 1) == 0]
         settings = [[Setting({"nprobes": n, "refine": refine}) for n in probes] for refine in REFINES]
-        return [[(one.label, index.configure(one)) for one in own] for own in settings]
+        return [[(one.label, index.configure(one)) for one in labeled] for labeled in settings]
 
 
 def lists_of(rows: int) -> int:
@@ -139,10 +139,10 @@ def beside(setup: Setup) -> Result:
     steps: list[Step] = []
     systems: list[Ours | Lance] = []
     for kind in (Ours, Lance):
-        own = folder / kind.name
-        own.mkdir(parents=True)
-        with watched(kind.name, "build", own, steps):
-            systems.append(kind(own, rows[:first]))
+        place = folder / kind.name
+        place.mkdir(parents=True)
+        with watched(kind.name, "build", place, steps):
+            systems.append(kind(place, rows[:first]))
 
     def do(name: str, change: Callable[[Any], None], live: Rows) -> None:
         for system in systems:
@@ -172,10 +172,10 @@ def beside(setup: Setup) -> Result:
     fresh.mkdir()
     sizes = []
     for kind in (Ours, Lance):
-        own = fresh / kind.name
-        own.mkdir()
-        kind(own, rows[live])
-        sizes.append(f"{kind.name} {folder_bytes(own) / 1e6:.1f} MB")
+        place = fresh / kind.name
+        place.mkdir()
+        kind(place, rows[live])
+        sizes.append(f"{kind.name} {folder_bytes(place) / 1e6:.1f} MB")
     about = (
         f"{describe(rows[:first], setup)} to begin with. {report.versions(['lancedb'])}: IVF_PQ with {lists_of(first)} lists and a "
         "sub-quantizer for four dimensions, BTREE of the ids, its float32 vectors to refine with; of its nprobes and refine factors "
@@ -198,22 +198,22 @@ def _search(setup: Setup, systems: list[Any], steps: list[Step], truth: Truth) -
     with threads(1):
         for system, step in zip(systems, steps, strict=True):
             best = 0.0
-            for own in system.searches():
-                for setting, search in own:
-                    found = recall(data, search(data.queries, K), truth)
-                    if found < goal and found <= step.recall:
+            for labeled in system.searches():
+                for setting, search in labeled:
+                    reached = recall(data, search(data.queries, K), truth)
+                    if reached < goal and reached <= step.recall:
                         continue
                     speed = time_singles(search, singles[: max(1, len(singles) // 5)], K, "processor").qps
                     if step.recall < goal or speed > best:
-                        step.recall, step.setting, step.search, best = found, setting, search, speed
-                    if found >= goal:
+                        step.recall, step.setting, step.search, best = reached, setting, search, speed
+                    if reached >= goal:
                         break
             goal = step.recall if system is systems[0] else goal
         searches = [step.search for step in steps if step.search is not None]
         tasks = [partial(time_singles, search, singles, K, "processor") for search in searches]
         timings = interleave(tasks, setup.repetitions)
-    for step, own in zip(steps, timings, strict=True):
-        step.milliseconds = 1e3 / median(timing.qps for timing in own)
+    for step, labeled in zip(steps, timings, strict=True):
+        step.milliseconds = 1e3 / median(timing.qps for timing in labeled)
 
 
 def _report(steps: list[Step]) -> str:

@@ -49,16 +49,16 @@ def shape(setup: Setup) -> Result:
     lines = []
     for batch, appends in SHAPES:
         count = max(2, round(appends * share))
-        found = _history(setup, batch, count)
+        history = _history(setup, batch, count)
         lines.append(
             Row(
                 "shape",
                 f"{count:,} appends of {batch:,}, optimize() after each",
                 "each row written 11 times, 3 runs, 64 deltas, a manifest of 32 KB",
-                f"{found.written:.2f} times, {found.runs} runs, {found.deltas} deltas, {found.manifest / 1e3:.1f} KB",
-                found.written <= 11 and found.runs <= 3 and found.deltas <= 64 and found.manifest < 32_000,
+                f"{history.written:.2f} times, {history.runs} runs, {history.deltas} deltas, {history.manifest / 1e3:.1f} KB",
+                history.written <= 11 and history.runs <= 3 and history.deltas <= 64 and history.manifest < 32_000,
                 f"{SHAPE_ROWS:,} x {SHAPE_DIMENSIONS} made, to begin with; one shard; the most of each; "
-                f"{1e3 * found.processor:.1f} ms an append with its optimize()",
+                f"{1e3 * history.processor:.1f} ms an append with its optimize()",
             )
         )
     names = max(100, round(SNAPSHOTS * share))
@@ -120,14 +120,14 @@ def _after_many(setup: Setup, names: int, urls: Sequence[str | Path], where: str
         return spent.processor, spent.requests
 
     pairs = list(zip(stores, indexes, strict=True))
-    few, many = interleave([lambda pair=pair: add(*pair) for pair in pairs], SINGLES)  # type: ignore[misc]
-    ratio = median(late[0] / early[0] for early, late in zip(few[1:], many[1:], strict=True))
-    counted = [max((one[1] for one in own[1:]), key=len) for own in (few, many)]
+    short, long = interleave([lambda pair=pair: add(*pair) for pair in pairs], SINGLES)  # type: ignore[misc]
+    ratio = median(late[0] / early[0] for early, late in zip(short[1:], long[1:], strict=True))
+    counted = [max((one[1] for one in series[1:]), key=len) for series in (short, long)]
     return Row(
         "shape",
         f"append 1 row after {names:,} snapshots, {where}",
         "as after a few",
-        f"{ratio:.2f} times ({1e3 * median(one[0] for one in many[1:]):.1f} ms), {counted[1]}",
+        f"{ratio:.2f} times ({1e3 * median(one[0] for one in long[1:]):.1f} ms), {counted[1]}",
         ratio <= 1.1 and counted[0] == counted[1],
         f"in turns, median of {SINGLES - 1}; 2,000 x {SHAPE_DIMENSIONS}; up to a tenth counts as the same",
     )
@@ -197,10 +197,10 @@ def histories(setup: Setup) -> Result:
     folder = setup.place()
     folder.mkdir()
     report = fuzz("live", setup.seed, 0, sys.maxsize, time.monotonic() + 60 * setup.minutes, folder)
-    texts = [found["text"] for found in report.findings]
+    texts = [finding["text"] for finding in report.findings]
     losses = ", ".join(f"{sum(word in text for text in texts)} {word}" for word in LOSSES)
-    for found in report.findings:
-        print(f"{found['outcome']}: {found['tried']}\n{found['text']}\n")
+    for finding in report.findings:
+        print(f"{finding['outcome']}: {finding['tried']}\n{finding['text']}\n")
     counted = ", ".join(f"{number:,} {what}" for what, number in sorted(report.counts.items()) if what != "histories")
     return Result(
         [

@@ -61,13 +61,15 @@ class State:
     def ratios(self) -> list[float]:
         """The index's time divided by that of a fresh build at equal recall, by repetition."""
         return [
-            time / self._fresh_time([own[turn] for own in self.fresh_times]) for turn, time in enumerate(self.times)
+            time / self._fresh_time([fresh[turn] for fresh in self.fresh_times]) for turn, time in enumerate(self.times)
         ]
 
     @property
     def ratio(self) -> float:
         """The same, of the quietest repetition of each reader."""
-        return self.time / self._fresh_time([min(own) for own in self.fresh_times]) if self.fresh else nan
+        return (
+            self.time / self._fresh_time([min(fresh_times) for fresh_times in self.fresh_times]) if self.fresh else nan
+        )
 
     def _fresh_time(self, times: Sequence[float]) -> float:
         """Milliseconds of a fresh build at the recall of the index, from those of its settings."""
@@ -135,7 +137,7 @@ class Growth:
                 readers |= {id(index): index for index in (state.index, *state.fresh)}
             tasks = [partial(time_singles, search_with(index), singles, K, "processor") for index in readers.values()]
             timings = dict(zip(readers, interleave(tasks, setup.repetitions), strict=True))
-        times = {key: [1e3 / timing.qps for timing in own] for key, own in timings.items()}
+        times = {key: [1e3 / timing.qps for timing in settings] for key, settings in timings.items()}
         for state in self.states:
             state.times = times[id(state.index)]
             state.fresh_times = [times[id(index)] for index in state.fresh]
@@ -163,10 +165,10 @@ def recall_of(setup: Setup, index: Any, state: State) -> float:
         A removed row was found, or too few rows.
     """
     data = setup.collection.data
-    found = index.search(data.queries, k=K).ids
-    if not np.isin(found, state.live).all():
+    ids = index.search(data.queries, k=K).ids
+    if not np.isin(ids, state.live).all():
         raise AssertionError(f"{state.name}: rows were found that are not in the index")
-    return recall(data, found, state.truth)
+    return recall(data, ids, state.truth)
 
 
 def cost(setup: Setup) -> Result:
@@ -176,15 +178,15 @@ def cost(setup: Setup) -> Result:
         growth = Growth(setup, batch, STEPS if batch == setup.batch else ())
         growth.measure()
         growths.append(growth)
-        for state, asked in zip(growth.states[-3:], (1.3, 1.05, 1.05), strict=True):
+        for state, limit in zip(growth.states[-3:], (1.3, 1.05, 1.05), strict=True):
             lines.append(
                 Row(
                     "cost",
                     f"search after {setup.appends} appends of {batch} {state.name}",
-                    f"{asked:g} times a fresh build at equal recall",
+                    f"{limit:g} times a fresh build at equal recall",
                     f"{state.ratio:.3f} times (by turn {min(state.ratios()):.2f} to {max(state.ratios()):.2f}), "
                     f"{1e3 * state.time:.0f} us at recall {state.recall:.4f}",
-                    state.ratio <= asked,
+                    state.ratio <= limit,
                     f"{describe(setup.collection.rows[state.live], setup)}; {runs_of(state.index)}",
                 )
             )
@@ -259,14 +261,14 @@ def recalls(setup: Setup) -> Result:
         rows[start : start + setup.batch].append_to(index)
     fresh = vsearch.open(setup.built(len(rows)))
     state = State("all rows", index, [fresh], rows.ids, setup.collection.truth(rows.ids))
-    found, built = recall_of(setup, index, state), recall_of(setup, fresh, state)
+    current, built = recall_of(setup, index, state), recall_of(setup, fresh, state)
     lines = [
         Row(
             "recall",
             f"{setup.appends} appends of {setup.batch} rows, no drift",
             "within 0.005 of a fresh build",
-            f"{found:.4f}, fresh build {built:.4f}",
-            found >= built - 0.005,
+            f"{current:.4f}, fresh build {built:.4f}",
+            current >= built - 0.005,
             f"{describe(rows, setup)}; default settings of each",
         )
     ]
@@ -288,11 +290,11 @@ def _drifting(setup: Setup, fresh: Any, state: State, built: float) -> list[Row]
         done = index.optimize()
     after, target = recall_of(setup, index, state), index.info()["settings"]["target"]
     with threads(1):
-        searches = [search_with(each) for each in (index, fresh)]
+        searches = [search_with(candidate) for candidate in (index, fresh)]
         singles = setup.collection.data.queries[: setup.timed]
         tasks = [partial(time_singles, search, singles, K, "processor") for search in searches]
-        mine, theirs = interleave(tasks, setup.repetitions)
-    times = median(other.qps / own.qps for own, other in zip(mine, theirs, strict=True))
+        ours, theirs = interleave(tasks, setup.repetitions)
+    times = median(other.qps / our.qps for our, other in zip(ours, theirs, strict=True))
     return [
         Row(
             "recall",
@@ -327,9 +329,9 @@ def refresh(setup: Setup) -> Result:
         delta = manifest.live.deltas[-1].bundle.bytes
         excess.append(one.read - delta - (folder / manifest_path(manifest.snapshot)).stat().st_size)
         spent.append(one)
-        found = reader.search(added.vectors[:1], k=1, exact=True).ids[0, 0]
-        if found != added.ids[0]:
-            raise AssertionError(f"row {added.ids[0]} was appended, and {found} is found")
+        nearest = reader.search(added.vectors[:1], k=1, exact=True).ids[0, 0]
+        if nearest != added.ids[0]:
+            raise AssertionError(f"row {added.ids[0]} was appended, and {nearest} is found")
     processor, most = median(one.processor for one in spent[1:]), max(spent[1:], key=lambda one: one.reads + one.lists)
     return Result(
         [

@@ -41,11 +41,11 @@ def append(setup: Setup) -> Result:
             spent.append(one)
         return spent[1:]
 
-    first, many = times(SINGLES, 1), times(TURNS, batch)
+    first, batches = times(SINGLES, 1), times(TURNS, batch)
     tail = index.info()["tail_rows"]
     return Result(
         [
-            _append_row(setup, f"append {batch:,} rows", many, 0.6, None),
+            _append_row(setup, f"append {batch:,} rows", batches, 0.6, None),
             _append_row(setup, "append 1 row", first, 0.01, 40_000),
             _append_row(
                 setup, f"append 1 row behind {tail:,} that are not merged yet", times(SINGLES, 1), 0.01, 40_000
@@ -57,7 +57,7 @@ def append(setup: Setup) -> Result:
 def _append_row(setup: Setup, what: str, spent: list[Spent], seconds: float, most: int | None) -> Row:
     processor = median(one.processor for one in spent)
     delta, manifest = (max(one.written[folder] for one in spent) for folder in ("segments", "manifest"))
-    asked = f"2 writes, 1 list, {1e3 * seconds:g} ms" + ("" if most is None else f", {most / 1e3:g} KB")
+    target = f"2 writes, 1 list, {1e3 * seconds:g} ms" + ("" if most is None else f", {most / 1e3:g} KB")
     requests = max((one.requests for one in spent), key=len)
     met = (
         all((one.writes, one.lists) == (2, 1) for one in spent)
@@ -67,7 +67,7 @@ def _append_row(setup: Setup, what: str, spent: list[Spent], seconds: float, mos
     return Row(
         "append",
         what,
-        asked,
+        target,
         f"{requests}, {1e3 * processor:.1f} ms, {delta / 1e3:,.1f} KB and a manifest of {manifest / 1e3:.1f} KB",
         met,
         f"{large(setup)}; warm, median of {len(spent)}, the most requests and bytes of them",
@@ -90,9 +90,9 @@ def delete(setup: Setup) -> Result:
             vsearch.open(folder).optimize(force=True, retune=False)
         store = bucket(folder)
         index, spent = open_on(store), []
-        for own in chosen:
+        for batch in chosen:
             with measured(store) as one:
-                commit = index.delete(own)
+                commit = index.delete(batch)
             if commit.deleted != deleted:
                 raise AssertionError(f"{commit.deleted} of {deleted} rows were deleted")
             spent.append(one)
@@ -125,8 +125,8 @@ def writers(setup: Setup) -> Result:
         index = vsearch.open(url, **options)
         failed = sorted(row for _, rows in done for row in rows)
         live = np.setdiff1d(np.arange(len(vectors)), failed)
-        found = index.search(vectors[live], k=1, exact=True).ids[:, 0]
-        lost = int((found != live).sum()) + abs(len(index) - len(live))
+        returned = index.search(vectors[live], k=1, exact=True).ids[:, 0]
+        lost = int((returned != live).sum()) + abs(len(index) - len(live))
         snapshots = index.snapshot.manifest.snapshot - before
     attempts = sum(puts for puts, _ in done) / snapshots
     return Result(

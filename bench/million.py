@@ -74,9 +74,9 @@ def make_data(rows: int, queries: int, dimensions: int) -> Path:
     folder = CACHE / f"clustered-{rows}x{dimensions}"
     if not (folder / "queries.npy").exists():
         folder.mkdir(parents=True, exist_ok=True)
-        base, asked = clustered(rows, queries, dimensions, centers=CENTERS)
+        base, drawn = clustered(rows, queries, dimensions, centers=CENTERS)
         np.save(folder / "base.npy", base)
-        np.save(folder / "queries.npy", asked)
+        np.save(folder / "queries.npy", drawn)
     return folder
 
 
@@ -84,8 +84,8 @@ def faster_from(ours: Curve, theirs: Curve) -> list[float]:
     """Recalls of `GRID`, among those that both reach, at which we are at least as fast."""
     recalls = []
     for recall in GRID:
-        mine, other = ours.speed_at(recall), theirs.speed_at(recall)
-        if mine is not None and other is not None and mine >= other:
+        our_speed, other = ours.speed_at(recall), theirs.speed_at(recall)
+        if our_speed is not None and other is not None and our_speed >= other:
             recalls.append(recall)
     return recalls
 
@@ -136,13 +136,13 @@ def details(curves: Sequence[Curve]) -> str:
 def draw(path: Path, curves: Sequence[Curve], data: Data) -> None:
     drawn = []
     for c in curves:
-        shown = front(c.recalls, c.speeds)
+        front_points = front(c.recalls, c.speeds)
         size = c.bytes_per_vector + c.raw_bytes_per_vector
         drawn.append(
             report.Curve(
                 f"{c.description} ({size:,.0f} B)",
-                [c.recalls[i] for i in shown],
-                [c.speeds[i] for i in shown],
+                [c.recalls[i] for i in front_points],
+                [c.speeds[i] for i in front_points],
                 ours=c.ours,
             )
         )

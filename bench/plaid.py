@@ -29,11 +29,14 @@ def main(folder: Path, out: str, repetitions: int) -> None:
 
     torch.set_num_threads(1)
     vectors, offsets = np.load(folder / "doc_vectors.npy").astype(np.float32), np.load(folder / "doc_offsets.npy")
-    asked, edges = np.load(folder / "query_vectors.npy").astype(np.float32), np.load(folder / "query_offsets.npy")
+    query_vectors, edges = (
+        np.load(folder / "query_vectors.npy").astype(np.float32),
+        np.load(folder / "query_offsets.npy"),
+    )
     index = search.FastPlaid(index=out, device="cpu")
     documents = [torch.from_numpy(vectors[a:b]) for a, b in itertools.pairwise(offsets)]
     index.create(documents_embeddings=documents, nbits=2)
-    queries = [torch.from_numpy(asked[a:b])[None] for a, b in itertools.pairwise(edges)]
+    queries = [torch.from_numpy(query_vectors[a:b])[None] for a, b in itertools.pairwise(edges)]
     result: dict[str, Any] = {"version": metadata.version("fast-plaid"), "settings": {}}
     for name, setting in SETTINGS.items():
         best, ids = np.full(len(queries), np.inf), list[list[int]]()

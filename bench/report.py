@@ -62,10 +62,10 @@ def machine() -> str:
     info = Path("/proc/cpuinfo")
     if info.exists():
         text = info.read_text()
-        if found := re.search(r"model name\s*: (.*)", text):
-            model = found[1]
-        if found := re.search(r"^flags\s*: (.*)", text, re.MULTILINE):
-            present = set(found[1].split())
+        if match := re.search(r"model name\s*: (.*)", text):
+            model = match[1]
+        if match := re.search(r"^flags\s*: (.*)", text, re.MULTILINE):
+            present = set(match[1].split())
             flags = " ".join(f for f in ("avx2", "avx512bw", "avx512_vnni", "avx512vbmi") if f in present)
     gigabytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return f"{model}, {os.cpu_count()} cores, {gigabytes:.0f} GiB, {flags}, Python {platform.python_version()}"
@@ -95,8 +95,8 @@ def replace(path: Path, key: str, text: str) -> None:
     block = f"{opening}\n{text.strip()}\n{closing}\n"
     old = path.read_text() if path.exists() else HEAD
     pattern = re.compile(re.escape(opening) + r".*?" + re.escape(closing) + r"\n", re.DOTALL)
-    new, found = pattern.subn(lambda _: block, old, count=1)
-    if not found:
+    new, replaced = pattern.subn(lambda _: block, old, count=1)
+    if not replaced:
         new = old.rstrip() + "\n\n" + block
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(new)

@@ -74,8 +74,8 @@ def _descendants(root: psutil.Process) -> list[psutil.Process]:
 
 
 def _anonymous(pid: int) -> int:
-    found = re.search(r"RssAnon:\s*(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-    return int(found[1]) << 10 if found else 0  # a process that ended, but was not waited for, has none
+    match = re.search(r"RssAnon:\s*(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    return int(match[1]) << 10 if match else 0  # a process that ended, but was not waited for, has none
 
 
 @dataclass(frozen=True)
@@ -226,14 +226,14 @@ def search(folder: Path, built: Built, queries: Floats) -> Built:
         order = np.argsort(-joined, axis=1, kind="stable")[:, :K]
         best, rows = np.take_along_axis(joined, order, 1), np.take_along_axis(numbers, order, 1)
         first += len(part)
-    found = index.recall(queries, K, truth=rows)
+    measured = index.recall(queries, K, truth=rows)
     times = []
     for query in np.tile(queries, (3, 1)):
         begun = time.process_time()
         index.search(query, K)
         times.append(time.process_time() - begun)
-    scanned, median = found.rows_scanned_per_query, float(np.median(times[len(queries) :]))
-    return Built(**{**vars(built), "recall": found.recall, "scanned": scanned, "microseconds": 1e6 * median})
+    scanned, median = measured.rows_scanned_per_query, float(np.median(times[len(queries) :]))
+    return Built(**{**vars(built), "recall": measured.recall, "scanned": scanned, "microseconds": 1e6 * median})
 
 
 def exponent(sizes: Sequence[float], values: Sequence[float]) -> float:

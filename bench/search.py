@@ -68,11 +68,11 @@ def measure(field: Field, data: Data, *, timed: int, repetitions: int, clock: st
         Point(
             entry,
             setting,
-            found,
+            reached,
             median_timing([t[0] for t in timing]),
             median_timing([t[1] for t in timing]),
         )
-        for (entry, setting, found), timing in zip(pairs, timings, strict=True)
+        for (entry, setting, reached), timing in zip(pairs, timings, strict=True)
     ]
 
 
@@ -122,14 +122,16 @@ def details(points: Sequence[Point]) -> str:
 def draw(path: Path, field: Field, points: Sequence[Point], data: Data) -> None:
     curves = []
     for entry in field.entries:
-        shown = [p for p in points if p.entry is entry]
-        shown = [shown[i] for i in front([p.recall for p in shown], [p.single.qps for p in shown])]
+        shown_points = [p for p in points if p.entry is entry]
+        shown_points = [
+            shown_points[i] for i in front([p.recall for p in shown_points], [p.single.qps for p in shown_points])
+        ]
         size = entry.index.bytes_per_vector + entry.index.raw_bytes_per_vector
         curves.append(
             report.Curve(
                 f"{entry.index.description} ({size:,.0f} B)",
-                [p.recall for p in shown],
-                [p.single.qps for p in shown],
+                [p.recall for p in shown_points],
+                [p.single.qps for p in shown_points],
                 ours=entry.contestant.package == "vsearch",
             )
         )

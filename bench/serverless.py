@@ -136,8 +136,8 @@ def times_text(
         ["single queries, ms", "repetitions", "best", "p50", "p95", "p99"],
         [
             [f"{name}, {kind}", str(len(times.seconds)), times.best, times.at(50), times.at(95), times.at(99)]
-            for name, both in latencies.items()
-            for kind, times in zip(("cold", "warm"), both, strict=True)
+            for name, kinds in latencies.items()
+            for kind, times in zip(("cold", "warm"), kinds, strict=True)
         ],
     )
     facts = [

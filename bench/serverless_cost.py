@@ -51,7 +51,7 @@ def measure(stack: Stack, folder: Path, queries: Floats, seeds: tuple[int, ...],
     """Run batches and single queries, each with its own predicate."""
     index = stack.index
     options: dict[str, Any] = {"mode": "flat"}
-    some = min(200, len(queries))
+    sampled = min(200, len(queries))
     for seed in (99, 98):  # start environments and load data
         index.search(queries[:BATCH], K, where(seed), **options)
     recalls, passing = [], []
@@ -69,8 +69,8 @@ def measure(stack: Stack, folder: Path, queries: Floats, seeds: tuple[int, ...],
     batch = {role: (after[role] - before[role]) / total for role in after}
     batch_bill = 1e6 * dollars / total
     for seed, ids in zip(seeds, ids_by_seed, strict=True):
-        truth = true_neighbors(folder, seed, queries[:some], K)
-        recalls += [len(set(a) & set(b)) / K for a, b in zip(ids[:some].tolist(), truth.tolist(), strict=True)]
+        truth = true_neighbors(folder, seed, queries[:sampled], K)
+        recalls += [len(set(a) & set(b)) / K for a, b in zip(ids[:sampled].tolist(), truth.tolist(), strict=True)]
     index.search(queries[0], K, where(7), **options)
     before, dollars, woken = stack.processor_seconds(), 0.0, 0
     for i in range(singles):

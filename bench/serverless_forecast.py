@@ -63,7 +63,7 @@ def predict(stack: Stack, index: Path, queries: Floats, batch: int, mode: str, h
 
     cores = len(os.sched_getaffinity(0))
     options = {"memory": stack.memory, "queries": batch, "k": K, "mode": mode, "vectors": queries}
-    bill, many = measure_bill(
+    bill, count = measure_bill(
         open_store(str(index)),
         **options,
         hop=hop.seconds,
@@ -75,17 +75,20 @@ def predict(stack: Stack, index: Path, queries: Floats, batch: int, mode: str, h
     for number in range(requests):
         query_batch = queries[(number * batch + np.arange(batch)) % len(queries)]
         hits = [stack.index.search(query_batch, K, mode=mode) for _ in range(REPETITIONS + 1)][1:]
-        best.append(min((each.bill for each in hits if each.bill is not None), key=lambda each: each.total).usages)
+        best.append(min((hit.bill for hit in hits if hit.bill is not None), key=lambda hit: hit.total).usages)
     measured = make_bill(Usages.sum(best), prices).total / (requests * batch)
     what = f"{stack.shards} {'shard' if stack.shards == 1 else 'shards'}, {'single queries' if batch == 1 else f'batches of {batch}'}, {mode}"
-    return Prediction(what, 1e6 * bill.total / many, 1e6 * measured)
+    return Prediction(what, 1e6 * bill.total / count, 1e6 * measured)
 
 
 def table_of(predictions: list[Prediction]) -> str:
     """Forecasts and bills."""
     return report.table(
         ["dollars per million queries", "forecast by `vsearch cost`", "the answers' bills, best of 15", "ratio"],
-        [[each.what, each.predicted, each.measured, each.predicted / each.measured] for each in predictions],
+        [
+            [prediction.what, prediction.predicted, prediction.measured, prediction.predicted / prediction.measured]
+            for prediction in predictions
+        ],
     )
 
 
@@ -99,7 +102,7 @@ def main() -> None:
     work.mkdir(parents=True, exist_ok=True)
     sample = vsearch.datasets.load("wordnet-10k")
     queries = np.tile(sample.queries, (4, 1)).astype(np.float32)
-    zipped, found, hops = package(work), [], []
+    zipped, predictions, hops = package(work), [], []
     with object_store(work / "s3") as endpoint:
         for shards in (1, 4):
             index = work / f"wordnet-10k-{shards}" / "index"
@@ -109,19 +112,19 @@ def main() -> None:
                 for batch, mode in ASKED:  # start environments and load data
                     stack.index.search(queries[:batch], K, mode=mode)
                 hops.append(measure_hop(stack, queries))
-                found += [predict(stack, index, queries, batch, mode, hops[-1]) for batch, mode in ASKED]
-    shown = ", ".join(f"{1e3 * hop.seconds:.1f} ms and {1e-6 / max(hop.byte, 1e-12):.0f} MB/s" for hop in hops)
+                predictions += [predict(stack, index, queries, batch, mode, hops[-1]) for batch, mode in ASKED]
+    hop_times = ", ".join(f"{1e3 * hop.seconds:.1f} ms and {1e-6 / max(hop.byte, 1e-12):.0f} MB/s" for hop in hops)
     facts = [
         f"- machine: {report.machine()}; load average of the last 15 minutes at the end: {os.getloadavg()[2]:.1f}",
         "- data: the wordnet-10k sample, its held-out queries, everything warm; k = 10",
-        f"- an invocation as measured here, besides the function: {shown} (`vsearch cost` assumes 5 ms and 50 MB/s)",
+        f"- an invocation as measured here, besides the function: {hop_times} (`vsearch cost` assumes 5 ms and 50 MB/s)",
         (
             "- the forecast is for functions that have a machine each, as on AWS. Here all of them share this machine's cores: where "
             "several run at once, as in trees, the bills contain what they wait for each other"
         ),
         f"- date: {report.today()}",
     ]
-    text = "\n\n".join(["## Serverless: forecasts", "\n".join(facts), table_of(found)])
+    text = "\n\n".join(["## Serverless: forecasts", "\n".join(facts), table_of(predictions)])
     report.replace(RESULTS, "serverless forecast", text)
     print(text)
 

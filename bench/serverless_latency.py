@@ -154,16 +154,16 @@ class FanOut:
     spent: dict[str, float]
 
 
-def warm_fan_out(stack: Stack, queries: Floats, repetitions: int, **asked: Any) -> FanOut:
+def warm_fan_out(stack: Stack, queries: Floats, repetitions: int, **options: Any) -> FanOut:
     """Repeat requests of four queries to four allocators."""
     for _ in range(4):
-        stack.index.search(queries, K, **asked)
+        stack.index.search(queries, K, **options)
     before = stack.processor_seconds()
     seconds, allocators, calls = [], 0, 0
     woken: set[int] = set()
     for _ in range(repetitions):
         start = time.perf_counter()
-        hits = stack.index.search(queries, K, **asked)
+        hits = stack.index.search(queries, K, **options)
         seconds.append(time.perf_counter() - start)
         assert hits.bill is not None
         allocators += hits.bill.usages.allocator.invocations

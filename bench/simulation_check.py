@@ -1,4 +1,4 @@
-"""The simulation beside a stack of 16 processors and 20 allocators on the local FaaS, where all functions share this machine's cores."""
+"""The simulation compared with a stack of 16 processors and 20 allocators on the local FaaS, where all functions share this machine's cores."""
 
 from __future__ import annotations
 

@@ -76,16 +76,18 @@ def measure_costs() -> Measured:
     url = "memory://simulation/sixteen"
     vsearch.build(base, url, metric="cosine", shards=SHARDS)
     recorder = Recorder(url)
-    single, many = _ask(recorder, queries[:1]), _ask(recorder, queries)
-    few, some = _processors(recorder, single), _processors(recorder, many)
-    scan = max(0.0, (some.seconds - few.seconds) / max(1e-9, some.queries - few.queries))
-    process = max(0.0, few.seconds - scan * few.queries)
+    single, batch = _ask(recorder, queries[:1]), _ask(recorder, queries)
+    single_costs, batch_costs = _processors(recorder, single), _processors(recorder, batch)
+    scan = max(
+        0.0, (batch_costs.seconds - single_costs.seconds) / max(1e-9, batch_costs.queries - single_costs.queries)
+    )
+    process = max(0.0, single_costs.seconds - scan * single_costs.queries)
     recorder.replay = True
     plan = measure_planning(real_index(url, queries)).seconds
-    calls = sum(NAMES.role(name) == "processor" for name, _, _ in many)
-    call = max(0.0, _seconds(recorder, "allocator", many) - len(queries) * plan) / calls
-    coordinator = max(0.0, _seconds(recorder, "coordinator", many) - call)
-    return Measured(Costs(coordinator, plan, call, process, scan), some.visited)
+    calls = sum(NAMES.role(name) == "processor" for name, _, _ in batch)
+    call = max(0.0, _seconds(recorder, "allocator", batch) - len(queries) * plan) / calls
+    coordinator = max(0.0, _seconds(recorder, "coordinator", batch) - call)
+    return Measured(Costs(coordinator, plan, call, process, scan), batch_costs.visited)
 
 
 @dataclass(frozen=True)
@@ -98,12 +100,12 @@ class Processors:
 
 
 def _processors(recorder: Recorder, calls: list[tuple[str, bytes, bytes]]) -> Processors:
-    own = [call for call in calls if NAMES.role(call[0]) == "processor"]
-    seconds = _median(lambda: [_serve(recorder, name, payload) for name, payload, _ in own])
-    requests = [wire.decode(payload) for _, payload, _ in own]
+    scans = [call for call in calls if NAMES.role(call[0]) == "processor"]
+    seconds = _median(lambda: [_serve(recorder, name, payload) for name, payload, _ in scans])
+    requests = [wire.decode(payload) for _, payload, _ in scans]
     planned = sum(int(int32s(request.visits).sum()) for request in requests)
-    visited = sum(wire.decode(reply).counters.partitions_visited for _, _, reply in own)
-    return Processors(seconds / len(own), sum(request.count for request in requests) / len(own), visited / planned)
+    visited = sum(wire.decode(reply).counters.partitions_visited for _, _, reply in scans)
+    return Processors(seconds / len(scans), sum(request.count for request in requests) / len(scans), visited / planned)
 
 
 def _ask(recorder: Recorder, queries: Floats) -> list[tuple[str, bytes, bytes]]:
@@ -123,8 +125,8 @@ def _ask(recorder: Recorder, queries: Floats) -> list[tuple[str, bytes, bytes]]:
 
 def _seconds(recorder: Recorder, role: str, calls: list[tuple[str, bytes, bytes]]) -> float:
     recorder.calls[:] = calls
-    own = [(name, payload) for name, payload, _ in calls if NAMES.role(name) == role]
-    return _median(lambda: [_serve(recorder, *call) for call in own])
+    role_calls = [(name, payload) for name, payload, _ in calls if NAMES.role(name) == role]
+    return _median(lambda: [_serve(recorder, *call) for call in role_calls])
 
 
 def _serve(recorder: Recorder, function: str, payload: bytes) -> bytes:

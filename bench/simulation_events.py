@@ -205,20 +205,20 @@ class _Request:
             yield from self.work(len(calls) * self.simulation.costs.call)
             if waiting:
                 yield self.environment.all_of(waiting)
-            waiting = [self.environment.process(self.call(shard, asked)) for shard, asked in calls]
+            waiting = [self.environment.process(self.call(shard, query_count)) for shard, query_count in calls]
         if waiting:
             yield self.environment.all_of(waiting)
 
     def calls(self, queries: int) -> list[tuple[int, int]]:
         """Draw the shards of a batch, and the number of queries that each gets."""
         per_query = self.shape.calls_per_query
-        whole = math.floor(per_query)
-        asked: dict[int, int] = {}
+        full_calls = math.floor(per_query)
+        per_shard: dict[int, int] = {}
         for number in range(queries):
-            count = whole + ((number + 1) * (per_query - whole) % 1 < per_query - whole)
+            count = full_calls + ((number + 1) * (per_query - full_calls) % 1 < per_query - full_calls)
             for shard in self.simulation.draw(max(1, count), self.shape.shards):
-                asked[shard] = asked.get(shard, 0) + 1
-        return sorted(asked.items())
+                per_shard[shard] = per_shard.get(shard, 0) + 1
+        return sorted(per_shard.items())
 
     def call(self, shard: int, queries: int) -> Events:
         """Call a processor, and again after a while; the first reply counts."""

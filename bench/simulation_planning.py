@@ -65,11 +65,11 @@ def made_index(sample: str, rows: int, partitions: int, shards: int, queries: in
     random = np.random.default_rng(partitions)
     store = open_store(sample)
     real = open_snapshot(store, read_manifest(store, None))
-    held = np.flatnonzero(real.partition_rows)
-    drawn = held[random.integers(len(held), size=partitions)]
+    nonempty = np.flatnonzero(real.partition_rows)
+    drawn = nonempty[random.integers(len(nonempty), size=partitions)]
     counts = real.partition_rows[drawn].astype(np.float64)
     partition_rows = np.maximum(1, np.rint(counts * (rows / counts.sum()))).astype(np.int64)
-    centroids, asked = clustered(partitions, queries, DIMENSIONS, centers=max(64, partitions // 64))
+    centroids, query_vectors = clustered(partitions, queries, DIMENSIONS, centers=max(64, partitions // 64))
     norms = np.linalg.norm(real.model.centroids, axis=1)
     centroids = (centroids @ real.model.quantizer.rotation.T) * float(norms.mean())
     dealt = deal_to_shards(centroids, partition_rows, shards)
@@ -86,12 +86,12 @@ def made_index(sample: str, rows: int, partitions: int, shards: int, queries: in
         partition_rows=partition_rows[order],
         native=pack_model(model, radii, rows),
     )
-    return MadeIndex(snapshot, rows, shards, partitions, asked)
+    return MadeIndex(snapshot, rows, shards, partitions, query_vectors)
 
 
 @dataclass(frozen=True)
 class Planning:
-    """What planning costs, and what it asks for; means per query.
+    """Cost of planning and the requested visits; means per query.
 
     Attributes
     ----------

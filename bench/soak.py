@@ -60,7 +60,7 @@ class Report:
     outcomes: Counter[str] = field(default_factory=Counter)
     findings: list[dict[str, Any]] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
-    """What happened in the tries, if a fuzzer counts it."""
+    """Events in the tries, if a fuzzer counts them."""
 
 
 def fuzz(name: str, seed: int, first: int, tries: int, until: float, folder: Path, hang: float = HANG) -> Report:
@@ -92,9 +92,9 @@ def fuzz(name: str, seed: int, first: int, tries: int, until: float, folder: Pat
                 child.kill()
                 child.communicate()
             errors.seek(0)
-            said = errors.read()[-1500:].decode(errors="replace")
+            message = errors.read()[-1500:].decode(errors="replace")
         if ended is not None:
-            _note(report, first, ended, f"status {child.returncode}: {said}", "")
+            _note(report, first, ended, f"status {child.returncode}: {message}", "")
             if not ready:
                 break
     report.seconds = time.monotonic() - begun
@@ -113,13 +113,13 @@ def _listen(
         line = child.stdout.readline()
         if not line:
             return ready, (None if child.wait() == 0 else "crash")
-        said = json.loads(line)
-        if said["outcome"] in OUTCOMES:
+        event = json.loads(line)
+        if event["outcome"] in OUTCOMES:
             report.tries += 1
-            report.outcomes[said["outcome"]] += 1
-            report.counts.update(said.get("counts", {}))
-        elif said["outcome"] != "ready":
-            _note(report, first, said["outcome"], said["text"], said["tried"])
+            report.outcomes[event["outcome"]] += 1
+            report.counts.update(event.get("counts", {}))
+        elif event["outcome"] != "ready":
+            _note(report, first, event["outcome"], event["text"], event["tried"])
         ready = True
     return True, None
 
@@ -188,9 +188,9 @@ def table(reports: list[Report]) -> str:
     """Counts of each fuzzer."""
     heads = ["fuzzer", "tries", *OUTCOMES, *FINDINGS, "seconds"]
     rows = [heads]
-    for each in reports:
-        counts = [str(each.outcomes[name]) for name in (*OUTCOMES, *FINDINGS)]
-        rows.append([each.name, str(each.tries), *counts, f"{each.seconds:.0f}"])
+    for fuzzer in reports:
+        counts = [str(fuzzer.outcomes[name]) for name in (*OUTCOMES, *FINDINGS)]
+        rows.append([fuzzer.name, str(fuzzer.tries), *counts, f"{fuzzer.seconds:.0f}"])
     widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
     return "\n".join("  ".join(text.rjust(width) for text, width in zip(row, widths, strict=True)) for row in rows)
 

@@ -143,14 +143,14 @@ def _with(tree: Any, path: list[Any], value: Any, *, remove: bool = False) -> An
     """The tree with another value at a path, or without that entry."""
     if not path:
         return value
-    key, *rest = path
+    key, *inner = path
     if isinstance(tree, dict):
-        if remove and not rest:
+        if remove and not inner:
             return {name: item for name, item in tree.items() if name != key}
-        return {**tree, key: _with(tree[key], rest, value, remove=remove)}
+        return {**tree, key: _with(tree[key], inner, value, remove=remove)}
     several = list(tree)
-    if remove and not rest:
+    if remove and not inner:
         del several[key]
     else:
-        several[key] = _with(several[key], rest, value, remove=remove)
+        several[key] = _with(several[key], inner, value, remove=remove)
     return several

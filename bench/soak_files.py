@@ -57,8 +57,8 @@ class Fuzzer:
             }
         )
         if kind == "documents":
-            few = table.slice(0, len(self._documents))
-            vsearch.build_documents(self._documents, None, self._folder / kind, attributes=few, residual_bits=2)
+            first_rows = table.slice(0, len(self._documents))
+            vsearch.build_documents(self._documents, None, self._folder / kind, attributes=first_rows, residual_bits=2)
         else:
             vectors = rng.standard_normal((ROWS, DIMENSIONS)).astype(np.float32)
             ids = [f"id {i}" for i in numbers] if kind == "osq" else None
@@ -74,8 +74,8 @@ class Fuzzer:
             index.search(self._queries, k=ROWS, where=where, exact=exact) for where in WHERES for exact in (False, True)
         ]
         rows = index.search(self._queries, k=ROWS, columns=["number", "price", "name", "tags"]).to_arrow().to_pylist()
-        some = index.get(["id 1", "id 77"] if kind == "osq" else [1, 77]).to_pylist()
-        return [[(hits.ids.tolist(), np.nan_to_num(hits.scores, nan=-1).tolist()) for hits in answers], rows, some]
+        fetched = index.get(["id 1", "id 77"] if kind == "osq" else [1, 77]).to_pylist()
+        return [[(hits.ids.tolist(), np.nan_to_num(hits.scores, nan=-1).tolist()) for hits in answers], rows, fetched]
 
     def attempt(self, rng: Random) -> str:
         """Run one try; return how it ended: right or refused.

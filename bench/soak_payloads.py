@@ -104,8 +104,8 @@ class Fuzzer:
         Finding
         """
         kind = rng.choice(("message", "message", "http", "event", "reply"))
-        for sent in self._sent.values():
-            del sent[100:]
+        for payloads in self._sent.values():
+            del payloads[100:]
         try:
             return str(getattr(self, f"_{kind}")(rng))
         except BaseException as error:
@@ -183,10 +183,10 @@ class Fuzzer:
             what, event = change_tree(rng, event)
         self.tried = f"over HTTP: {what}"
         worker = self._local.worker("soak-coordinator")
-        answered = answer_event(worker, event, KeyHashes(self._key), Deadline.after(SECONDS))
-        document = json.loads(answered["body"])
-        if answered["statusCode"] != 200:
-            if answered["statusCode"] == 500:
+        response = answer_event(worker, event, KeyHashes(self._key), Deadline.after(SECONDS))
+        document = json.loads(response["body"])
+        if response["statusCode"] != 200:
+            if response["statusCode"] == 500:
                 raise Finding("raw", str(document)[:500])
             return "refused"
         if way < 0.7 and isinstance(parameters, dict) and "hits" in document:

@@ -49,7 +49,7 @@ def vector_of(id_: int, version: int) -> np.ndarray:
 
 @dataclass
 class Owner:
-    """What a writer has committed.
+    """The commits of a writer.
 
     Attributes
     ----------
@@ -177,7 +177,7 @@ class Soak:
                 versions, deleted, busy = dict(owner.versions), set(owner.deleted), set(owner.busy)
                 at_least = owner.snapshot
             aimed = rng.choice(sorted(versions)) if versions else owner.number * RANGE
-            found = self.up.index.search(
+            hits = self.up.index.search(
                 vector_of(aimed, versions.get(aimed, 0)),
                 k=20,
                 where=f"owner = {owner.number}",
@@ -185,7 +185,7 @@ class Soak:
                 at_least=at_least,
                 mode=rng.choice(["auto", "flat", "tree"]),
             )
-            rows = zip(found.ids[0].tolist(), found.columns.to_pylist(), strict=False)
+            rows = zip(hits.ids[0].tolist(), hits.columns.to_pylist(), strict=False)
             for id_, columns in rows:
                 if id_ < 0:
                     continue
@@ -196,7 +196,7 @@ class Soak:
                 assert newer or id_ not in deleted, ("resurrected", id_)
                 assert newer or columns["version"] >= versions.get(id_, 0), ("older", id_, columns, versions.get(id_))
             if aimed not in busy and versions and not self._changed_since(owner, aimed, versions[aimed]):
-                assert aimed in found.ids[0].tolist(), ("lost", aimed, found.ids[0].tolist())
+                assert aimed in hits.ids[0].tolist(), ("lost", aimed, hits.ids[0].tolist())
             self.counts["search"] += 1
             time.sleep(self.pause * rng.random())
 
@@ -211,7 +211,7 @@ class Soak:
         try:
             newest = max(owner.snapshot for owner in self.owners)
             for owner in self.owners:
-                found = self.up.index.search(
+                hits = self.up.index.search(
                     vector_of(0, 0),
                     k=10_000,
                     where=f"owner = {owner.number}",
@@ -219,14 +219,14 @@ class Soak:
                     exact=True,
                     at_least=newest,
                 )
-                versions = [row["version"] for row in found.columns.to_pylist()]
-                ids = [id_ for id_ in found.ids[0].tolist() if id_ >= 0]
-                there = dict(zip(ids, versions, strict=False))
-                assert len(ids) == len(there), ("doubled", owner.number)
-                lost, more = set(owner.versions) - set(there), set(there) - set(owner.versions)
+                versions = [row["version"] for row in hits.columns.to_pylist()]
+                ids = [id_ for id_ in hits.ids[0].tolist() if id_ >= 0]
+                stored = dict(zip(ids, versions, strict=False))
+                assert len(ids) == len(stored), ("doubled", owner.number)
+                lost, more = set(owner.versions) - set(stored), set(stored) - set(owner.versions)
                 assert not lost, ("lost", owner.number, sorted(lost)[:5])
                 assert not more, ("resurrected", owner.number, sorted(more)[:5])
-                assert there == owner.versions, ("another version", owner.number)
+                assert stored == owner.versions, ("another version", owner.number)
             self.counts["comparison of all rows"] += 1
         finally:
             for owner in self.owners:
@@ -283,7 +283,7 @@ def main() -> int:
         ):
             soak = Soak(up, args.writers, args.pause, args.seed)
             soak.run(args.minutes)
-            status = {each["name"]: each for each in up.platform.status()}
+            status = {function["name"]: function for function in up.platform.status()}
     roles = sorted(soak.memory)
     growth = {role: round(soak.growth(role), 3) for role in roles}
     peak = {role: round(max(size for _, size in soak.memory[role]) / 1e6, 1) for role in roles}

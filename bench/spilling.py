@@ -77,7 +77,7 @@ def compare(entries: Sequence[Contestant], data: Data, queries: Floats, repetiti
     parts = [queries[start : start + AT_ONCE] for start in range(0, len(queries), AT_ONCE)]
     tasks = [partial(entry.time, part) for part in parts for entry in entries]
     times = interleave(tasks, repetitions)
-    taken = [
+    times_taken = [
         np.mean([median(times[at]) for at in range(place, len(tasks), len(entries))]) for place in range(len(entries))
     ]
     rows: list[list[object]] = []
@@ -86,22 +86,22 @@ def compare(entries: Sequence[Contestant], data: Data, queries: Floats, repetiti
         hits = [entry.index.search(query, K) for query in queries]
         ids = np.full((len(data.queries), K), -1, np.int64)
         ids[half:] = np.concatenate([one.ids for one in hits])
-        found = recall(data, ids) * len(data.queries) / len(queries)
+        reached = recall(data, ids) * len(data.queries) / len(queries)
         counts = [
             np.mean([getattr(one.stats, name) for one in hits])
             for name in ("partitions_visited", "rows_scanned", "rows_reranked")
         ]
-        alone = next(
-            t for t, other in zip(taken, entries, strict=True) if other.level == entry.level and not other.spilled
+        uncopied = next(
+            t for t, other in zip(times_taken, entries, strict=True) if other.level == entry.level and not other.spilled
         )
         rows.append(
             [
                 f"{entry.level:.2f}",
                 "yes" if entry.spilled else "no",
-                report.share(found),
+                report.share(reached),
                 entry.index.info()["bytes_per_vector"],
                 *counts,
-                f"{taken[place] / alone:.2f}",
+                f"{times_taken[place] / uncopied:.2f}",
             ]
         )
     return sorted(rows, key=lambda row: (str(row[0]), str(row[1])))
@@ -129,8 +129,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             seconds.append(spent)
         rows = compare(entries, data, data.queries[half:], args.repetitions)
     partitions = entries[0].index.info()["partitions"]
-    alone, copied = seconds
-    built = [f"The build with copies took {copied / alone:.2f} times the processor time."] if alone and copied else []
+    uncopied, copied = seconds
+    built = (
+        [f"The build with copies took {copied / uncopied:.2f} times the processor time."] if uncopied and copied else []
+    )
     header = ["tuned to", "copies", "recall@10", "bytes a vector", "partitions", "rows scanned", "reranked", "times"]
     text = [report.table(header, rows), *built, args.note]
     parameters = {

@@ -1,4 +1,4 @@
-"""``python -m bench.words FOLDER``: searches for words beside tantivy and bm25s, on one thread.
+"""``python -m bench.words FOLDER``: searches for words compared with tantivy and bm25s, on one thread.
 
 FOLDER contains ``texts.parquet`` (``text``), ``attributes.parquet`` (``synopsis``) and ``validation_positives.npy``: the rows whose synopses
 are the queries, and the first two words of each the short queries. All engines get each query in turn, in one process, so that they
@@ -110,8 +110,8 @@ def main() -> None:
                 random.Random(query).shuffle(names)
                 for name in names:
                     times[name].append(min(_timed(engines[name], query) for _ in range(3)))
-            shown = ", ".join(f"{name} {np.median(spent) * 1e6:.0f} us" for name, spent in times.items())
-            console.print(f"{kind} queries: {shown}")
+            summary = ", ".join(f"{name} {np.median(spent) * 1e6:.0f} us" for name, spent in times.items())
+            console.print(f"{kind} queries: {summary}")
 
 
 def _timed(search: Search, query: str) -> float:

@@ -113,8 +113,8 @@ class Fuzzer:
             except Finding as finding:
                 raise Finding(finding.kind, f"{trial.doing}: {finding}") from finding
             except BaseException as error:
-                found = raw_error(error)
-                raise Finding(found.kind, f"{trial.doing}: {found}") from error
+                problem = raw_error(error)
+                raise Finding(problem.kind, f"{trial.doing}: {problem}") from error
 
 
 class Trial:
@@ -195,10 +195,10 @@ class Trial:
     def _count(self, index: Index, hits: Any) -> None:
         """An exact search without a filter finds all rows, best first."""
         none = None if hits.ids.dtype == object else -1
-        found = (hits.ids[0] != none).sum()
-        if found > min(200, len(index)) or (found < min(200, len(index)) and _finite(index)):
-            raise Finding("wrong", f"{found} rows found, {len(index)} counted")
-        scores = hits.scores[0, :found]
+        hit_count = (hits.ids[0] != none).sum()
+        if hit_count > min(200, len(index)) or (hit_count < min(200, len(index)) and _finite(index)):
+            raise Finding("wrong", f"{hit_count} rows found, {len(index)} counted")
+        scores = hits.scores[0, :hit_count]
         rising = index.snapshot.manifest.metric == "l2"
         sorted_ = (np.diff(scores) >= 0).all() if rising else (np.diff(scores) <= 0).all()
         if not np.isnan(scores).any() and not sorted_:
@@ -211,15 +211,15 @@ class Trial:
             options: dict[str, Any] = {"k": 200, "where": where, "exact": self.rng.random() < 0.5}
             columns = ["name"] if self.rng.random() < 0.5 else []
             name = f"functions {mode} {options} {columns}"
-            there = self._try(
+            remote = self._try(
                 name, lambda m=mode, o=options, c=columns: functions.search(self.queries, mode=m, columns=c, **o)
             )
             self._foreseen()
-            if there is not None and index is not None:
-                here = self._try(f"{name} here", lambda o=options: index.search(self.queries, **o))
+            if remote is not None and index is not None:
+                local = self._try(f"{name} here", lambda o=options: index.search(self.queries, **o))
                 self.doing = name
-                if here is not None:
-                    self._same(here, there)
+                if local is not None:
+                    self._same(local, remote)
         self._try("functions get", lambda: functions.get(self.some()))
         self._try("functions info", functions.info)
         self._try("functions ids", lambda: functions.search(self.queries, where={"id": {"$in": list(self.some())}}))
@@ -229,15 +229,17 @@ class Trial:
         if self.unforeseen:
             raise Finding("raw", self.unforeseen[0][-1500:])
 
-    def _same(self, here: Any, there: Any) -> None:
-        if here.ids.shape != there.ids.shape or not np.array_equal(here.scores, there.scores, equal_nan=True):
+    def _same(self, local: Any, remote: Any) -> None:
+        if local.ids.shape != remote.ids.shape or not np.array_equal(local.scores, remote.scores, equal_nan=True):
             raise Finding(
                 "wrong",
-                f"functions answer otherwise: {there.ids!r} {there.scores!r}, here {here.ids!r} {here.scores!r}"[:1500],
+                f"functions answer otherwise: {remote.ids!r} {remote.scores!r}, here {local.ids!r} {local.scores!r}"[
+                    :1500
+                ],
             )
-        ties = (np.diff(here.scores, axis=1) == 0).any()
-        if not ties and here.ids.tolist() != there.ids.tolist():
-            raise Finding("wrong", f"functions find others: {there.ids!r}, here {here.ids!r}"[:1500])
+        ties = (np.diff(local.scores, axis=1) == 0).any()
+        if not ties and local.ids.tolist() != remote.ids.tolist():
+            raise Finding("wrong", f"functions find others: {remote.ids!r}, here {local.ids!r}"[:1500])
 
     def new(self, count: int) -> tuple[Any, Any]:
         return vectors_of(self.begun.kind, count, self.rng.randrange(1000)), table_of(0, count)

@@ -89,8 +89,8 @@ class Beginning:
         self.stages: list[tuple[dict[str, bytes], list[Any]]] = []
         for change in (self._first, self._second, self._third):
             change(index)
-            held = index.search(np.zeros(self.dimensions, np.float32), k=len(index), exact=True).ids[0].tolist()
-            self.stages.append(({info.path: bytes(store.get(info.path)) for info in store.list("")}, held))
+            present = index.search(np.zeros(self.dimensions, np.float32), k=len(index), exact=True).ids[0].tolist()
+            self.stages.append(({info.path: bytes(store.get(info.path)) for info in store.list("")}, present))
 
     def _put(self, index: Index, first: int, count: int, seed: int, *, upsert: bool = False) -> None:
         change = index.upsert if upsert else index.append

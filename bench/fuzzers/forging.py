@@ -69,8 +69,8 @@ def _lay_out(parts: Mapping[str, Part]) -> tuple[bytearray, dict[str, tuple[Arra
     data, entries = bytearray(ALIGNMENT), {}
     for name, part in parts.items():
         placed = []
-        for own, array in part.arrays.items():
-            placed.append(ArrayEntry(own, array.dtype.name, array.shape, len(data)))
+        for array_name, array in part.arrays.items():
+            placed.append(ArrayEntry(array_name, array.dtype.name, array.shape, len(data)))
             data += np.ascontiguousarray(array).tobytes()
             data += bytes(-len(data) % ALIGNMENT)
         entries[name] = tuple(placed)
@@ -85,9 +85,9 @@ def write_contents(store: Store, path: str, contents: Contents) -> BundleEntry:
     )
     start, sums = len(data), chunk_checksums(np.frombuffer(data, np.uint8))
     header = encode_header(entries, contents.facts, sums)
-    whole = bytes(data) + header
-    store.put(path, whole)
-    return BundleEntry(path, len(whole), crc32c(whole), HeaderEntry(start, len(header), crc32c(header)))
+    content = bytes(data) + header
+    store.put(path, content)
+    return BundleEntry(path, len(content), crc32c(content), HeaderEntry(start, len(header), crc32c(header)))
 
 
 def write_part(store: Store, path: str, part: Part) -> FileEntry:
@@ -123,21 +123,21 @@ def _segments(manifest: Manifest) -> list[tuple[Any, ...]]:
 
 
 def _at(manifest: Manifest, place: tuple[Any, ...]) -> SegmentEntry:
-    found: Any = manifest
+    value: Any = manifest
     for key in place:
-        found = found[key] if isinstance(key, int) else getattr(found, key)
-    return found
+        value = value[key] if isinstance(key, int) else getattr(value, key)
+    return value
 
 
 def _replaced(value: Any, place: tuple[Any, ...], other: Any) -> Any:
     if not place:
         return other
-    key, *rest = place
+    key, *inner = place
     if isinstance(key, int):
-        return (*value[:key], _replaced(value[key], tuple(rest), other), *value[key + 1 :])
+        return (*value[:key], _replaced(value[key], tuple(inner), other), *value[key + 1 :])
     if isinstance(value, dict):
-        return {**value, key: _replaced(value[key], tuple(rest), other)}
-    return msgspec.structs.replace(value, **{key: _replaced(getattr(value, key), tuple(rest), other)})
+        return {**value, key: _replaced(value[key], tuple(inner), other)}
+    return msgspec.structs.replace(value, **{key: _replaced(getattr(value, key), tuple(inner), other)})
 
 
 def _kind_of(place: tuple[Any, ...]) -> str:
@@ -190,10 +190,10 @@ def _change_contents(rng: Random, contents: Contents, other: Contents) -> str:
         del contents.parts[name]
         return f"without {name}"
     if way < 0.18 and other.parts:
-        taken = name if name in other.parts and rng.random() < 0.8 else rng.choice(sorted(other.parts))
-        part = other.parts[taken]
+        other_name = name if name in other.parts and rng.random() < 0.8 else rng.choice(sorted(other.parts))
+        part = other.parts[other_name]
         contents.parts[name] = Part(dict(part.arrays), list(part.columns), part.rows)
-        return f"{name} is {taken} of another"
+        return f"{name} is {other_name} of another"
     return f"{name} {_change_part(rng, contents.parts[name])}"
 
 

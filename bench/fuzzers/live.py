@@ -196,7 +196,6 @@ class _History:
         self.log, self.counts = Log(), Counter[str](histories=1)
         self.deeds: list[Deed] = []
         self.views: list[tuple[Index, int]] = []
-        self.told: list[str] = []
 
     def run(self) -> Counter[str]:
         """All of it."""
@@ -207,22 +206,22 @@ class _History:
                 self.counts["killed"] += result is not None
             self._check()
         except (AssertionError, VsearchError) as error:
-            told = "\n".join(repr(deed.ask) + f" -> {deed.commit or deed.error!r}" for deed in self.deeds)
-            raise AssertionError(f"seed {self.seed}: {error}\n{told}") from error
+            log = "\n".join(repr(deed.ask) + f" -> {deed.commit or deed.error!r}" for deed in self.deeds)
+            raise AssertionError(f"seed {self.seed}: {error}\n{log}") from error
         return self.counts
 
     def _act(self, number: int) -> None:
         recorded = Recorded(self.store, self.log)
-        own: Any = OwnStore(recorded, self.turns, number, self.faults)
+        store: Any = OwnStore(recorded, self.turns, number, self.faults)
         draw = Random(f"{self.seed} {number}")
-        index = _patiently(lambda: open_here(own))
+        index = _patiently(lambda: open_here(store))
         for _ in range(draw.randint(1, 3)):
             if draw.random() < 0.2:
                 self._look(index)
             if self.prunes and draw.random() < 0.3:
                 recorded.deed = None
                 try:
-                    prune(own, draw.randint(1, 2), grace=OLD, older_than=0)
+                    prune(store, draw.randint(1, 2), grace=OLD, older_than=0)
                     self.counts["prunes"] += 1
                 except (StoreError, ConflictError):
                     pass
@@ -282,16 +281,18 @@ class _History:
         manifest = read_manifest(self.store)
         chain = [manifest.writer, *manifest.lineage][::-1]
         assert len(chain) == manifest.snapshot, f"snapshot {manifest.snapshot} goes back to {len(chain) - 1} others"
-        states, seen = {1: self.state}, Counter[int]()
+        states, occurrences = {1: self.state}, Counter[int]()
         self.at: dict[int, tuple[int, tuple[int, int, int]]] = {}
         for number, writer in enumerate(chain[1:], 2):
             deed = self.log.deeds[writer]
             made = outcome(states[number - 1], deed.ask)
             assert made is not None, f"snapshot {number}: {deed.ask} was committed where it had to be refused"
             states[number] = made.state
-            seen[id(deed.ask)] += 1
+            occurrences[id(deed.ask)] += 1
             once = deed.ask.kind not in FOLDS
-            assert seen[id(deed.ask)] == 1 or not once, f"doubled: {deed.ask} was committed again in snapshot {number}"
+            assert occurrences[id(deed.ask)] == 1 or not once, (
+                f"doubled: {deed.ask} was committed again in snapshot {number}"
+            )
             self.at[id(deed.ask)] = number, made.counts
             self.counts["commits"] += 1
         return states
@@ -302,9 +303,11 @@ class _History:
             made = [outcome(state, ask) for state in window]
             if deed.commit is not None and ask.kind not in FOLDS:
                 done = deed.commit
-                told = (done.added, done.replaced, done.deleted)
-                if any(told):
-                    assert self.at.get(id(ask)) == (done.snapshot, told), f"lost: {ask}, {done}, {self.at.get(id(ask))}"
+                counts = (done.added, done.replaced, done.deleted)
+                if any(counts):
+                    assert self.at.get(id(ask)) == (done.snapshot, counts), (
+                        f"lost: {ask}, {done}, {self.at.get(id(ask))}"
+                    )
                 else:
                     assert id(ask) not in self.at, f"{ask} is said to have changed nothing"
                     assert any(one is not None and not changes(one) for one in made), f"{ask} changed nothing"
@@ -326,11 +329,11 @@ class _History:
                 if known is None and made is None:
                     continue
                 done = carry_out(index, deed.ask)
-                told = (done.added, done.replaced, done.deleted)
+                counts = (done.added, done.replaced, done.deleted)
                 if known is not None:
-                    assert (done.snapshot, told) == known, f"doubled: {deed.ask}"
+                    assert (done.snapshot, counts) == known, f"doubled: {deed.ask}"
                 elif made is not None:
-                    assert told == made.counts, f"{deed.ask}: {told} instead of {made.counts}"
+                    assert counts == made.counts, f"{deed.ask}: {counts} instead of {made.counts}"
                     state = made.state
         for ask in (draw_ask(self.draw, self.id_type), Ask("optimize", force=self.draw.random() < 0.7)):
             made = outcome(state, ask)

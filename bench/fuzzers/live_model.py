@@ -73,8 +73,8 @@ class Ask:
     force: bool = False
 
     def __repr__(self) -> str:
-        told = {name: value for name, value in vars(self).items() if value and name not in ("kind", "rows")}
-        return f"{self.kind}({told}, {len(self.rows)} rows)"
+        fields = {name: value for name, value in vars(self).items() if value and name not in ("kind", "rows")}
+        return f"{self.kind}({fields}, {len(self.rows)} rows)"
 
 
 @dataclass(frozen=True)
@@ -109,8 +109,8 @@ def outcome(state: State, ask: Ask) -> Outcome | None:
         return Outcome(State(rows, state.next_row), len(ids) - old, old)
     chosen = [one for one, row in rows.items() if CONDITIONS[ask.where](row)] if ask.where else list(ask.ids or [])
     if ask.kind == "delete":
-        gone = [one for one in chosen if rows.pop(one, None) is not None]
-        return Outcome(State(rows, state.next_row), deleted=len(gone))
+        deleted_ids = [one for one in chosen if rows.pop(one, None) is not None]
+        return Outcome(State(rows, state.next_row), deleted=len(deleted_ids))
     if any(one not in rows for one in chosen):
         return None
     for one in chosen:
@@ -160,9 +160,9 @@ def draw_ask(draw: random.Random, id_type: str, new: int = 12) -> Ask:
     """A random change. There are few ids, so that writers conflict: those of the first rows, and some new ones."""
     kind = draw.choice(("append", "append", "upsert", "upsert", "update", "delete", "delete", "optimize", "fold"))
     token = uuid4().hex if draw.random() < 0.4 else None
-    many = draw.randint(1, 4)
-    old = [named(id_type, draw.randrange(8)) for _ in range(many)]
-    fresh = [named(id_type, ROWS + draw.randrange(new)) for _ in range(many)]
+    count = draw.randint(1, 4)
+    old = [named(id_type, draw.randrange(8)) for _ in range(count)]
+    fresh = [named(id_type, ROWS + draw.randrange(new)) for _ in range(count)]
     if kind in ("optimize", "fold"):
         return Ask(kind, force=draw.random() < 0.6)
     if kind == "append":
@@ -248,19 +248,19 @@ def check(index: Index, state: State, draw: random.Random, *, scores: bool = Tru
     assert len(index) == len(expected), f"{len(index)} rows instead of {len(expected)}"
     query = np.array([draw.gauss(0, 1) for _ in range(DIMENSIONS)], np.float32)
     hits = index.search(query, k=len(expected) + 3, exact=True)
-    found = [one for one in hits.ids[0].tolist() if one != (None if text else -1)]
-    extra, missing = set(found) - set(expected), set(expected) - set(found)
+    returned = [one for one in hits.ids[0].tolist() if one != (None if text else -1)]
+    extra, missing = set(returned) - set(expected), set(expected) - set(returned)
     assert not extra, f"resurrected: {sorted(extra)}"
     assert not missing, f"lost: {sorted(missing)}"
-    assert len(found) == len(expected), "doubled"
+    assert len(returned) == len(expected), "doubled"
     if scores:
-        _check_scores(hits, found, query, state)
-    if found:
-        table = index.get(found)
+        _check_scores(hits, returned, query, state)
+    if returned:
+        table = index.get(returned)
         stored = list(zip(table.column("n").to_pylist(), table.column("s").to_pylist(), strict=True))
-        asked = [(expected[one].n, expected[one].s) for one in found]
-        assert stored == asked, (
-            f"attributes differ: {[x for x in zip(found, stored, asked, strict=True) if x[1] != x[2]]}"
+        expected_values = [(expected[one].n, expected[one].s) for one in returned]
+        assert stored == expected_values, (
+            f"attributes differ: {[x for x in zip(returned, stored, expected_values, strict=True) if x[1] != x[2]]}"
         )
     where = draw.choice(tuple(CONDITIONS))
     passing = {one for one, row in expected.items() if CONDITIONS[where](row)}
@@ -271,9 +271,9 @@ def check(index: Index, state: State, draw: random.Random, *, scores: bool = Tru
         assert set(ids) <= passing, f"rows that do not match {where}"
 
 
-def _check_scores(hits: Any, found: list[Any], query: np.ndarray, state: State) -> None:
-    if found:
-        vectors = np.stack([state.rows[one].vector for one in found]).astype(np.float64)
+def _check_scores(hits: Any, ids: list[Any], query: np.ndarray, state: State) -> None:
+    if ids:
+        vectors = np.stack([state.rows[one].vector for one in ids]).astype(np.float64)
         true = ((vectors - query) ** 2).sum(axis=1)
-        scores = hits.scores[0, : len(found)]
+        scores = hits.scores[0, : len(ids)]
         assert np.allclose(scores, true, rtol=1e-3, atol=1e-3), "vectors differ"

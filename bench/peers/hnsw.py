@@ -40,10 +40,10 @@ class HnswIndex:
             reachable = min(k, matches)
             ids = np.full((len(queries), k), -1, dtype=np.int64)
             try:
-                found, _ = graph.knn_query(queries, k=reachable, num_threads=1, filter=allowed)
+                neighbors, _ = graph.knn_query(queries, k=reachable, num_threads=1, filter=allowed)
             except RuntimeError:  # fewer than k reached: hnswlib returns nothing then
                 return ids
-            ids[:, :reachable] = found
+            ids[:, :reachable] = neighbors
             return ids
 
         return search

@@ -53,8 +53,8 @@ class LanceIndex:
         if column in self._indexed:
             return
         kind = self.table.schema.field(column).type
-        few = pa.types.is_boolean(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)
-        self.table.create_scalar_index(column, index_type="BITMAP" if few else "BTREE")
+        low_cardinality = pa.types.is_boolean(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)
+        self.table.create_scalar_index(column, index_type="BITMAP" if low_cardinality else "BTREE")
         self._indexed.add(column)
 
 

@@ -33,9 +33,9 @@ class ScannIndex:
             if len(queries) > 1:
                 ids, _ = searcher.search_batched(queries, k, reorder, leaves)
                 return np.asarray(ids, dtype=np.int64)
-            found, _ = searcher.search(queries[0], k, reorder, leaves)
+            neighbors, _ = searcher.search(queries[0], k, reorder, leaves)
             row = np.full((1, k), -1, dtype=np.int64)
-            row[0, : len(found)] = found
+            row[0, : len(neighbors)] = neighbors
             return row
 
         return search

@@ -59,13 +59,13 @@ class Svs:
         distance = svs.DistanceType.L2 if far else svs.DistanceType.MIP
         graph = svs.Vamana.build(parameters, self._source(svs, task), distance, num_threads=task.threads)
         graph.num_threads = 1
-        saved = [task.scratch / part for part in ("config", "graph", "data")]
-        graph.save(*map(str, saved))
+        folders = [task.scratch / part for part in ("config", "graph", "data")]
+        graph.save(*map(str, folders))
         raw = 2.0 * task.dimensions if self.storage == "float16" else 0.0
         return SvsIndex(
             graph=graph,
             description=f"SVS Vamana {self.storage} degree {self.degree}",
-            bytes_per_vector=sum(map(folder_bytes, saved)) / task.rows - raw,
+            bytes_per_vector=sum(map(folder_bytes, folders)) / task.rows - raw,
             raw_bytes_per_vector=raw,
         )
 

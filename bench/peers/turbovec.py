@@ -41,11 +41,11 @@ class TurbovecIndex:
         base, depth = self.base, setting["rerank"]
 
         def search(queries: Floats, k: int) -> Rows:
-            _, found = self.codes.search(queries, max(k, depth), mask=mask)
-            ids = np.empty((len(queries), min(k, found.shape[1])), dtype=np.int64)
+            _, neighbors = self.codes.search(queries, max(k, depth), mask=mask)
+            ids = np.empty((len(queries), min(k, neighbors.shape[1])), dtype=np.int64)
             for i, query in enumerate(queries):
-                order = np.argsort(-(base[found[i]] @ query), kind="stable")
-                ids[i] = found[i][order[:k]]
+                order = np.argsort(-(base[neighbors[i]] @ query), kind="stable")
+                ids[i] = neighbors[i][order[:k]]
             return padded(ids, k)
 
         return search
