@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from vsearch.building.plan import Forecast
     from vsearch.building.shards import PartWriter
+    from vsearch.legs.protocol import Leg
 
 
 def leg_writers(text: Any, sparse: Any, legs: Any) -> tuple[PartWriter, ...]:
@@ -21,12 +22,7 @@ def leg_writers(text: Any, sparse: Any, legs: Any) -> tuple[PartWriter, ...]:
     ------
     InputError
     """
-    arguments = _arguments(text, sparse, legs)
-    if not arguments:
-        return ()
-    from vsearch.legs.registry import find_leg
-
-    return tuple(find_leg(name).writer(argument) for name, argument in arguments.items())
+    return tuple(leg.writer(argument) for leg, argument in _find_legs(text, sparse, legs))
 
 
 def leg_forecasts(text: Any, sparse: Any, legs: Any) -> tuple[Forecast, ...]:
@@ -36,12 +32,7 @@ def leg_forecasts(text: Any, sparse: Any, legs: Any) -> tuple[Forecast, ...]:
     ------
     InputError
     """
-    arguments = _arguments(text, sparse, legs)
-    if not arguments:
-        return ()
-    from vsearch.legs.registry import find_leg
-
-    forecasts = [find_leg(name).forecast(argument) for name, argument in arguments.items()]
+    forecasts = [leg.forecast(argument) for leg, argument in _find_legs(text, sparse, legs)]
     return tuple(forecast for forecast in forecasts if forecast is not None)
 
 
@@ -59,12 +50,17 @@ def sparse_column(sparse: Any) -> tuple[str | None, dict[str, pa.Array]]:
     return COLUMN, {COLUMN: as_column(sparse)}
 
 
-def _arguments(text: Any, sparse: Any, legs: Any) -> dict[str, Any]:
-    """Return the arguments of legs by name."""
+def _find_legs(text: Any, sparse: Any, legs: Any) -> list[tuple[Leg[Any], Any]]:
+    """Return the legs of a new index with their arguments."""
     if legs is not None and not (isinstance(legs, Mapping) and all(isinstance(name, str) for name in legs)):
         raise InputError(f"legs must be a dict of arguments by the names of legs, got {legs!r:.100}")
-    own = {name: argument for name, argument in (("text", text), ("sparse", sparse)) if argument is not None}
-    for name in own:
+    arguments = {name: argument for name, argument in (("text", text), ("sparse", sparse)) if argument is not None}
+    for name in arguments:
         if name in (legs or {}):
             raise InputError(f"{name} is the leg {name!r}: pass only one of them")
-    return own | dict(legs or {})
+    arguments |= dict(legs or {})
+    if not arguments:
+        return []
+    from vsearch.legs.registry import find_leg
+
+    return [(find_leg(name), argument) for name, argument in arguments.items()]

@@ -67,8 +67,8 @@ def append(
 ) -> None:
     """Add rows to an index; their ids must be new."""
     index = vsearch.open(url, **options.storage(endpoint, anonymous))
-    arguments = _rows(attributes, vectors, id, ids, missing) | options.not_none(token=token, if_snapshot=if_snapshot)
-    arguments |= _documents(offsets, saliency)
+    arguments = _rows(attributes, vectors, id, ids, missing, offsets, saliency)
+    arguments |= options.not_none(token=token, if_snapshot=if_snapshot)
     if cluster is not None:
         arguments |= {"client": cluster, "storage": options.storage(endpoint, anonymous)}
     with output.progress() as report:
@@ -94,8 +94,8 @@ def upsert(
 ) -> None:
     """Add rows to an index, replacing rows with the same ids."""
     index = vsearch.open(url, **options.storage(endpoint, anonymous))
-    arguments = _rows(attributes, vectors, id, ids, missing) | options.not_none(token=token, if_snapshot=if_snapshot)
-    arguments |= _documents(offsets, saliency)
+    arguments = _rows(attributes, vectors, id, ids, missing, offsets, saliency)
+    arguments |= options.not_none(token=token, if_snapshot=if_snapshot)
     with output.progress() as report:
         commit = index.upsert(source, **arguments, progress=report)
     _print_commit(commit, as_json=as_json)
@@ -163,14 +163,14 @@ def optimize(
     force: Annotated[bool, typer.Option("--force", help="Merge everything that can be merged.")] = False,
     retune: Annotated[
         bool | None,
-        typer.Option("--retune/--no-retune", help="Tune the search settings again; by default only when due."),
+        typer.Option("--retune/--no-retune", help="Tune the search settings again; by default only if needed."),
     ] = None,
     cluster: options.Cluster = None,
     as_json: options.AsJson = False,
     endpoint: options.Endpoint = None,
     anonymous: options.Anonymous = False,
 ) -> None:
-    """Run the maintenance that is due."""
+    """Run pending maintenance."""
     index = vsearch.open(url, **options.storage(endpoint, anonymous))
     arguments: dict[str, Any] = {}
     if cluster is not None:
@@ -184,7 +184,7 @@ def optimize(
     elif done.postponed:
         typer.echo("\n".join(done.postponed))
     else:
-        typer.echo(f"snapshot {done.snapshot}: nothing was due")
+        typer.echo(f"snapshot {done.snapshot}: nothing to do")
 
 
 def tag(
@@ -259,21 +259,21 @@ def restore(
 
 
 def _rows(
-    attributes: str | None, vectors: str | None, id: str | None, ids: str | None, missing: str | None
+    attributes: str | None,
+    vectors: str | None,
+    id: str | None,
+    ids: str | None,
+    missing: str | None,
+    offsets: str | None,
+    saliency: str | None,
 ) -> dict[str, Any]:
     """Return the options of new rows as arguments of the library."""
     arguments = options.not_none(vectors=vectors, id=id, missing=missing)
-    if attributes is not None:
-        arguments["attributes"] = str(options.existing(attributes))
+    files = {"attributes": attributes, "offsets": offsets, "saliency": saliency}
+    arguments |= {name: str(options.existing(path)) for name, path in files.items() if path is not None}
     if ids is not None:
         arguments["ids"] = inputs.read_ids(ids)
     return arguments
-
-
-def _documents(offsets: str | None, saliency: str | None) -> dict[str, Any]:
-    """Return the options of multi-vector documents as arguments of the library."""
-    files = {"offsets": offsets, "saliency": saliency}
-    return {name: str(options.existing(path)) for name, path in files.items() if path is not None}
 
 
 def _chosen(index: Index, ids: str | None, where: str | None) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Appends of many tasks: each chunk of rows becomes a delta, and one commit adds all of them.
 
-Other writers go on meanwhile. If one of their commits makes the deltas invalid, or may have added the same ids, the tasks that
+Other writers can commit in the meantime. If one of their commits makes the deltas invalid, or may have added the same ids, the tasks that
 this concerns run again on the newest snapshot, in a further round.
 """
 
@@ -17,10 +17,10 @@ import numpy as np
 from vsearch.cluster.append_steps import find_known
 from vsearch.cluster.context import Context, Place, open_context
 from vsearch.cluster.job import Based, Checked, Encoded, Job
-from vsearch.cluster.outputs import Outputs
+from vsearch.cluster.outputs import Outputs, refuse_missing
 from vsearch.cluster.running import Engine, Progress, check_unchanged, run_stage
 from vsearch.cluster.source import id_keys
-from vsearch.errors import ConflictError, CorruptIndexError, InputError, VsearchError, VsearchWarning
+from vsearch.errors import ConflictError, CorruptIndexError, InputError, VsearchWarning
 from vsearch.live.commits import Commit, Draft, commit_change, known_change, newest_of
 from vsearch.live.inputs import conform
 from vsearch.live.merging import join_removed
@@ -129,7 +129,7 @@ class AppendDeltas:
                 try:
                     _, replaced = find_known(snapshot, chunk)
                 except InputError:
-                    self.outdated = True  # the check of the next round says so
+                    self.outdated = True  # the check of the next round reports it
                     return None
                 if replaced is not None:
                     old, ids = replaced
@@ -195,16 +195,14 @@ def append_job(
         if done is None:
             if if_snapshot is not None and isinstance(error, ConflictError):
                 outputs.clear()
-            if isinstance(error, FileNotFoundError) and not isinstance(error, VsearchError):
-                msg = f"{store.url}: files of the append's job are missing ({error}): it was pruned, or the index retrained; append again"
-                raise ConflictError(msg) from error
+            refuse_missing(error, store, "append", "it was pruned, or the index retrained; append again")
             raise
     outputs.clear()
     return done, snapshot
 
 
 def still_valid(encoded: Snapshot, now: Snapshot) -> bool:
-    """Whether rows that were encoded for a snapshot can be added to a later one as they are."""
+    """Whether rows that were encoded for a snapshot can be added to a later one unchanged."""
     before, after = encoded.manifest, now.manifest
     if training_of(before) != training_of(after) or before.attributes != after.attributes:
         return False

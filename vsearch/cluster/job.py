@@ -334,4 +334,4 @@ RESULTS: dict[str, type[msgspec.Struct]] = {
     "merge": Merged,
     "settings": Tuned,
 }
-"""What a task of each stage leaves behind, in the order of the stages."""
+"""The record that a task of each stage writes, in the order of the stages."""

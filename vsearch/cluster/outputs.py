@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.cluster.job import RESULTS, Begun, DataFile, Job, Piece
-from vsearch.errors import ConflictError, CorruptIndexError, FormatVersionError, IndexNotFoundError
+from vsearch.errors import ConflictError, CorruptIndexError, FormatVersionError, IndexNotFoundError, VsearchError
 from vsearch.forking import cached_property
 from vsearch.storage import SegmentFile, Store, read_manifest, snapshot_numbers, write_arrays
 from vsearch.storage.files.checksums import crc32c
@@ -152,3 +152,9 @@ class Outputs:
             return msgspec.json.decode(data, type=kind)
         except (msgspec.DecodeError, msgspec.ValidationError) as error:
             raise CorruptIndexError(path, f"is damaged ({error}); remove the job with prune and build again") from error
+
+
+def refuse_missing(error: Exception, store: Store, job: str, advice: str) -> None:
+    """Raise ConflictError if `error` is that an object of a job no longer exists; otherwise do nothing."""
+    if isinstance(error, FileNotFoundError) and not isinstance(error, VsearchError):
+        raise ConflictError(f"{store.url}: objects of the {job}'s job are missing ({error}): {advice}") from error

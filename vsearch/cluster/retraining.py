@@ -13,10 +13,10 @@ from vsearch.building.inputs.prefix_files import FilesPlan
 from vsearch.building.steps import BATCH_ROWS, training_rows
 from vsearch.cluster.context import Context, Place, open_context
 from vsearch.cluster.job import Based, Job, Plan, Tuned
-from vsearch.cluster.outputs import Outputs
+from vsearch.cluster.outputs import Outputs, refuse_missing
 from vsearch.cluster.running import Engine, Progress, run_stage, stages_of_rows
 from vsearch.cluster.shard_steps import untuned_manifest
-from vsearch.errors import ConflictError, CorruptIndexError, InputError, VsearchError
+from vsearch.errors import ConflictError, CorruptIndexError, InputError
 from vsearch.live.commits import Commit, commit_change, newest_of
 from vsearch.live.retraining import Retrain, check_retrainable
 from vsearch.search.engine.rows import matching_rows
@@ -75,9 +75,7 @@ def retrain_by_job(
         if done is None:
             if isinstance(error, ConflictError):
                 outputs.clear()
-            if isinstance(error, FileNotFoundError) and not isinstance(error, VsearchError):
-                msg = f"{store.url}: files of the retraining's job are missing ({error}): a prune or another run removed them; retrain again"
-                raise ConflictError(msg) from error
+            refuse_missing(error, store, "retraining", "a prune or another run removed them; retrain again")
             raise
     outputs.clear()
     return Commit(done), newest_of(snapshot)
@@ -99,7 +97,7 @@ def _begin(outputs: Outputs, snapshot: Snapshot) -> None:
 
 
 def _plan(context: Context, outputs: Outputs) -> None:
-    """Record how the rows are divided; as they were recorded, perhaps by another run."""
+    """Record how the rows are divided, as recorded by this run or another one."""
     based, snapshot = context.base(0)
     manifest = snapshot.manifest
     batches = max(1, context.job.chunk_bytes // (manifest.dimensions * 4) // BATCH_ROWS)

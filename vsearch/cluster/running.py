@@ -13,7 +13,7 @@ import msgspec
 from vsearch.building.inputs.prefix_files import changed_file, list_files, source_store
 from vsearch.cluster.context import Context, Place, open_context
 from vsearch.cluster.job import Divided, Job, JobOptions, Tuned
-from vsearch.cluster.outputs import Outputs
+from vsearch.cluster.outputs import Outputs, refuse_missing
 from vsearch.cluster.shard_steps import untuned_manifest
 from vsearch.cluster.tasks import Task, run_task
 from vsearch.errors import ConflictError, CorruptIndexError, IndexExistsError, InputError, VsearchError, VsearchWarning
@@ -88,9 +88,7 @@ def build_job(
     except (FileNotFoundError, CorruptIndexError, ConflictError) as error:
         number = outputs.committed(base)  # another run of the job finished first and removed its objects
         if number is None:
-            if isinstance(error, FileNotFoundError) and not isinstance(error, VsearchError):
-                msg = f"{store.url}: objects of the build's job are missing ({error}): a prune or another build removed them; build again"
-                raise ConflictError(msg) from error
+            refuse_missing(error, store, "build", "a prune or another build removed them; build again")
             raise
         manifest = read_manifest(store, number)
     outputs.clear()
@@ -196,6 +194,6 @@ def _commit(store: Store, outputs: Outputs, context: Context, base: int, *, over
     except ConflictError as error:
         msg = (
             f"{store.url}: another index was committed there during the build; repeat it with overwrite=True to replace that "
-            "one, which only commits what is built, or choose another location, and prune what is left"
+            "one, which only commits what is built, or choose another location, and prune the leftovers"
         )
         raise ConflictError(msg) from error

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from vsearch.storage import Store
 
 ID = "id"
-"""Name of the column of ids in what tasks exchange; those of attributes begin with a letter of their own."""
+"""Name of the column of ids in files that tasks exchange; names of attributes get another first letter."""
 
 ATTRIBUTE = "a:"
 

@@ -40,7 +40,7 @@ class StoredRows:
 
     @property
     def files(self) -> Self:
-        """What reads the vectors."""
+        """Reader of the vectors."""
         return self
 
     @cached_property

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from vsearch.errors import VsearchError
 
 Task = Callable[[int], "VsearchError | None"]
-"""A task of a stage, given its number; returns an error that it would be of no use to try again after."""
+"""A task of a stage, called with its number; returns errors that a retry cannot fix."""
 
 CHANGES: dict[str, Callable[[Context, int], None]] = {
     "encode": encode_chunk,

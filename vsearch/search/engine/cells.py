@@ -8,7 +8,7 @@ these is scored. Each cut keeps at least k rows; only rows that pass the mask ar
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from vsearch.kernels.query.fields import COUNTERS, REFINED, RERANKED, SCANNED, V
 from vsearch.search.engine.merge import ShardHits
 from vsearch.search.engine.routing import ProbePlan, negated_squares, plan_visits, route
 from vsearch.search.state.model import Model
+from vsearch.search.state.row_codes import rerank_codes
 from vsearch.search.state.shard import Shard
 
 if TYPE_CHECKING:
@@ -193,15 +194,13 @@ def _rerank(
     centroid_scores: NDArray[np.float32],
 ) -> NDArray[np.float32]:
     """Score rows by their rerank codes, float32 (n,)."""
-    arrays, scores = shard.arrays, np.empty(len(rows), np.float32)
-    stored: dict[str | None, NDArray[Any]]
-    stored = {"int8": arrays.rerank_bytes, "float16": arrays.rerank_halves, "float32": arrays.rerank_floats}
-    codes = stored[model.rerank]
-    scales = arrays.rerank_scales[rows].view(np.float16).astype(np.float32) * shard.table.rerank_scales[partitions]
+    codes, scores = rerank_codes(model, shard), np.empty(len(rows), np.float32)
+    scales = (
+        shard.arrays.rerank_scales[rows].view(np.float16).astype(np.float32) * shard.table.rerank_scales[partitions]
+    )
     for start in range(0, len(rows), CHUNK_ROWS):
         part = slice(start, start + CHUNK_ROWS)
-        chunk = codes[rows[part]]
-        values = (chunk.view(np.float16) if model.rerank == "float16" else chunk).astype(np.float32)
+        values = codes[rows[part]].astype(np.float32)
         if model.metric != "l2":
             scores[part] = np.einsum("ij,j->i", values, tables.rerank_query)
             continue
