@@ -1,4 +1,4 @@
-"""What the site shows of files that have their place elsewhere in the repository: pages and plots, none of them copied."""
+"""Pages and plots of the site that are stored elsewhere in the repository."""
 
 from __future__ import annotations
 

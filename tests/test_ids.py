@@ -131,9 +131,9 @@ def test_attributes_with_our_names(tmp_path):
 def test_unknown_columns(numbered, ask):
     arguments = [[10]] if ask == "get" else [rows()[0]]
     for columns, message in (
-        (["weight"], "no attribute column is called 'weight'; the index has number, name"),
+        (["weight"], "the index has no attribute column 'weight'; it has number, name"),
         ("name", r"use \['name'\]"),
-        ([3], "no attribute column is called 3"),
+        ([3], "the index has no attribute column 3"),
     ):
         with pytest.raises(vsearch.InputError, match=message):
             getattr(numbered, ask)(*arguments, columns=columns)

@@ -32,7 +32,7 @@ class LRUCache:
     budget : int
         Bytes. A single value that is larger is still kept, alone.
     entries : int, optional
-        Largest number of values, since the sizes of many small ones leave out most of what they take.
+        Largest number of values, since the recorded sizes of small values leave out most of their memory.
     """
 
     def __init__(self, budget: int, entries: int | None = None) -> None:

@@ -103,7 +103,7 @@ def stored_names(columns: Sequence[str], known: Sequence[str]) -> tuple[str, ...
         matches = [name] if name in known else [stored for stored in known if str(name).lower() == stored.lower()]
         if len(matches) != 1:
             listed = ", ".join(known) or "none"
-            msg = f"no attribute column is called {name!r}; the index has {listed}"
+            msg = f"the index has no attribute column {name!r}; it has {listed}"
             raise InputError(msg)
         resolved.append(matches[0])
     return tuple(resolved)
@@ -124,7 +124,7 @@ def check_search(
     Raises
     ------
     InputError
-        Says which option is not usable, and what to give instead.
+        An option is invalid.
     """
     check_k(k)
     if offset != 0 or type(offset) is not int:

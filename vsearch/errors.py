@@ -44,7 +44,7 @@ class VsearchError(Exception):
 def restore_pickling() -> None:
     """Let the errors of vsearch be pickled by their own method again, after a library registered one for all exceptions.
 
-    dask.distributed does, on import: its method pickles causes as they are, and fails if that is impossible.
+    dask.distributed does, on import: its method pickles causes unchanged, and fails if that is impossible.
     """
     kinds: list[type[VsearchError]] = [VsearchError]
     for kind in kinds:
@@ -71,7 +71,7 @@ def _restore(kind: type[VsearchError], arguments: tuple[Any, ...]) -> VsearchErr
 
 
 class VsearchWarning(UserWarning):
-    """Something was left out or done differently than might be expected; the message says what."""
+    """Input was left out or handled in an unexpected way; the message says how."""
 
 
 class VsearchDeprecationWarning(VsearchWarning, DeprecationWarning):

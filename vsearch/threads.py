@@ -1,4 +1,4 @@
-"""The threads on which searches of many queries run: one pool per process, so that threads keep what they have prepared."""
+"""The threads on which searches of many queries run: one pool per process, so that threads keep their workspaces."""
 
 from __future__ import annotations
 

@@ -328,7 +328,7 @@ def test_other_scores(cosine):
         assert [hit.score for hit in found] == [(hit.id * 7) % 5 for hit in expected]
     assert len(hits.rerank(score)[0]) == 8
     for bad in (lambda _, table: [1.0], lambda _, table: [float("nan")] * table.num_rows, lambda _, table: None):
-        with pytest.raises(vsearch.InputError, match="rerank needs 8 finite numbers"):
+        with pytest.raises(vsearch.InputError, match="score must return 8 finite numbers"):
             hits.rerank(bad)
 
 

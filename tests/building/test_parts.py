@@ -77,7 +77,7 @@ def test_a_part_is_written_with_the_rows_of_each_shard():
 @pytest.mark.parametrize("writes", [("codes",), ("numbers", "numbers"), ("other",)])
 def test_a_part_writes_files_of_its_own_kinds_only(writes):
     store = open_store(f"memory://parts/{'-'.join(writes)}")
-    with pytest.raises(ValueError, match="'documents' may write each of its own file kinds once"):
+    with pytest.raises(ValueError, match="'documents' may write each of its file kinds once"):
         build(store, Words(writes))
     assert snapshot_numbers(store) == []
     assert store.list("segments") == []

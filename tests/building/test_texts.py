@@ -248,7 +248,7 @@ def test_what_is_refused(table: pa.Table, parquet: Path, encoder: Path, tmp_path
             ({"text_column": "body", "encoder": encoder, "spool": other}, "must contain nothing else, got 'file'"),
             ({"text_column": "body", "encoder": encoder, "spool": tmp_path / "held"}, "another build uses this spool"),
             ({"text_column": "body", "encoder": tmp_path / "none"}, "folder"),
-            ({"embeddings": np.eye(3), "text_column": "body", "encoder": encoder}, "names a column of a table"),
+            ({"embeddings": np.eye(3), "text_column": "body", "encoder": encoder}, "requires a table"),
         ]:
             with pytest.raises(InputError, match=message):
                 vsearch.build(**({"embeddings": table, "url": tmp_path / "i"} | arguments))

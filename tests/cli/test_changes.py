@@ -121,7 +121,7 @@ def test_optimize_tag_and_restore(run, folder: Path) -> None:
     run("delete", index, "--where", "price >= 30")
     optimized = done(run("optimize", index, "--force", "--no-retune", "--json"))
     assert (optimized["merged"], optimized["split"]) == (1, 0)
-    assert "nothing was due" in run("optimize", index, "--no-retune").text
+    assert "nothing to do" in run("optimize", index, "--no-retune").text
     restored = done(run("restore", index, "--tag", "full", "--json"))
     assert (restored["restored"], restored["rows"]) == ("full", ROWS)
     assert "full" in run("tag", index).text

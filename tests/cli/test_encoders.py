@@ -73,7 +73,7 @@ def test_mistakes(run, files, model: Path, tmp_path: Path) -> None:
         (("search", files.index, "--text", "a"), "has no query encoder"),
         (("search", files.index), "either QUERIES"),
         (("search", files.index, files.queries, "--text", "a"), "either QUERIES"),
-        (("search", files.index, "--text", "a", "--row", 1), "--row needs a file"),
+        (("search", files.index, "--text", "a", "--row", 1), "--row requires a file"),
     ]:
         done = run(*arguments)
         assert done.status == 2, arguments

@@ -23,7 +23,7 @@ def test_verify(run, index: Path) -> None:
     assert report.status == 0
     assert report.json["problems"] == []
     assert report.json["files"] > 0
-    assert "all sound" in run("verify", index).text
+    assert "all intact" in run("verify", index).text
 
 
 def test_verify_names_the_damaged_file(run, files, tmp_path: Path) -> None:

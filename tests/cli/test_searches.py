@@ -152,7 +152,7 @@ def test_vectors_and_words(run, files, tmp_path) -> None:
         (("--leg", "text"), "--leg must be NAME=QUERY"),
         (("--leg", "text=a", "--words", "b"), "--words cannot be combined with --leg"),
         (("--leg", "nothing=1"), "leg must be one of text"),
-        (("--leg", "text=a", "--depth", "20"), "depth needs query_vectors"),
+        (("--leg", "text=a", "--depth", "20"), "depth requires query_vectors"),
     ]:
         assert reason in run("search", url, *asked_leg).errors
     for wrong, reason in [

@@ -145,7 +145,7 @@ def test_what_the_image_holds(tmp_path):
     [
         ("s3://b/i", "Words", {}, "lower-case"), ("s3://b/i", "a;b", {}, "lower-case"), ("s3://b/i", "a", {"arch": "mips"}, "arch"),
         ("s3://b/i", "a", {"memory": 1}, "memory"), ("folder", "a", {"platform": "cloudrun"}, "a folder"),
-        ("gs://b/i", "a", {"platform": "cloudrun", "arch": "arm64"}, "x86_64"), ("lambda://a", "a", {}, "a container reads"),
+        ("gs://b/i", "a", {"platform": "cloudrun", "arch": "arm64"}, "x86_64"), ("lambda://a", "a", {}, "the index of a container"),
         ("s3://b/i", "a", {"platform": "floppy"}, "platform"), ("s3://b/i", "a", {"python": "3.13\nRUN evil"}, "python"),
         ("s3://b/i", "a", {"python": "2.7"}, "python"), ("s3://b/i", "a", {"workers": 0}, "workers"),
         ("gs://b/i", "a", {"platform": "cloudrun", "region": "us; rm -rf ~"}, "region"),
@@ -179,7 +179,7 @@ def test_the_command(tmp_path, capsys):
         write_context(spec, tmp_path / "bad", {"VSEARCH_API_KEY": "a\nb"})
     assert not (tmp_path / "bad").exists()
     for more, message in (
-        (["--platform", "container"], "is there already"), (["--platform", "floppy"], "--platform must be"),
+        (["--platform", "container"], "already exists"), (["--platform", "floppy"], "--platform must be"),
         (["--platform", "cloudrun", "--kms-key", "k"], "--kms-key is for functions"), ([], "--out is for"),
     ):  # fmt: skip
         done = invoke("deploy", "s3://bucket/words", "--stack", "words", "--out", folder, *more)

@@ -80,8 +80,8 @@ def test_matches_of_pruned_queries(folder, collection) -> None:
         ("index", ["--query-keep", 2], "query_keep must be"),
         ("index", ["--query-saliency", "vectors.npy"], "one number for each of"),
         ("index", ["--candidates", "some"], "got 'some'"),
-        ("single", ["--matches"], "--matches needs an index of documents"),
-        ("single", ["--query-keep", 0.5], "--query-keep needs an index of documents"),
+        ("single", ["--matches"], "--matches requires an index of multi-vector documents"),
+        ("single", ["--query-keep", 0.5], "--query-keep requires an index of multi-vector documents"),
     ],
 )
 def test_mistakes_of_a_search_are_one_line(folder, index, arguments, message, monkeypatch) -> None:

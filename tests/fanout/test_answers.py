@@ -137,7 +137,7 @@ def test_time_is_billed_by_the_millisecond(stack):
 
 def test_the_plan_says_why(stack):
     assert stack.search().plan.startswith("alone: 24 queries on ")
-    assert "asked for" in stack.search(mode="flat").plan
+    assert "requested" in stack.search(mode="flat").plan
 
 
 def test_pipelined_batches(stack, monkeypatch):

@@ -288,7 +288,7 @@ def test_a_processor_checks_its_visits_and_columns(stack):
     good = msgspec.structs.replace(request, partitions=np.array([0, 1], "<i4").tobytes())
     for name in ("pric", "", "price.values", "id"):  # what is no attribute is not looked for in the file
         bad = msgspec.structs.replace(good, options=messages.Options(k=3, columns=(name,)))
-        with pytest.raises(ValueError, match="no attribute column is called"):
+        with pytest.raises(ValueError, match="the index has no attribute column"):
             process(part.snapshot, part.snapshot.groups[0], bad, Deadline())
     answer = process(part.snapshot, part.snapshot.groups[0], good, Deadline())
     assert len(floats(answer.scores)) == 3

@@ -182,7 +182,7 @@ def test_one_search_sees_one_snapshot(stack):
 def test_explain_tells_who_answered_and_why(stack, remote):
     told = remote.explain(stack.queries[:1], where="year > 2000", nprobe=1, mode="flat")
     assert told.predicate == "year > 2000"
-    assert told.plan["how"].startswith("flat: asked for; ")
+    assert told.plan["how"].startswith("flat: requested; ")
     assert told.plan["how"].endswith(f"{len(told.plan['shards'])} of 3 shards searched")
     assert told.plan["nprobe"] == 1
     assert told.stats.partitions == 30
@@ -190,7 +190,7 @@ def test_explain_tells_who_answered_and_why(stack, remote):
     small = remote.explain(stack.queries)
     assert "the coordinator holds the whole index" in small.plan["how"]
     tree = remote.explain(stack.queries, allocators=20, branching=4)
-    assert tree.plan["how"].startswith("tree of 20 allocators, branching 4, 2 levels: asked for; ")
+    assert tree.plan["how"].startswith("tree of 20 allocators, branching 4, 2 levels: requested; ")
 
 
 def test_few_partitions_are_explained_by_few_shards(stack, remote):

@@ -167,7 +167,7 @@ def test_no_queries_and_no_hits(stack):
 def test_wrong_uses_say_what_is_wrong(stack):
     remote = remote_of(stack)
     for ask, reason in [
-        (lambda: remote.search_text('"a b"'), "needs the positions of words"),
+        (lambda: remote.search_text('"a b"'), "requires the positions of words"),
         (lambda: remote.search_text("-ak"), "only excludes words"),
         (lambda: remote.search_text(3), "a string, a dict of clauses, or a list"),
         (lambda: remote.search_text(["ak", "a " * 3_000_000]), "at most 1,000,000 characters, got 6,000,000"),

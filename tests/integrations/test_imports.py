@@ -152,8 +152,8 @@ def test_embeddings_in_parquet(tmp_path):
         ({"a": [[1.0]]}, {"vector": "b"}, "no column of vectors 'b'"),
         ({"a": [[1.0]]}, {"id": "b"}, "no column 'b'"),
         ({"a": [[1.0]]}, {"table": "b"}, "has no table"),
-        ([("a", [[1.0]]), ("a", [[1.0]])], {"vector": "a"}, "several columns are called 'a'"),
-        ([("a", [[1.0]]), ("b", [1]), ("b", [1])], {}, "several columns are called 'b'"),
+        ([("a", [[1.0]]), ("a", [[1.0]])], {"vector": "a"}, "several columns are named 'a'"),
+        ([("a", [[1.0]]), ("b", [1]), ("b", [1])], {}, "several columns are named 'b'"),
     ],
 )
 def test_tables_that_cannot_be_read(tmp_path, columns, options, message):

@@ -245,7 +245,7 @@ def one_file_twice(manifest):
         (lambda manifest: of_operation(restored=manifest.snapshot + 5)(manifest), "no older one"),
         (of_live(next_partition=2**31), "next_partition"),
         (of_live(next_segment=2**32), "next_segment"),
-        (one_file_twice, "are one file"),
+        (one_file_twice, "refer to one file"),
     ],
     ids=["restores itself", "restores a later one", "partitions", "segments", "one file twice"],
 )

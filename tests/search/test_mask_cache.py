@@ -58,5 +58,5 @@ def test_columns_are_found_in_any_case_and_called_as_asked(index) -> None:
     assert hits.columns["PRICE"].to_pylist() == hits.ids[0].tolist()
     assert index.get([5], columns=["pricE"])["pricE"].to_pylist() == [5]
     assert index.get([5], columns=["A"])["A"].to_pylist() == [2]
-    with pytest.raises(InputError, match="no attribute column is called 'prices'"):
+    with pytest.raises(InputError, match="the index has no attribute column 'prices'"):
         index.search(np.ones(8, np.float32), columns=["prices"])

@@ -53,7 +53,7 @@ def test_a_record_names_the_options_that_its_opener_takes(kind):
 def test_what_is_registered_is_opened_with_its_options(dust):
     assert open_store("dust://b/x").grain == 1
     assert open_store("DUST2://b/x", grain=3, region=None, anonymous=False).grain == 3
-    with pytest.raises(InputError, match=r"^nope: no such option of dust:// URLs, which take grain$"):
+    with pytest.raises(InputError, match=r"^nope: no such option of dust:// URLs, which accept grain$"):
         open_store("dust://b/x", nope=1)
     with pytest.raises(InputError, match=r"^grain: only for dust:// URLs, not for 's3://b/x'$"):
         open_store("s3://b/x", grain=1)
@@ -80,7 +80,7 @@ def test_an_index_lives_in_what_is_registered(dust):
         (StoreKind(("",), "mine", "a:b"), "a scheme must be .*, got ''"),
         (StoreKind(("Mine",), "mine", "a:b"), "a scheme must be .*, got 'Mine'"),
         (StoreKind(("c",), "mine", "a:b"), "a scheme must be .*, got 'c'"),
-        (StoreKind((), "mine", "a:b"), "needs schemes"),
+        (StoreKind((), "mine", "a:b"), "must have schemes"),
         (StoreKind(("mine",), "mine", "a.b"), "an opener 'module:function'"),
     ],
 )

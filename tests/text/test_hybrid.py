@@ -178,7 +178,7 @@ def test_wrong_uses_say_what_is_wrong(built):
         ({"text": "a", "depth": 3}, "at least offset"),
         ({"text": "a", "depth": 10_001}, "depth must be"),
         ({"text": "a", "min_score": 0.5}, "min_score cannot be combined"),
-        ({"text": '"a b"'}, "needs the positions of words"),
+        ({"text": '"a b"'}, "requires the positions of words"),
         ({"text": "-a"}, "only excludes words"),
     ]:
         with pytest.raises(InputError, match=reason):

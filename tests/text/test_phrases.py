@@ -112,7 +112,7 @@ def test_changed_indexes_find_what_new_ones_find(texts):
     }
     index.drop_text("body")
     index.add_text("body")
-    with pytest.raises(vsearch.InputError, match="needs the positions of words"):
+    with pytest.raises(vsearch.InputError, match="requires the positions of words"):
         index.search_text('"a b"')
     index.drop_text("body")
     index.add_text("body", vsearch.TextColumn(phrases=True))

@@ -139,7 +139,9 @@ def test_one_word_in_quotes_is_that_word():
 
 @pytest.mark.parametrize("text", ['"two words"', '+"two words"', '-"two words" x', 'title:"two words"', '"well-known"'])
 def test_phrases_are_refused_without_positions(text):
-    with pytest.raises(InputError, match=r"needs the positions of words, which the text column 'title' does not store"):
+    with pytest.raises(
+        InputError, match=r"requires the positions of words, which the text column 'title' does not store"
+    ):
         read(text)
     read(text, PHRASES)
 

@@ -168,7 +168,7 @@ def _parse(metrics: Sequence[str]) -> dict[str, Any]:
     try:
         import ir_measures
     except ImportError as error:
-        raise MissingDependencyError("evaluating needs ir_measures: pip install 'vsearch[evaluate]'") from error
+        raise MissingDependencyError("evaluate requires ir_measures: pip install 'vsearch[evaluate]'") from error
     if isinstance(metrics, str) or not metrics:
         raise InputError("metrics must be a sequence of names, such as ['ndcg@10']")
     parsed = {}

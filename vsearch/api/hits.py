@@ -179,9 +179,11 @@ class Hits:
             try:
                 new_scores = np.asarray(returned, np.float32)
             except (TypeError, ValueError) as error:
-                raise InputError(f"rerank needs {count} finite numbers for query {query}: {error}") from error
+                raise InputError(f"score must return {count} finite numbers for query {query}: {error}") from error
             if new_scores.shape != (count,) or not np.isfinite(new_scores).all():
-                raise InputError(f"rerank needs {count} finite numbers for query {query}, got shape {new_scores.shape}")
+                raise InputError(
+                    f"score must return {count} finite numbers for query {query}, got shape {new_scores.shape}"
+                )
             order = np.argsort(-new_scores, kind="stable")
             places[query, :count] = np.flatnonzero(~np.isnan(self.scores[query]))[order]
             scores[query, :count] = new_scores[order]
@@ -273,11 +275,11 @@ def fuse(
     check_whole("k", k, LARGEST_K)
     answers = list(answers) if isinstance(answers, Iterable) else []
     if not answers or not all(isinstance(answer, Hits) for answer in answers):
-        raise InputError("fuse needs the hits of at least one search")
+        raise InputError("fuse requires the hits of at least one search")
     if len({len(answer) for answer in answers}) > 1 or len({answer.ids.dtype for answer in answers}) > 1:
-        raise InputError("fuse needs answers to the same queries, with ids of the same type")
+        raise InputError("fuse requires answers to the same queries, with ids of the same type")
     if len({None if answer.columns is None else tuple(answer.columns.column_names) for answer in answers}) > 1:
-        raise InputError("fuse needs answers with the same columns")
+        raise InputError("fuse requires answers with the same columns")
     factors = [1.0] * len(answers) if weights is None else list(weights) if isinstance(weights, Iterable) else []
     if len(factors) != len(answers) or not all(is_number(weight) and 0 < weight < np.inf for weight in factors):
         raise InputError(
@@ -329,7 +331,7 @@ def _need(package: str) -> None:
     from importlib.util import find_spec
 
     if find_spec(package) is None:
-        raise MissingDependencyError(f"this needs {package}: pip install {package}; to_arrow() does without")
+        raise MissingDependencyError(f"this requires {package}: pip install {package}; to_arrow() does not")
 
 
 def _cell_text(value: Any) -> str:
@@ -339,7 +341,7 @@ def _cell_text(value: Any) -> str:
 
 @dataclass(frozen=True, eq=False)
 class DocumentMatches:
-    """For one query, the document vectors that its vectors matched: what a page viewer highlights.
+    """For one query, the document vectors that its vectors matched: for highlighting in a page viewer.
 
     Attributes
     ----------

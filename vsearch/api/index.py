@@ -330,7 +330,7 @@ class Index(
         check_search(k=k, nprobe=nprobe, min_score=min_score, timeout=timeout)
         deadline = None if timeout is None else time.monotonic() + timeout
         if queries is None and truth is not None:
-            raise InputError("truth needs the queries that it belongs to; pass both")
+            raise InputError("truth requires queries; pass both")
         with within(deadline):
             snapshot = self._current()
             drawn = replace(draw_sample(snapshot, queries, sample), mask=mask_of(snapshot, where, SearchStats()))

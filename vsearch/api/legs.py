@@ -206,7 +206,7 @@ def read_fused(
 
     name, queries, argument = of_leg
     if queries is None:
-        raise InputError(f"fusion, weights and depth need {argument} to fuse the vectors with, got None")
+        raise InputError(f"fusion, weights and depth require {argument}, got None")
     leg = find_leg(name)
     encoded = leg.read(queries, argument)
     if min_score is not None:
@@ -224,4 +224,4 @@ def check_alone(**options: Any) -> None:
     """Raise InputError if there are options of a fusion or of vectors, in a search without vectors."""
     for name, value in options.items():
         if value is not None:
-            raise InputError(f"{name} needs query_vectors: without them, only the leg is searched")
+            raise InputError(f"{name} requires query_vectors: without them, only the leg is searched")

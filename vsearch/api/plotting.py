@@ -236,5 +236,5 @@ def figure_class() -> type[Figure]:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise MissingDependencyError(f"plots need the extra plot: pip install 'vsearch[plot]' ({error})") from error
+        raise MissingDependencyError(f"plots require the extra plot: pip install 'vsearch[plot]' ({error})") from error
     return Figure

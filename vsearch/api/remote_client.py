@@ -38,7 +38,7 @@ MOST_QUERIES = 2048
 
 @dataclass(frozen=True, eq=False)
 class Client:
-    """How a stack is called.
+    """The way to call a stack.
 
     Attributes
     ----------

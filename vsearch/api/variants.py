@@ -173,7 +173,7 @@ class VectorSearch(GroupedSearch):
         index = self._fixed().index
         positive, negative = index.vectors(like), index.vectors(unlike)
         if not len(positive):
-            raise InputError("like needs the id of at least one row")
+            raise InputError("like must have at least one id")
         query = positive.vectors.mean(axis=0, dtype=np.float64)
         if len(negative):
             query += query - negative.vectors.mean(axis=0, dtype=np.float64)

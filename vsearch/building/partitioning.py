@@ -194,7 +194,7 @@ def split_loose(sample: NDArray[np.float32], centroids: NDArray[np.float32], see
 
     With fewer partitions than clusters, some partitions hold several clusters. One byte per dimension then has to span the
     distance between these, and does not resolve distances within one. Where splitting brings rows hardly nearer to their
-    centroids, as where many rows are almost duplicates and the others are not in clusters, the centroids stay as they are.
+    centroids (many rows are almost duplicates and the others are not in clusters), the centroids are returned unchanged.
     """
     before, most = centroids, MOST_SPLIT * len(centroids)
     rows = sample[:: max(1, len(sample) // LOOSE_ROWS)]

@@ -60,7 +60,7 @@ class PartForecast(Protocol):
 
     @property
     def name(self) -> str:
-        """What `BuildPlan` calls the part."""
+        """Name of the part in `BuildPlan`."""
 
     @property
     def bytes_total(self) -> float:

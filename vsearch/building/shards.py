@@ -83,7 +83,7 @@ class TakesColumns(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class ShardContent:
-    """What is written for the rows of a shard.
+    """The data written for the rows of a shard.
 
     Attributes
     ----------
@@ -195,7 +195,7 @@ def _own_kinds(part: PartWriter, files: Mapping[str, FileEntry], arrays: WriteAr
 
     def write(kind: str, of_kind: dict[str, NDArray[Any]]) -> None:
         if kind not in part.kinds or kind in files:
-            raise ValueError(f"part {part.name!r} may write each of its own file kinds once per shard, got {kind!r}")
+            raise ValueError(f"part {part.name!r} may write each of its file kinds once per shard, got {kind!r}")
         arrays(kind, of_kind)
 
     return write

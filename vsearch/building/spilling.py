@@ -1,4 +1,4 @@
-"""Decide whether copies of rows in second partitions pay, by what a sample's searches do with and without them."""
+"""Decide whether copies of rows in second partitions pay off, by the cost of a sample's searches with and without them."""
 
 from __future__ import annotations
 

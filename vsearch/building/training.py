@@ -93,7 +93,7 @@ class BuildOptions:
         """The registered properties of the quantizer."""
         record = find_quantizer(self.quantizer)
         if record is None:
-            raise InputError(f"no quantizer is called {self.quantizer!r}")
+            raise InputError(f"no quantizer is named {self.quantizer!r}")
         return record
 
     def specification(self, dimensions: int) -> Specification:
@@ -123,7 +123,7 @@ class Trained:
 def prepare_vectors(vectors: NDArray[np.generic], metric: Metric, mean: NDArray[np.float32]) -> NDArray[np.float32]:
     """Convert vectors of any stored dtype to float32: normalized for cosine, minus the mean for l2.
 
-    Some distances are computed as differences of squares: subtracting the mean first keeps these small wherever the data lie.
+    Some distances are computed as differences of squares: subtracting the mean first keeps these small for data far from the origin.
     """
     floats = np.ascontiguousarray(vectors, np.float32)
     if metric == "cosine":

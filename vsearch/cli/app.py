@@ -80,7 +80,7 @@ def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
 
 
 def _fail(message: str) -> None:
-    line = " ".join(message.split()) or "the command was not understood; see --help"
+    line = " ".join(message.split()) or "invalid command; see --help"
     typer.echo(f"error: {line}", err=True)
     sys.exit(MISTAKE)
 

@@ -55,7 +55,7 @@ def demo(
 ) -> None:
     """Build an index of the bundled sample and run a few filtered searches on it, or those for your own texts."""
     if where is not None and not text:
-        raise InputError("--where needs --text")
+        raise InputError("--where requires --text")
     questions = [Question(words, where) for words in text] if text else [*QUESTIONS, *TYPED]
     sample = vsearch.datasets.load(SAMPLE)
     with tempfile.TemporaryDirectory(prefix="vsearch-demo-") as scratch:

@@ -17,7 +17,7 @@ def export(
     where: options.Where = None,
     columns: options.Columns = None,
     no_vectors: Annotated[bool, typer.Option("--no-vectors", help="Only ids and attributes.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
     snapshot: options.Snapshot = None,
     as_json: options.AsJson = False,
     endpoint: options.Endpoint = None,
@@ -47,7 +47,7 @@ def import_(
     id_column: Annotated[str | None, typer.Option("--id", help="Column of ids.")] = None,
     metric: Annotated[str | None, typer.Option(help="cosine, ip or l2; by default that of the source.")] = None,
     bits: Annotated[float, typer.Option(help="Bits per dimension of the codes.")] = 1.0,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an index that is there.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing index.")] = False,
     as_json: options.AsJson = False,
     endpoint: options.Endpoint = None,
 ) -> None:

@@ -59,10 +59,12 @@ def build(
     shards: Annotated[int | None, typer.Option(min=1, help="Shards.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of all random choices.")] = None,
     spill: Annotated[
-        str | None, typer.Option(help="Store rows in second partitions too: on, off, or auto, if it pays.")
+        str | None,
+        typer.Option(help="Store rows in second partitions too: on, off, or auto, which compares the costs."),
     ] = None,
     documents: Annotated[
-        bool, typer.Option("--documents", help="Build an index of multi-vector documents; see the options marked so.")
+        bool,
+        typer.Option("--documents", help="Build an index of multi-vector documents; see the options marked Documents."),
     ] = False,
     offsets: Annotated[
         str | None,
@@ -145,7 +147,7 @@ def build(
             arguments["column"] = arguments.pop("vectors")
         _check_documents(arguments, dry_run=dry_run)
     elif document_options:
-        raise InputError(f"--{next(iter(document_options)).replace('_', '-')} needs --documents")
+        raise InputError(f"--{next(iter(document_options)).replace('_', '-')} requires --documents")
     if text and documents:
         raise InputError("--text cannot be combined with --documents")
     texts = options.not_none(text_column=text_column, encoder=encoder, spool=spool)
@@ -197,7 +199,7 @@ def datasets(
     """List the bundled datasets, describe one, or write one to files."""
     if name is None:
         if save is not None:
-            raise InputError("--save needs the name of a dataset")
+            raise InputError("--save requires the name of a dataset")
         listed = [{"name": dataset} for dataset in vsearch.datasets.names()]
         if as_json:
             output.print_json(listed)

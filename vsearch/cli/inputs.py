@@ -108,7 +108,7 @@ def typed_ids(id_type: str, texts: Sequence[str]) -> list[str] | list[int]:
 
 
 def read_value(schema: Schema, name: str, text: str) -> Any:
-    """Parse a value of an attribute: strings as they are, lists as JSON, anything else by casting to the type.
+    """Parse a value of an attribute: strings literally, lists as JSON, anything else by casting to the type.
 
     Raises
     ------

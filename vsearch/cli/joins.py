@@ -32,7 +32,7 @@ def search_many(
     """Search with queries from files, and write the answers to Parquet files; for joins and duplicates."""
     arguments: dict[str, Any] = options.not_none(vectors=vectors, snapshot=snapshot, client=cluster)
     storage = options.storage(endpoint, anonymous)
-    if storage and not is_url(url):  # the options are those of URLs, wherever there are any
+    if storage and not is_url(url):  # the options apply to all URLs
         arguments |= {
             f"{name}_storage": storage for name, place in (("source", queries), ("out", out)) if is_url(place)
         }

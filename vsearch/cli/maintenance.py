@@ -37,7 +37,7 @@ def verify(
     elif not result.ok:
         typer.echo("\n".join(f"damaged: {problem.path}: {problem.reason}" for problem in result.problems))
     else:
-        typer.echo(f"{result.files:,} files, {output.in_bytes(result.bytes)}: all sound")
+        typer.echo(f"{result.files:,} files, {output.in_bytes(result.bytes)}: all intact")
     if not result.ok:
         raise typer.Exit(DAMAGED)
 

@@ -21,7 +21,7 @@ FORMATS = (".png", ".svg", ".pdf")
 
 
 class Picture(StrEnum):
-    """What can be drawn."""
+    """The pictures that can be drawn."""
 
     RECALL = "recall"
     SELECTIVITY = "selectivity"
@@ -72,7 +72,7 @@ def opened(index: Any) -> vsearch.Index:
 def check_file(file: str) -> None:
     """Refuse, before anything is measured, a file that cannot be written."""
     if Path(file).suffix.lower() not in FORMATS:
-        raise InputError(f"a picture is a file that ends in {', '.join(FORMATS)}, got {file}")
+        raise InputError(f"FILE must end in {', '.join(FORMATS)}, got {file}")
     if not Path(file).parent.is_dir():
         raise InputError(f"{Path(file).parent}: no such folder")
     figure_class()

@@ -57,7 +57,7 @@ def read_recipe(name: str) -> dict[str, Any]:
         raise InputError(f"{path}: not TOML ({error})") from error
     options = document.get("build")
     if not isinstance(options, dict):
-        raise InputError(f"{path}: a recipe needs a table [build]")
+        raise InputError(f"{path}: a recipe must have a table [build]")
     if unknown := sorted(set(options) - OPTIONS):
         raise InputError(f"{path}: unknown build option {', '.join(unknown)}; options are {', '.join(sorted(OPTIONS))}")
     return options

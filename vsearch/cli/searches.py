@@ -136,9 +136,11 @@ def search(
         output.print_hits(document_hits, as_json=as_json)
         return
     if document_options:
-        raise InputError(f"{_flag(document_options)} needs an index of documents; this one holds single vectors")
+        raise InputError(
+            f"{_flag(document_options)} requires an index of multi-vector documents; this one has one vector per row"
+        )
     if text and row is not None:
-        raise InputError("--row needs a file of queries")
+        raise InputError("--row requires a file of queries")
     hits = index.search(
         inputs.read_queries(queries, row) if queries is not None else text,
         k=k,

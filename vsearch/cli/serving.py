@@ -43,7 +43,7 @@ def serve(
         from vsearch.serving import app
     except ImportError as error:
         raise MissingDependencyError(
-            f"serving needs the extra serve: pip install 'vsearch[serve]' ({error})"
+            f"serving requires the extra serve: pip install 'vsearch[serve]' ({error})"
         ) from error
     import msgspec
 

@@ -299,9 +299,9 @@ def cost(
     as_json: options.AsJson = False,
     endpoint: options.Endpoint = None,
 ) -> None:
-    """Predict what a stack will cost, by running its roles on this machine, warm and one at a time.
+    """Predict the cost of a stack by running its roles on this machine, warm and one at a time.
 
-    Changes are measured over a copy in memory: the index stays as it is.
+    Changes are measured on a copy in memory; the index is not modified.
 
     The forecast assumes a full processor per function and the same predicate in every query. With less than 1,769 MB of memory,
     a function has a fraction of a processor and takes longer, so it costs about the same.

@@ -14,7 +14,7 @@ from vsearch.fanout.platforms.registry import platform_of_url
 
 def mcp(
     url: options.Url,
-    name: Annotated[str, typer.Option(help="What clients call the server.")] = "vsearch",
+    name: Annotated[str, typer.Option(help="Name of the server, for clients.")] = "vsearch",
     snapshot: options.Snapshot = None,
     endpoint: options.Endpoint = None,
     anonymous: options.Anonymous = False,
@@ -27,7 +27,7 @@ def mcp(
         from vsearch.integrations.mcp import make_server
     except ImportError as error:
         raise MissingDependencyError(
-            f"the Model Context Protocol needs the extra mcp: pip install 'vsearch[mcp]' ({error})"
+            f"the Model Context Protocol requires the extra mcp: pip install 'vsearch[mcp]' ({error})"
         ) from error
     fixed = snapshot is not None or platform_of_url(url) is not None  # functions look for newer snapshots themselves
     index = vsearch.open(url, snapshot, refresh=None if fixed else 1.0, **options.storage(endpoint, anonymous))

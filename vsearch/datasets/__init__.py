@@ -39,7 +39,7 @@ class Dataset:
         Terms under which the data may be used and passed on.
     encoder : pathlib.Path or None
         Folder of a text encoder for `vsearch.encoders.load`: the model of the vectors, compressed to 13.5 MB, under a license of its
-        own that lies beside it. With ``index.with_encoder(vsearch.encoders.load(sample.encoder))``, an index accepts texts.
+        own, which is stored next to it. With ``index.with_encoder(vsearch.encoders.load(sample.encoder))``, an index accepts texts.
     """
 
     name: str
@@ -81,7 +81,7 @@ def load(name: str) -> Dataset:
         There is no data set of this name.
     """
     if name not in names():
-        raise InputError(f"no data set is called {name!r}; there is {', '.join(names())}")
+        raise InputError(f"no data set is named {name!r}; available: {', '.join(names())}")
     import numpy as np
     import pyarrow.parquet as pq
 

@@ -1,4 +1,4 @@
-"""Cost estimates for changes through a stack: the writer and the keeper run on this machine, and leave the index as it is."""
+"""Cost estimates for changes through a stack: the writer and the keeper run on this machine, on a copy of the index."""
 
 from __future__ import annotations
 
@@ -209,7 +209,7 @@ def _requests(store: Store, rows: int, seed: int) -> list[WriteRequest]:
 
 
 def _measure(worker: Worker, request: Any, reply_type: type, memory: int, platform: Forecast) -> Usages:
-    """What a function uses for a request on the platform."""
+    """Resources that a function uses for a request on the platform."""
     started, busy = time.perf_counter(), time.process_time()
     reply = wire.decode(serve(worker, wire.encode(request), Deadline()))
     wall, busy = time.perf_counter() - started, time.process_time() - busy

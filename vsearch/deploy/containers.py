@@ -69,7 +69,7 @@ class ContainerSpec:
     region : str
         Of Cloud Run.
     endpoint : str, optional
-        Another S3 server than the one that is started beside it.
+        An S3 server to use instead of starting one next to it.
     """
 
     index: str
@@ -87,7 +87,7 @@ class ContainerSpec:
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
             raise InputError(
-                f"a service has lower-case letters, digits and hyphens in its name, at most 49, got {self.name!r:.100}"
+                f"the name of a service must be 1 to 49 lower-case letters, digits and hyphens, got {self.name!r:.100}"
             )
         if self.platform not in PLATFORMS:
             raise InputError(f"platform must be {' or '.join(PLATFORMS)}, got {self.platform!r:.100}")
@@ -104,7 +104,9 @@ class ContainerSpec:
 
     def _check_urls(self) -> None:
         if self.scheme and self.scheme not in {"s3", "gs", "az"}:
-            raise InputError(f"a container reads a folder, s3://, gs:// or az://, got {redacted(self.index)!r:.100}")
+            raise InputError(
+                f"the index of a container must be a folder, s3://, gs:// or az://, got {redacted(self.index)!r:.100}"
+            )
         for url in (self.index, self.endpoint):
             if url is not None and not url.isprintable():
                 raise InputError(f"URLs and paths must have printable characters only, got {redacted(url)!r:.200}")
@@ -116,7 +118,7 @@ class ContainerSpec:
 
     def _check_cloud_run(self) -> None:
         if self.arch != "x86_64":
-            raise InputError("Cloud Run has x86_64 processors only")
+            raise InputError(f"the architecture on Cloud Run must be x86_64, got {self.arch}")
         if not self.scheme:
             raise InputError(
                 "Cloud Run cannot read a folder of this machine: copy the index to a bucket, such as gs://bucket/index"
@@ -132,12 +134,12 @@ class ContainerSpec:
 
     @property
     def own_s3(self) -> bool:
-        """Whether an S3 server is started beside it."""
+        """Whether an S3 server is started next to it."""
         return self.platform == "container" and self.scheme == "s3" and self.endpoint is None
 
 
 def write_context(spec: ContainerSpec, folder: Path, keys: Mapping[str, str] | None = None) -> list[str]:
-    """Write what the image is built from and how it is started, and return the commands that do it.
+    """Write the files from which the image is built and started, and return the commands for both.
 
     Parameters
     ----------
@@ -150,7 +152,7 @@ def write_context(spec: ContainerSpec, folder: Path, keys: Mapping[str, str] | N
         The folder is there and not empty.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder} is there already; pass an empty or new folder")
+        raise InputError(f"{folder} already exists; pass an empty or new folder")
     files = {
         "Dockerfile": dockerfile(spec),
         "requirements.txt": "\n".join(requirements()) + "\n",
@@ -200,7 +202,7 @@ ENTRYPOINT ["python", "-m", "vsearch.cli"]
 
 
 def requirements() -> list[str]:
-    """Return what the server needs, from the metadata of this installation.
+    """Return the requirements of the server, from the metadata of this installation.
 
     Raises
     ------
@@ -210,14 +212,14 @@ def requirements() -> list[str]:
     try:
         listed = metadata.requires("vsearch") or []
     except metadata.PackageNotFoundError:
-        raise InputError("vsearch is not installed, so what it needs is not known; pip install it") from None
+        raise InputError("vsearch is not installed, so its requirements are unknown; pip install it") from None
     plain = [requirement for requirement in listed if "extra ==" not in requirement]
     extra = [requirement for requirement in listed if re.search(rf"extra == ['\"]{EXTRA}['\"]", requirement)]
     return [*plain, *(requirement.partition(";")[0].strip() for requirement in extra)]
 
 
 def installed_bytes() -> int:
-    """Return the bytes of what the server needs, as installed here; without Python itself and the base image."""
+    """Return the bytes of the requirements of the server, as installed here; without Python and the base image."""
     waiting, sizes = [re.split(r"[\s<>=!~;\[(]", text)[0] for text in requirements()], dict[str, int]()
     while waiting:
         name = re.sub(r"[-_.]+", "-", waiting.pop()).lower()

@@ -19,7 +19,7 @@ _CHANGING = ("writer.py", "keeper.py", "framework_changes.py")  # handlers that 
 def list_sources(root: Path, *, changes: bool = False) -> list[Path]:
     """List the handlers and the modules of vsearch that they need, as paths below `root`, sorted.
 
-    Imports inside functions count, and so do strings like ``"vsearch.module:function"``, by which registries name what they
+    Imports inside functions count, and so do strings like ``"vsearch.module:function"``, by which registries name the objects that they
     import later, except those that only clients call. Imports for type checkers alone do not count.
 
     Parameters

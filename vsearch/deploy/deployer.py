@@ -20,7 +20,7 @@ Tell = Callable[[Package], None]
 
 @dataclass(frozen=True)
 class DeployRequest:
-    """What to deploy, independent of the platform. A deployer refuses what its platform does not support.
+    """A deployment, independent of the platform. A deployer refuses options that its platform does not support.
 
     Attributes
     ----------
@@ -46,7 +46,7 @@ class DeployRequest:
     optimize_every : int, optional
         Add a function that maintains the index, at this interval in minutes.
     drop : frozenset of str
-        What may be removed from the stack: "url", "writer", "keeper".
+        Parts that may be removed from the stack: "url", "writer", "keeper".
     keep : int
         Releases to keep for rollbacks, including this one.
     variables : dict

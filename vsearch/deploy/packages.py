@@ -196,7 +196,7 @@ def _add_libraries(folder: Path, arch: str, python: str, libraries: Sequence[str
         try:
             distributions.append(metadata.distribution(name))
         except metadata.PackageNotFoundError:
-            raise MissingDependencyError(f"a package needs {name}: pip install {name}") from None
+            raise MissingDependencyError(f"a package requires {name}: pip install {name}") from None
     if python == HERE and all(loads_on(distribution.read_text("WHEEL") or "", arch) for distribution in distributions):
         for distribution in distributions:
             _copy_installed(folder, distribution)
@@ -272,7 +272,7 @@ def _interpreter(python: str) -> str:
             if done.stdout.strip() == python:
                 return executable
     raise MissingDependencyError(
-        f"byte code for Python {python} needs that version: install python{python}, or run vsearch with it"
+        f"byte code for Python {python} requires that version: install python{python}, or run vsearch with it"
     )
 
 

@@ -1,4 +1,4 @@
-"""Rehearsal of a stack's functions in this process, one at a time, as if each had a machine of its own.
+"""Rehearsal of a stack's functions in this process, one at a time, as if each had its own machine.
 
 If they ran concurrently, as they call each other, they would share this machine's cores and one interpreter, and be billed for
 waiting on each other. Instead, a search is run once to record which functions call which with what payload. Then every call

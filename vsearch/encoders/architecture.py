@@ -183,7 +183,7 @@ class Architecture:
         if len(self.rotary) != self.layers:
             raise InputError(f"rotary must have an entry for each of {self.layers} layers, got {len(self.rotary)}")
         if self.head_width % 2:
-            raise InputError(f"rotary positions need heads of even width, got {self.head_width}")
+            raise InputError(f"rotary positions require heads of even width, got {self.head_width}")
         for base, distance in self.rotary:
             if not isinstance(base, float) or not 1 <= base <= LARGEST_BASE:
                 raise InputError(f"base of rotary positions must be a number from 1 to {LARGEST_BASE:g}, got {base!r}")

@@ -75,7 +75,7 @@ class BytePairs(WordTokenizer):
     Attributes
     ----------
     vocabulary : mapping of str to int
-        Ids of the tokens, spelled with one printable character per byte; added tokens are spelled as they are.
+        Ids of the tokens, spelled with one printable character per byte; added tokens are spelled literally.
     merges : int (n, 2)
         Ids of pairs of tokens that become one, the most important first.
     first, last : int

@@ -58,7 +58,7 @@ def read_byte_pairs(path: str, described: Mapping[str, Any], tokens: int) -> Byt
 
 
 def byte_pair_facts(tokenizer: BytePairs) -> dict[str, Any]:
-    """Return what a compressed encoder stores of a tokenizer besides its arrays."""
+    """Return the settings of a tokenizer that a compressed encoder stores in addition to its arrays."""
     numbers = tokenizer.vocabulary
     added = {name: sorted(numbers[token] for token in getattr(tokenizer, name)) for name in ADDED}
     return {"kind": "bpe", **{name: getattr(tokenizer, name) for name in ("first", "last", *FLAGS)}, **added}
@@ -114,7 +114,7 @@ def check_byte_pairs(
     names = {row: name for name, row in vocabulary.items()}
     for left, right in merges.tolist():
         if left not in names or right not in names or names[left] + names[right] not in vocabulary:
-            raise InputError(f"{path}: what merges join and what they make must be tokens")
+            raise InputError(f"{path}: the inputs and results of merges must be tokens")
     return BytePairs(
         vocabulary,
         merges,

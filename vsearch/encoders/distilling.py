@@ -55,7 +55,7 @@ MOST_STEPS = 10_000_000
 
 @dataclass(frozen=True, eq=False)
 class _Run:
-    """A training: the model, what it is compared to, and its texts."""
+    """A training: the model, its targets, and its texts."""
 
     source: Bert[Linear]
     student: Bert[Linear]
@@ -101,7 +101,7 @@ def distill(
         8 bits and noise in training (SDQ); 4 bits with learned scales (MKQ-BERT); ternary weights in half of the layers (XTC). See
         `Preset` for what each does.
     vectors : float32 (m, dimensions), optional
-        What the vectors of texts should be, such as those in an index; the model's own by default.
+        Target vectors of the texts, such as those in an index; by default those of the model.
     holdout : sequence of str, optional
         Texts by which the best state is chosen and measured; by default a tenth of the texts, which are then not trained on.
     layers : int or sequence of int, optional

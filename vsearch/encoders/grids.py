@@ -81,7 +81,7 @@ def expand(codes: NDArray[np.generic], scales: NDArray[np.uint8], offsets: NDArr
 
 
 def choose_steps(weights: NDArray[np.floating], largest: int) -> NDArray[np.float32]:
-    """Return step sizes float32 (rows,) such that the largest weight of each row is `largest` steps."""
+    """Return step sizes float32 (rows,) for which the largest weight of each row is `largest` steps."""
     steps = (np.abs(weights).max(axis=1, initial=0) / largest).astype(np.float32)
     return np.where(steps > np.finfo(np.float32).tiny, steps, np.float32(1))
 

@@ -25,7 +25,7 @@ class Preset:
     kept : float
         Fraction of the layers that is kept.
     attention : {"shares", "outputs"}
-        What of the attention of each layer is compared to the model: to which tokens it is paid (Kullback-Leibler divergence), or its
+        Part of each layer's attention that is compared with the model: its weights (Kullback-Leibler divergence), or its
         outputs (cosine).
     weight : float
         Factor of this part of the loss at the start; it decreases linearly to 0.

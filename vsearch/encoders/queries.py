@@ -60,7 +60,7 @@ def check_hybrid(queries: Any, text: Any) -> list[str]:
         )
     texts = as_texts(queries)
     if texts is None:
-        raise InputError("hybrid=True needs queries that are texts; with vectors, pass text=")
+        raise InputError("hybrid=True requires queries that are texts; with vectors, pass text=")
     return texts
 
 

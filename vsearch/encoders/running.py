@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from vsearch.encoders.grids import Bits
 
 TOKEN_BYTES = 160
-"""What a token of the vocabulary takes in memory: a string, and its place in a dictionary."""
+"""Bytes in memory of a token of the vocabulary: a string and its entry in a dictionary."""
 
 
 class Runner:

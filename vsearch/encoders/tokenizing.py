@@ -1,4 +1,4 @@
-"""What models need of a tokenizer."""
+"""The interface of tokenizers."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class WordTokenizer(ABC):
     first, last : int
         Ids of the tokens at the ends of every text.
     special : mapping of str to int
-        Ids of the tokens that are found in a text as they are.
+        Ids of tokens that are matched literally in a text.
     stripped : set of str
         Such tokens that absorb whitespace before them.
     """

@@ -1,4 +1,4 @@
-"""The layers of an encoder in torch, for training: with float weights, or with weights and inputs as they are when compressed.
+"""The layers of an encoder in torch, for training: with float weights, or with weights and inputs rounded as in the compressed encoder.
 
 Rounding has the gradient of the identity within its range (Bengio et al., 2013); the scales of groups and the steps of rows learn
 (Esser et al., Learned Step Size Quantization, 2020).
@@ -291,7 +291,7 @@ class Batch:
 
 @dataclass(frozen=True, eq=False)
 class Outputs:
-    """What a batch gives.
+    """The outputs for a batch.
 
     Attributes
     ----------

@@ -54,7 +54,7 @@ def read_unigram(path: str, described: Mapping[str, Any], tokens: int) -> Unigra
 
 
 def unigram_facts(tokenizer: Unigram) -> dict[str, Any]:
-    """Return what a compressed encoder stores of a tokenizer besides its arrays."""
+    """Return the settings of a tokenizer that a compressed encoder stores in addition to its arrays."""
     ends = {name: getattr(tokenizer, name) for name in ("unknown", "first", "last")}
     return {"kind": "unigram", **ends, "special": sorted(tokenizer.special.values())}
 
@@ -148,7 +148,7 @@ def _is_collapsing(part: Any) -> bool:
 
 
 def _special(path: str, added: Any, names: list[str]) -> dict[str, int]:
-    """Return the special tokens, which must be in the vocabulary, and recognized in texts as they are."""
+    """Return the special tokens, which must be in the vocabulary and are matched literally in texts."""
     special: dict[str, int] = {}
     tokens: list[Any] = added if isinstance(added, list) else [None]
     for token in tokens:

@@ -127,7 +127,7 @@ class WordPiece(WordTokenizer):
     longest_word: int = 100
 
     def can_occur(self, token: str) -> bool:
-        """Whether a text can have a token; others have characters that are removed, changed or words of their own."""
+        """Whether a text can have a token; others have characters that are removed, changed or separate words."""
         word = token.removeprefix(self.prefix)
         return token in self.special or [*self._words(word)] == [word]
 

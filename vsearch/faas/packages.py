@@ -75,7 +75,7 @@ def runtime_folder(at: Path) -> Path:
     for name in RUNTIME:
         spec = importlib.util.find_spec(name)
         if spec is None or spec.origin is None:
-            raise MissingDependencyError(f"the local FaaS needs {name}: pip install 'vsearch[faas]'")
+            raise MissingDependencyError(f"the local FaaS requires {name}: pip install 'vsearch[faas]'")
         origin = Path(spec.origin)
         target = origin.parent if origin.name == "__init__.py" else origin
         link = at / target.name

@@ -1,7 +1,7 @@
 """The Invoke API over HTTP, plus a few paths of our own to manage functions.
 
 Control requests allow running arbitrary code as this user, so they need a token. Web pages can also send requests to this
-machine, under host names of their own: requests under a name that is not a loopback name, or from a page of another origin,
+machine, under separate host names: requests under a name that is not a loopback name, or from a page of another origin,
 are refused.
 """
 

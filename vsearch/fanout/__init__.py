@@ -1,4 +1,4 @@
-"""Fan-out: the tree of allocators, one processor per shard, the messages between them and what they cost."""
+"""Fan-out: the tree of allocators, one processor per shard, the messages between them, and their cost."""
 
 from __future__ import annotations
 

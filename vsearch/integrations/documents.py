@@ -180,7 +180,7 @@ class DocumentIndex:
             index.add_column(name, kind)
         except InputError:
             if name not in DocumentIndex._types(index) and isinstance(index, Index):
-                index.refresh()  # perhaps another thread or process has added it
+                index.refresh()  # another thread or process may have added it
             if name not in DocumentIndex._types(index):
                 raise
 
@@ -283,7 +283,7 @@ def row_id_of(types: Mapping[str, str]) -> str:
     for name in ("id", "_id"):
         if name not in names:
             return name
-    raise InputError("attributes are called id and _id, so filters cannot select rows by id")
+    raise InputError("attributes are named id and _id, so filters cannot select rows by id")
 
 
 def _arrow(table: Mapping[str, list[Any]], types: Mapping[str, str]) -> pa.Table:

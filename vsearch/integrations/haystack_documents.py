@@ -57,7 +57,7 @@ def is_list(kind: str) -> bool:
 
 
 def to_metadata(document: Document, length: float | None) -> dict[str, Any]:
-    """Return what is kept as JSON: the meta of a document and, under a key of their own, its other fields.
+    """Return the JSON of a document: its meta and, under a separate key, its other fields.
 
     Parameters
     ----------

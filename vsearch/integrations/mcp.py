@@ -42,7 +42,7 @@ Columns = Annotated[
 ]
 Text = Annotated[
     str | None,
-    Field(description="What to look for. With a text encoder by meaning, otherwise by words: word +must -not prefix*."),
+    Field(description="The query. With a text encoder by meaning, otherwise by words: word +must -not prefix*."),
 ]
 Like = Annotated[str | int | None, Field(description="The id of a row: finds rows that are like it, without itself.")]
 Vector = Annotated[list[float] | None, Field(description="An embedding, with the dimensions of the schema.")]
@@ -57,7 +57,7 @@ def make_server(index: SearchableIndex, name: str = "vsearch") -> MCPServer:
     ----------
     index : Index or RemoteIndex
     name : str
-        What clients call the server.
+        Name of the server, for clients.
 
     Returns
     -------
@@ -117,7 +117,7 @@ class IndexTools:
         return {"rows": self._index.count(where)}
 
     def schema(self) -> dict[str, Any]:
-        """Describe the index: rows, what it can be searched by, and its attributes with their types, ranges or frequent values, for filters."""
+        """Describe the index: rows, kinds of queries, and its attributes with their types, ranges or frequent values, for filters."""
         info = self._index.info()
         return {
             "rows": info["rows"],

@@ -1,4 +1,4 @@
-"""What a checkpoint of a training run belongs to."""
+"""Identification of the training run of a checkpoint."""
 
 from __future__ import annotations
 

@@ -117,7 +117,7 @@ def train(
     loss : {"lambda", "pairwise", "softmax"}
         Pairs weighted by the change of the reciprocal rank if they swap; all pairs equal; cross-entropy.
     negatives : {"live", "static", "batch"}
-        The results of searching the index as it is trained; as it was at the start; the other positives of the batch.
+        Results of searching the index in its current state and in its initial state; the other positives of the batch.
     epochs : int
         Maximum number of epochs.
     adapter : {"linear", "none"}

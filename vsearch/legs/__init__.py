@@ -1,1 +1,1 @@
-"""Legs of search beside the vectors: ways to find rows whose rankings are fused with those of vectors, such as the words of texts."""
+"""Legs of search: ways to find rows other than by vectors, such as the words of texts, whose rankings can be fused with theirs."""

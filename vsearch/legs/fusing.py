@@ -80,7 +80,7 @@ class FusionOptions:
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
-    """Rows that one of both parts found.
+    """Rows found by at least one of the two parts.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""What a leg of search does: plan queries, scan rows, and say what is stored for it.
+"""The protocol of legs: plan queries, scan rows, and describe the stored data.
 
 A leg finds rows of an index in another way than by their vectors. Searches of one process, functions, fusion with vectors, builds and
 changes all use it through `Leg`; `vsearch.legs.registry` has one record of each, and `vsearch.testing.legs` their tests.
@@ -62,7 +62,7 @@ class LegForecast:
 
 @dataclass(frozen=True)
 class PackedQueries:
-    """Planned queries in a message: one item for each, and what they share."""
+    """Planned queries in a message: one item for each, and their shared data."""
 
     queries: tuple[bytes, ...]
     shared: bytes = b""
@@ -80,7 +80,7 @@ class Leg(ABC, Generic[Planned]):
     name : str
         In manifests, messages and arguments.
     query : str
-        What a query is, in errors: "there must be one <query> for each of the 3 queries".
+        The word for a query in errors: "there must be one <query> for each of the 3 queries".
     probe : bytes
         A valid query that costs little, by which functions check options when there are no queries.
     absent : str
@@ -99,14 +99,14 @@ class Leg(ABC, Generic[Planned]):
 
     @abstractmethod
     def read(self, queries: Any, argument: str) -> list[bytes]:
-        """Check queries as users pass them, also from JSON, and return each as it is sent in messages, at most 4 MB.
+        """Check queries as users pass them, also from JSON, and return the bytes of each for messages, at most 4 MB.
 
         Parameters
         ----------
         queries : object
             One query or several, as this leg takes them.
         argument : str
-            What users call them, for errors.
+            The name of the argument, for errors.
 
         Raises
         ------
@@ -117,7 +117,7 @@ class Leg(ABC, Generic[Planned]):
     def plan(
         self, snapshot: Snapshot, queries: Sequence[bytes], stats: SearchStats, deadline: float | None = None
     ) -> Iterator[Planned]:
-        """Plan queries one after the other, by what the whole snapshot knows.
+        """Plan queries one after the other, with data of the whole snapshot.
 
         Raises
         ------
@@ -176,10 +176,10 @@ class Leg(ABC, Generic[Planned]):
         """Whether some runs may have matching rows; others are not searched."""
         return True
 
-    # What is stored
+    # Stored data
 
     def entry(self, manifest: Manifest) -> Any:
-        """Return what a manifest says of this leg; None if the index does not have it."""
+        """Return the entry of this leg in a manifest; None if the index does not have it."""
         return leg_entries(manifest).get(self.name)
 
     def require(self, manifest: Manifest) -> None:

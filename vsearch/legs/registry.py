@@ -1,4 +1,4 @@
-"""Registry of the legs of search beside the vectors. The module of a leg is imported when it is first needed."""
+"""Registry of legs. The module of a leg is imported when it is first needed."""
 
 from __future__ import annotations
 

@@ -204,7 +204,7 @@ def untrained_model(dimensions: int, metric: Metric, seed: int) -> Model:
 
 
 def due_options(snapshot: Snapshot) -> BuildOptions | None:
-    """Return the training options of an untrained index that has enough rows; None if no training is due."""
+    """Return the training options of an untrained index that has enough rows; otherwise None."""
     live = snapshot.manifest.live
     if not live or live.pending is None:
         return None

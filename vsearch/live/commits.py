@@ -233,7 +233,7 @@ def _commit(
             continue
         written = Written.of(store, draft.model or snapshot.model, draft.rows, draft.removed, written)
         check_store(store, written, paths)
-        # From here on a manifest may refer to the written files whatever is raised, so only a prune may remove them.
+        # From here on a manifest may refer to the written files even if an error is raised, so only a prune may remove them.
         after, committed, follower = None, written, next_manifest(snapshot, operation.kind, draft, written, token)
         try:
             late = time.monotonic() - started > UNCHECKED

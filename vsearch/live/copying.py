@@ -1,4 +1,4 @@
-"""Make the copies of rows in second partitions for runs that are written anew."""
+"""Make the copies of rows in second partitions for new runs."""
 
 from __future__ import annotations
 

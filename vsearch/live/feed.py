@@ -83,7 +83,7 @@ class Side:
     live : sequence of ids
         Ids of their live rows, per delta.
     removed : sequence of Removed
-        What they remove from segments that both snapshots have, per delta.
+        Their removals from segments that both snapshots have, per delta.
     """
 
     live: Sequence[Ids]

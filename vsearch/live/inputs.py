@@ -258,7 +258,7 @@ def cast_column(column: Any, kind: pa.DataType, name: str) -> Any:
 
 
 def as_stored(column: Any, name: str) -> Any:
-    """Return a column in the type in which a build stores its values; as it is if a build would leave it out.
+    """Return a column in the type in which a build stores its values; unchanged if a build would leave it out.
 
     Raises
     ------

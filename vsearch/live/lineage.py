@@ -123,7 +123,7 @@ def _related(one: Manifest, other: Manifest) -> bool:
 
 
 def _runs(manifest: Manifest) -> list[Any]:
-    """Return what identifies the runs of a snapshot."""
+    """Return the identity of the runs of a snapshot."""
     return [
         ({entry.path for entry in shard.files.values()}, [run.bundle.path for run in shard.runs])
         for shard in manifest.shards

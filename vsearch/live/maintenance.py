@@ -1,4 +1,4 @@
-"""Maintenance: remove expired rows, fold and merge, tune, and prune, as due."""
+"""Maintenance: remove expired rows, fold and merge, tune, and prune, as needed."""
 
 from __future__ import annotations
 
@@ -58,9 +58,9 @@ def maintain(
     merge: Merge = optimize,
     tune: Tune = tune_again,
 ) -> tuple[OptimizeReport, Snapshot]:
-    """Run the steps that are due; see `vsearch.Index.optimize`.
+    """Run pending steps; see `vsearch.Index.optimize`.
 
-    Within a budget, a step starts only if it probably fits in what is left, and is abandoned when it reports progress after that.
+    Within a budget, a step starts only if it is expected to fit in the remaining time, and is abandoned when it reports progress after that.
 
     Parameters
     ----------
@@ -74,7 +74,9 @@ def maintain(
         return not limit.passed
 
     if in_time():
-        snapshot = newest_of(snapshot)  # a commit by another writer may change what is due, or invalidate the work
+        snapshot = newest_of(
+            snapshot
+        )  # a commit by another writer may change the pending steps, or invalidate the work
     done = OptimizeReport(snapshot.manifest.snapshot)
     if in_time() and present(snapshot).expired:
         commit, snapshot = commit_change(snapshot, Expire())
@@ -105,7 +107,7 @@ def maintain(
 
 
 def keep_up(snapshot: Snapshot, *, train: bool = True) -> Snapshot:
-    """Do what a change may have made necessary: fold many deltas, or train an index that started empty.
+    """Run maintenance that a change may require: fold many deltas, or train an index that started empty.
 
     The change itself is already committed, so errors are logged, and the work is left to a later change or to `maintain`.
     """

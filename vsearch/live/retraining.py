@@ -90,7 +90,7 @@ class StoredVectors:
 
 
 def stored_vectors(snapshot: Snapshot, positions: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Decode the vectors of rows, float32 (n, d); each is the same whatever others are decoded with it.
+    """Decode the vectors of rows, float32 (n, d); each is independent of the others.
 
     Sums in a matrix product may depend on the number and the places of its rows. They are computed in float64, where such
     differences are lost in the final rounding, except about once in 10^9 numbers.

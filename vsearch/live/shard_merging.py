@@ -116,13 +116,13 @@ def merge_shard(
 
 
 def _leg_parts(manifest: Manifest, rows: Rows) -> dict[str, Any]:
-    """Return the parts of a run for the legs beside the vectors, such as postings of text columns."""
+    """Return the parts of a run for legs, such as postings of text columns."""
     parts: dict[str, Any] = {}
     for leg in all_legs_of(manifest):
         try:
             parts |= leg.parts(leg.entry(manifest), rows.attributes, len(rows))
         except MissingDependencyError as error:  # as in functions; readers then make them from attributes
-            logger.warning("the merged rows are stored without what the leg %r reads: %s", leg.name, error)
+            logger.warning("the merged rows are stored without the data of the leg %r: %s", leg.name, error)
     return parts
 
 

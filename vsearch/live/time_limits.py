@@ -46,7 +46,7 @@ class TimeLimit:
     until : float or None
         By `time.monotonic`; None for no limit.
     postponed : list of str
-        For each step that did not fit, what it is and how to get it done.
+        For each step that did not fit, its description and how to run it.
     """
 
     until: float | None = None
@@ -99,7 +99,7 @@ def _rounded(seconds: float) -> str:
 def merging_seconds(manifest: Manifest, written: int) -> float:
     """Estimate the duration of a merge that reads runs of so many bytes.
 
-    If rows have copies in second partitions, these are made anew: each row is compared with all centroids of its shard.
+    Copies of rows in second partitions are recomputed: each row is compared with all centroids of its shard.
     """
     seconds = written / MERGED_BYTES
     if manifest.spill is True:

@@ -1,4 +1,4 @@
-"""Number centroids such that near centroids have numbers with many equal bits.
+"""Number centroids so that near centroids have numbers with many equal bits.
 
 K-means numbers its centroids arbitrarily, so the Hamming distance of these numbers, which HPC-ColPali's binary mode
 compares, is meaningless. Here numbers are assigned as in "Polysemous codes" (Douze et al., 2016): by simulated

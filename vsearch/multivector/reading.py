@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def read_vectors(snapshot: Snapshot, rows: NDArray[np.int64]) -> tuple[list[NDArray[np.float32]], str]:
-    """Return the vectors of documents, float32 (n, d) each, and what they come from: the ``store`` of the build, or "codes".
+    """Return the vectors of documents, float32 (n, d) each, and their source: the ``store`` of the build, or "codes".
 
     Raises
     ------

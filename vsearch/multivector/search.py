@@ -296,7 +296,7 @@ def _search_encodings(
     mask: IndexMask | None,
     stats: SearchStats,
 ) -> list[list[ShardHits]]:
-    """Find what the encodings say of each query in every run of a snapshot: `first` hits per shard."""
+    """Find the nearest encodings to each query in every run of a snapshot: `first` hits per shard."""
     shards = len(snapshot.manifest.shards)
     shared = len(snapshot.shards) > shards  # runs of one shard are searched together
     k = max(1, min(first * shards, snapshot.manifest.rows)) if shared else first

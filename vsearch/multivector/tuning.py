@@ -13,7 +13,7 @@ from vsearch.search.state.snapshot import Snapshot
 from vsearch.search.tuning import tune
 
 CANDIDATE_RECALL, CANDIDATES = 0.98, 256
-"""What the candidates of an index are tuned to."""
+"""Target to which the candidates of an index are tuned."""
 
 QUERY_VECTORS = 16
 SAMPLE_QUERIES = 64

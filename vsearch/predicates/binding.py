@@ -61,7 +61,7 @@ def bind(expression: Expression | None, schema: Schema) -> Bound:
     Parameters
     ----------
     expression : Expression or None
-        What `parse` returned; None matches every row.
+        From `parse`; None matches every row.
     schema : Schema
         The attribute columns.
 

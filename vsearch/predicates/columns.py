@@ -93,7 +93,7 @@ class PostingColumn:
     rows_total : int
         The number of rows of the segment.
     dictionary : Dictionary
-        The distinct keys: strings, or the byte keys of decimals and list elements, which are called strings here as
+        The distinct keys: strings, or the byte keys of decimals and list elements, which are treated as strings here as
         well.
     offsets : int64 (strings + 1,)
         The rows of string i are ``rows[offsets[i]:offsets[i + 1]]``, ascending.

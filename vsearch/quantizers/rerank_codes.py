@@ -137,7 +137,7 @@ def encode_residuals(
 ) -> ResidualCodes:
     """Encode rotated residuals (n, d) to rotated centroids, float32 (n, d), or (d,) for all.
 
-    The queries that return a vector point in its direction, so int8 scales are chosen such that the decoded vector has
+    The queries that return a vector point in its direction, so int8 scales are chosen so that the decoded vector has
     the right length along the vector: the remaining error is orthogonal to it (see `_straighten`).
 
     Scales are rounded to 11 bits, as they are stored. float16 codes are relative to a power of two derived from the

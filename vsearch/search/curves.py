@@ -1,4 +1,4 @@
-"""What recall costs: searches of a sample with narrower and wider settings, and with filters that few or many rows pass."""
+"""Cost of recall: searches of a sample with narrower and wider settings, and with filters of different selectivity."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from vsearch.search.samples import Sample, mask_passing
 from vsearch.search.state.snapshot import Snapshot
 
 FACTORS = (0.25, 0.5, 0.7, 0.85, 1.0, 1.2, 1.5, 2.0, 3.0)
-"""What the settings of the early stop are multiplied by."""
+"""Factors for the settings of the early stop."""
 
 LARGEST_FACTOR = 1e6
 
 SHARES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
-"""Shares of the rows that filters let pass."""
+"""Shares of the rows that pass the filters."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class CurvePoint:
     Attributes
     ----------
     factor : float
-        What the settings were multiplied by.
+        Factor of the settings.
     share : float
         Share of the rows that passed the filter.
     recall : float
@@ -139,7 +139,7 @@ def measure_by_share(
 
 
 def map_partitions(snapshot: Snapshot) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Return where partitions lie in two dimensions, float32 (partitions, 2), and their rows, int64 (partitions,).
+    """Return positions of partitions in a plane, float32 (partitions, 2), and their row counts, int64 (partitions,).
 
     The plane is that of the two first principal components of the centroids, weighted by rows. O(partitions d^2).
     """
@@ -155,7 +155,7 @@ def map_partitions(snapshot: Snapshot) -> tuple[NDArray[np.float32], NDArray[np.
 
 
 def _are_numbers(values: object, largest: float) -> bool:
-    """Whether they are one or more numbers above 0 and at most `largest`."""
+    """Whether `numbers` are one or more numbers above 0 and at most `largest`."""
     if isinstance(values, str) or not isinstance(values, (Sequence, np.ndarray)) or not len(values):
         return False
     return all(is_number(value) and 0 < value <= largest for value in values)

@@ -1,4 +1,4 @@
-"""Default search settings of an index: those it is built with, and those it gets after changes."""
+"""Default search settings of an index: after a build, and after changes."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ def choose_diverse(
 ) -> NDArray[np.int64]:
     """Choose up to k of n candidates by maximal marginal relevance, one at a time. O(k n d).
 
-    Each choice has the largest ``(1 - diversity) * relevance - diversity * similarity`` to the most similar row chosen before.
+    Each choice has the largest ``(1 - diversity) * relevance - diversity * similarity`` to the most similar row chosen so far.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
 """Values of an attribute among the rows that pass a predicate: how often each occurs, the least and the greatest.
 
-Cells and postings answer without the exact column where each stands for one value; only one row per value is read then.
+Cells and postings suffice if each represents one value; then the exact column is read for only one row per value.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def extremes(snapshot: Snapshot, name: str, where: Where) -> tuple[Any, Any]:
     read = [np.empty(0, np.int64)]
     for run, _, run_rows in snapshot.locate(rows):
         column = snapshot.column(run, name)
-        if isinstance(column, CellColumn):  # cells ascend: only rows of the outermost can be it
+        if isinstance(column, CellColumn):  # cells ascend: only rows of the outermost ones qualify
             cells = column.cells[run_rows]
             present = cells[cells > 0]
             if not len(present):
@@ -144,7 +144,7 @@ def _elements(lists: pa.Array) -> tuple[pa.Array, pa.Array]:
 
 
 def _groupable(values: pa.Array) -> tuple[pa.Array, Any]:
-    """Return keys that are equal where values are, and what turns keys into values: floats as bits, with one NaN and one 0."""
+    """Return keys that are equal if values are, and a function from keys to values: floats as bits, with one NaN and one 0."""
     import pyarrow as pa
 
     if not pa.types.is_floating(values.type):

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 CONSTANT = 60.0
-"""As in the paper: how little the first ranks count more than the next."""
+"""The constant of the paper: the larger it is, the less the first ranks count above the following ones."""
 
 
 def fuse_ranks(

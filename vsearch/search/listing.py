@@ -1,4 +1,4 @@
-"""List the rows that pass a predicate, in an order that does not depend on where they are stored."""
+"""List the rows that pass a predicate, in an order that does not depend on their storage."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def list_page(
     order : tuple of SortColumn
         Ties, or all rows if it is empty, are in ascending order of the ids.
     limit : int or None
-        Most rows.
+        Maximum number of rows.
     after : int, str, UUID or None
         The id of the row that the page follows.
 
@@ -180,7 +180,7 @@ def _by_text_id(
     if after is not None:
         (last,) = _one_id(after, text=True)
         if not is_unicode(last):
-            raise InputError(f"{show_id(last)} is not the id of a row: it cannot be stored")
+            raise InputError(f"{show_id(last)} cannot be the id of a row")
         compare = pc.less if descending else pc.greater
         kept = compare(ids, pa.scalar(last, ids.type)).to_numpy(zero_copy_only=False)
         rows, ids = rows[kept], ids.filter(pa.array(kept))

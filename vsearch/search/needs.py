@@ -1,4 +1,4 @@
-"""What the true neighbors of sample queries need of the search settings to be found."""
+"""The search settings with which the true neighbors of sample queries are found."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def needs_of(
 
 @dataclass(frozen=True, eq=False)
 class _Terms:
-    """What the needs of all neighbors of a sample depend on; see `needs_of`."""
+    """The data from which the needs of all neighbors of a sample are computed; see `needs_of`."""
 
     snapshot: Snapshot
     sample: Sample
@@ -187,6 +187,6 @@ def _first_estimates(
 
 
 def _runs(values: NDArray[np.int64]) -> list[slice]:
-    """Return where each run of equal values is."""
+    """Return the slices of runs of equal values."""
     edges = [0, *(np.flatnonzero(np.diff(values)) + 1).tolist(), len(values)]
     return [slice(start, stop) for start, stop in pairwise(edges) if stop > start]

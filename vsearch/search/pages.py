@@ -1,4 +1,4 @@
-"""Pagination: an order of the matching rows that does not depend on which part of it is requested.
+"""Pagination: an order of the matching rows that does not depend on the requested part.
 
 An approximate search for 20 rows need not start with the results of the search for 10, so pages cut from searches of
 different depths would overlap and have gaps. Instead, for a page size k, a list L is defined block by block: block 0 is

@@ -1,4 +1,4 @@
-"""A search for one vector, with a filter or without one, as most are: as little Python around the kernel as possible."""
+"""The common search for one vector, with or without a filter: as little Python around the kernel as possible."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def search_single(
 ) -> tuple[NDArray[Any], NDArray[np.float32], SearchStats] | None:
     """Search for one vector as passed by a user; return its ids (1, k), scores (1, k) and statistics.
 
-    Returns None for anything unusual: other types and shapes, numbers that are not finite or very large, and indexes that one
-    native call cannot search. The caller then uses `vectors.search_vectors`, which accepts it or says what is wrong.
+    Returns None for other types and shapes, numbers that are not finite or very large, and indexes that one
+    native call cannot search. The caller then uses `vectors.search_vectors`, which accepts the query or raises an error.
 
     Parameters
     ----------

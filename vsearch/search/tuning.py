@@ -17,7 +17,7 @@ from vsearch.search.samples import Sample
 from vsearch.search.state.model import SearchSettings, nearness_unit
 from vsearch.search.state.snapshot import Snapshot
 
-ERROR_SHARE = 0.2  # fraction of the neighbors that may be missed that may be lost to estimation errors
+ERROR_SHARE = 0.2  # the part of the allowed misses that may be due to estimation errors
 STEPS = 12
 NARROWING = 4  # bisection steps between the settings that reach the recall and the step before them
 DECAYS = (0.07, 0.035, 0.0)
@@ -25,7 +25,7 @@ DECAYS = (0.07, 0.035, 0.0)
 # 0.95, 0.07 to 0.14 are equivalent; at 0.99, 0.07 is an eighth faster than 0.1. If radii differ much (for l2), wide
 # partitions far away rank before near ones, and less decay is better.
 FIRST_RADIUS_FACTOR = 0.8  # ranks partitions before the radius factor is known
-LARGEST_SETTING = 1e4  # larger needs are quotients of rounding errors
+LARGEST_SETTING = 1e4  # larger values result from rounding errors
 LEAST_TAIL, LARGEST_TAIL = FAMILIAR_TAIL, 12.0  # standard deviations
 # Fractions of the sample's queries that count as far from all rows; the larger ones are used only if that helps.
 UNFAMILIAR = (0.05, 0.2, 0.5)
@@ -58,7 +58,7 @@ def tune(
     last: SearchSettings | None = None
 
     def measure(candidate: SearchSettings) -> bool:
-        """Return whether settings reach the recall; keep them if they do, or if they are the best so far."""
+        """Return whether settings reach the recall; record them if they do, or if they are the best so far."""
         nonlocal settings, measured, milliseconds, last
         if candidate == last:
             return False
@@ -130,7 +130,7 @@ def tune_under_filter(
 
 
 def widened(settings: SearchSettings) -> SearchSettings:
-    """Widen settings such that a search misses hardly any rows."""
+    """Widen settings so that a search misses hardly any rows."""
     return replace(
         settings,
         radius_factor=max(settings.radius_factor, 4.0),
@@ -200,7 +200,7 @@ def _tune_tail(
         stricter = [threshold for threshold in familiar if threshold > (candidate.familiar or 0.0)]
         missing, lowest, best = less, reached, candidate
     allowed = missing + LITTLE_GAIN if missing > 0 else 0.0
-    # Undo what did not help: try the initial value, then bisect between it and the current one.
+    # Undo an increase that did not help: try the initial value, then bisect between it and the current one.
     for name, least in (
         ("radius_factor", settings.radius_factor),
         ("tail", LEAST_TAIL),

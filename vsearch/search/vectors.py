@@ -28,9 +28,7 @@ from vsearch.threads import threads
 T = TypeVar("T")
 
 QUERIES_PER_TASK = 16  # queries that a thread searches at a time
-THREADED_CELLS = (
-    100_000  # rows from which threads pay for cells: below, Python is most of the work, and threads only contend
-)
+THREADED_CELLS = 100_000  # rows from which threads pay off for cells: below, Python dominates, and threads only contend
 
 
 def count_mask(mask: IndexMask, stats: SearchStats) -> None:

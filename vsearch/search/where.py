@@ -24,7 +24,7 @@ def masks_of(snapshot: Snapshot) -> MaskCache:
 
 def mask_of(snapshot: Snapshot, where: Where, stats: SearchStats) -> IndexMask | None:
     """Return the mask of a predicate; None if all rows match."""
-    if where is None:  # as most searches are: nothing to look up
+    if where is None:  # the common case: nothing to look up
         stats.rows_masked = snapshot.live_count
         return None
     started = time.perf_counter()
@@ -43,7 +43,7 @@ def mask_of(snapshot: Snapshot, where: Where, stats: SearchStats) -> IndexMask |
 
 
 def _make_mask(snapshot: Snapshot, where: Where, stats: SearchStats) -> IndexMask | None:
-    if snapshot.unexpired is not None:  # the predicate is evaluated once, whatever expires
+    if snapshot.unexpired is not None:  # the predicate is evaluated once, regardless of expiry
         full_mask = mask_of(snapshot.unexpired, where, stats)
         return None if full_mask is None else restrict(full_mask, snapshot)
     bound = bound_of(snapshot, where)

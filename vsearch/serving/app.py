@@ -113,13 +113,13 @@ def _handler(endpoint: Endpoint, inspector: Inspector, name: str, metrics: Metri
         path = "/" + request.path_params["path"]
         body: bytes | None = b""
         try:
-            if endpoint.admits(path, headers):  # otherwise it is refused whatever its body
+            if endpoint.admits(path, headers):  # otherwise it is refused regardless of its body
                 async with asyncio.timeout(BODY_SECONDS):
                     body = await _body(request)
         except TimeoutError:
             status, document = 408, TOO_SLOW
         except ClientDisconnect:
-            return Response(status_code=400)  # nobody receives it
+            return Response(status_code=400)  # no one receives it
         else:
             status, document = (413, TOO_LARGE) if body is None else (0, {})
         if body is not None and not status:

@@ -44,12 +44,12 @@ def _files() -> dict[str, tuple[bytes, str]]:
 
 
 def read(name: str) -> tuple[bytes, str] | None:
-    """Return the bytes and the media type of a file; None if there is none of that name."""
+    """Return the bytes and the media type of a file; None if it does not exist."""
     return _files().get(name)
 
 
 def page_routes() -> list[Route]:
-    """Return the routes of the pages and of what they load."""
+    """Return the routes of the pages and of the files that they load."""
     pages = [Route(path, partial(_send, name=name), methods=["GET"]) for path, name in PAGES.items()]
     return [*pages, Route(f"{ASSETS}/{{name}}", _send, methods=["GET"])]
 

@@ -57,7 +57,7 @@ def refusal(headers: Mapping[str, str], settings: ServerSettings) -> str | None:
     if origin is not None and not {"*", origin.lower()} & set(allowed) and origin.partition("://")[2] != host:
         return f"pages of {origin[:100]!r} may not call this server; allow them with --origin"
     if settings.keyless and host and not is_loopback(_name(host)):
-        return f"without keys, the server is called by an address of this machine, not as {host[:100]!r}; or set VSEARCH_API_KEY"
+        return f"without keys, the server must be called by an address of this machine, not as {host[:100]!r}; or set VSEARCH_API_KEY"
     return None
 
 

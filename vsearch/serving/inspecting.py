@@ -1,4 +1,4 @@
-"""What the console shows of an index, as JSON under ``/console/``. It is made for the page that comes with it, and changes with it."""
+"""The data of the console, as JSON under ``/console/``; for its page only, so that both may change together."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ class Inspector:
             return self._index
 
     def describe(self, _: Nothing) -> dict[str, Any]:
-        """Describe the index: its facts, attributes, and what it can be searched by."""
+        """Describe the index: its properties, attributes, and kinds of queries."""
         index = self.index()
         index.count()  # looks for a newer snapshot
         facts = index.info()

@@ -1,4 +1,4 @@
-"""How much memory a server's roles may use for what they keep."""
+"""Memory limits for the caches of a server's roles."""
 
 from __future__ import annotations
 

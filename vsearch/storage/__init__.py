@@ -1,7 +1,7 @@
 """Object stores, Arrow files and snapshots.
 
 An index is a prefix in a store: ``manifest/`` has one small file per snapshot, ``model/`` and ``segments/`` have immutable
-Arrow files; ``index/FORMAT.md`` specifies them. Names are imported on first use: a worker never loads what only a build
+Arrow files; ``index/FORMAT.md`` specifies them. Names are imported on first use, so a worker does not load modules that only a build
 needs.
 """
 

@@ -107,7 +107,7 @@ class AttributeTypeCase:
 
 
 class AttributeTypeContract:
-    """Tests of a fixture ``case``, an `AttributeTypeCase`; give the same one every time, and one index serves all tests."""
+    """Tests of a fixture ``case``, an `AttributeTypeCase`; return the same object every time, so that one index serves all tests."""
 
     @pytest.fixture
     def opened(self, case: AttributeTypeCase) -> Index:

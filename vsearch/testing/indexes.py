@@ -39,7 +39,7 @@ class IndexContract(WordContract):
         assert opened.index.has_text
 
     def test_its_methods_take_the_arguments_of_the_protocol(self, opened: Opened) -> None:
-        """With the same names and defaults; it may have more of its own."""
+        """With the same names and defaults; it may have further ones."""
         for name, method in METHODS.items():
             if name.startswith("_") or isinstance(method, property) or name in opened.refuses:
                 continue

@@ -110,7 +110,7 @@ class InvokerContract:
 
     def test_the_largest_request_is_carried_and_a_larger_one_refused(self, called: Called) -> None:
         if called.padded is None:
-            pytest.skip("requests of this platform have no size of their own")
+            pytest.skip("this platform does not measure requests")
         size = called.limit or 8_000_000
         reply = called.invoker.invoke(called.function, called.padded(size), PATIENCE)
         assert called.number(reply) == 0
@@ -135,7 +135,7 @@ class InvokerContract:
         assert called.ask(2) == 2
 
     def test_a_forked_child_calls_for_itself(self, called: Called) -> None:
-        """Parent and child do not receive each other's replies, whatever was open before the fork."""
+        """Parent and child do not receive each other's replies, regardless of connections that were open before the fork."""
         assert called.ask(1) == 1
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 and later warn about threads

@@ -1,4 +1,4 @@
-"""Tests for every leg of search beside the vectors."""
+"""Tests for every leg of search."""
 
 from __future__ import annotations
 
@@ -231,7 +231,7 @@ class LegContract:
                 built.index.search_leg(case.name, query)
         with pytest.raises(InputError, match="one"):
             built.index.search_leg(case.name, list(case.queries), query_vectors=_vectors(1, 2))
-        with pytest.raises(InputError, match="needs query_vectors"):
+        with pytest.raises(InputError, match="requires query_vectors"):
             built.index.search_leg(case.name, list(case.queries), fusion="rrf")
 
     def test_an_index_without_the_leg_says_so(self, case: LegCase) -> None:

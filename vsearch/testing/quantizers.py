@@ -87,7 +87,7 @@ class QuantizerCase:
 
 
 class QuantizerContract:
-    """Tests of a fixture ``case``, a `QuantizerCase`; give the same one every time, and one codec serves all tests."""
+    """Tests of a fixture ``case``, a `QuantizerCase`; return the same object every time, so that one codec serves all tests."""
 
     def test_the_record_is_found(self, case: QuantizerCase) -> None:
         record = case.record

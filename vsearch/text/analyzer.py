@@ -120,7 +120,7 @@ class Settings:
 
 
 class Beginning(NamedTuple):
-    """The terms that a text before an asterisk stands for.
+    """The terms that a text before an asterisk matches.
 
     Attributes
     ----------
@@ -155,7 +155,7 @@ class QueryAnalyzer(Protocol):
         """Return these terms with their positions."""
 
     def beginning(self, text: str) -> Beginning:
-        """Return the terms that a text before an asterisk stands for."""
+        """Return the terms that a text before an asterisk matches."""
 
 
 class Analyzer:
@@ -172,7 +172,7 @@ class Analyzer:
         return list(chain.from_iterable(map(self.analyze, self._cut(text))))
 
     def beginning(self, text: str) -> Beginning:
-        """Return the terms that a text before an asterisk stands for; its last word, or a code, is the prefix of terms."""
+        """Return the terms that a text before an asterisk matches; its last word, or a code, is the prefix of terms."""
         text = normalized(text.replace(SEPARATOR, " "))
         chunks = list(self._chunk.finditer(text))
         if not chunks:

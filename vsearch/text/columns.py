@@ -37,14 +37,14 @@ class TextColumn:
     fold : bool
         Whether accents are ignored. Case always is.
     k1 : float
-        Saturation of BM25: how slowly repeating a word in a text stops raising its score, 0 to 1,000.
+        Saturation of BM25, 0 to 1,000: with larger values, repetitions of a word raise the score further.
     b : float
         Length normalization of BM25: how much long texts are discounted, 0 to 1.
     phrases : bool
         Whether to store the positions of words, so that queries may have phrases in quotes. Postings are then about a third to
         six tenths larger.
     tokens : bool
-        Whether the attribute has lists of strings, which are words as they are, of at most 128 characters: further ones do not count.
+        Whether the attribute has lists of strings, which are taken as words unchanged, cut to 128 characters.
         `language`, `stop_words` and `fold` do not apply.
 
     Raises
@@ -83,7 +83,7 @@ class TextColumn:
         object.__setattr__(self, "stop_words", _stop_words(self.stop_words))
         if self.tokens and (self.language is not None or self.stop_words or not self.fold):
             raise InputError(
-                "language, stop_words and fold of a column of tokens must be left out: tokens are words as they are"
+                "language, stop_words and fold of a column of tokens must be left out: tokens are not analyzed"
             )
 
     def entry(self, field: str, key: str) -> TextColumnEntry:

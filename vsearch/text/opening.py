@@ -114,7 +114,7 @@ class OpenColumn:
         return count
 
     def weight(self, term: str, runs: tuple[Shard, ...]) -> float:
-        """Return what a term gains at most; 0 if no live row has it."""
+        """Return the maximum score of a term; 0 if no live row has it."""
         weight = self._weights.get(term)
         if weight is None:
             count = self.count(term, runs)
@@ -124,7 +124,7 @@ class OpenColumn:
         return weight
 
     def weight_of(self, count: int) -> float:
-        """Return what a term of `count` live rows gains at most."""
+        """Return the maximum score of a term of `count` live rows."""
         return self.entry.weight * math.log1p((self.texts - count + 0.5) / (count + 0.5))
 
     def counted(self, term: str) -> bool:

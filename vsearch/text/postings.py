@@ -72,7 +72,7 @@ class Postings:
     lengths : uint32 (rows,)
         Number of terms of each row.
     position_starts, position_bits, positions : uint32 (blocks + 1,), uint8 (blocks + 1,), uint32 (words,)
-        The bits of the positions of each block, likewise; empty without positions.
+        The bits of the positions of each block, in the same way; empty without positions.
     file, position_file : SegmentFile or None
         Where the bits of the blocks and of the positions are stored.
     """
@@ -163,7 +163,7 @@ class Postings:
         return None if self.file.has("word", *words) else (self.file, "word", *words)
 
     def position_part(self, first: int, stop: int) -> tuple[SegmentFile, str, int, int] | None:
-        """Return where the positions of a range of blocks are stored, likewise."""
+        """Return where the positions of a range of blocks are stored, in the same way."""
         if self.position_file is None:
             return None
         start, end = int(self.position_starts[first]) // 4, int(self.position_starts[stop]) // 4 + 1 + SPARE

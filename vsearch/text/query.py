@@ -128,7 +128,7 @@ class Clauses:
         self._query, self._total = Query(), 0
 
     def add(self, sign: str, options: list[list[Term]]) -> None:
-        """Add a clause: what it stands for in each column, with the sign ``+``, ``-`` or none.
+        """Add a clause: its meaning in each column, with the sign ``+``, ``-`` or none.
 
         Raises
         ------
@@ -208,7 +208,7 @@ def _options(
 
 
 def prefix_options(number: int, column: Searched, text: str) -> list[list[Term]]:
-    """Return what the beginning of a word stands for in a column."""
+    """Return the meaning of the beginning of a word in a column."""
     beginning = column.analyzer.beginning(text)
     terms = [Term(number, term) for term in beginning.terms]
     options = [[*terms, Term(number, beginning.prefix, prefix=True)] if beginning.prefix else terms]
@@ -218,7 +218,7 @@ def prefix_options(number: int, column: Searched, text: str) -> list[list[Term]]
 
 
 def phrase_option(number: int, column: Searched, text: str) -> list[Term]:
-    """Return what a text in quotes stands for in a column: a phrase, one term, or nothing.
+    """Return the meaning of a text in quotes in a column: a phrase, one term, or nothing.
 
     Raises
     ------
@@ -232,7 +232,7 @@ def phrase_option(number: int, column: Searched, text: str) -> list[Term]:
         return [Term(number, term) for term in terms]
     if not column.phrases:
         raise InputError(
-            f'the phrase "{text:.100}" needs the positions of words, which the text column {column.name!r} does not store: remove '
+            f'the phrase "{text:.100}" requires the positions of words, which the text column {column.name!r} does not store: remove '
             "the quotes, or use drop_text, and add_text with TextColumn(phrases=True)"
         )
     return [

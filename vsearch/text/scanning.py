@@ -18,7 +18,7 @@ NO_LISTS = np.empty((0, 4), np.int64)
 
 @dataclass(frozen=True, eq=False)
 class PlacedQuery:
-    """A weighted query in a run: what the kernels score.
+    """A weighted query in a run, as scored by kernels.
 
     Attributes
     ----------
@@ -27,7 +27,7 @@ class PlacedQuery:
     bitmaps, constants : uint64 (m, words), int64 (m,)
         Rows of prefixes, and what each gains.
     extras : sequence of (int64 (n,), int64 (n,))
-        Rows of phrases, ascending, and what they gain.
+        Rows of phrases, ascending, and their scores.
     met : uint64 (words,) or None
         The rows that meet the conditions of the query; None if there are none.
     """

@@ -25,7 +25,7 @@ def stemmer(language: str) -> Callable[[str], str]:
         import snowballstemmer  # noqa: F401
     except ImportError:
         raise MissingDependencyError(
-            "stemming needs the package snowballstemmer: pip install 'vsearch[text]'", name="snowballstemmer"
+            "stemming requires the package snowballstemmer: pip install 'vsearch[text]'", name="snowballstemmer"
         ) from None
     if language not in stemmed_languages():
         raise MissingDependencyError(
@@ -57,5 +57,5 @@ def stemmer_version() -> str:
         return version("snowballstemmer")
     except PackageNotFoundError:
         raise MissingDependencyError(
-            "stemming needs the package snowballstemmer: pip install 'vsearch[text]'", name="snowballstemmer"
+            "stemming requires the package snowballstemmer: pip install 'vsearch[text]'", name="snowballstemmer"
         ) from None

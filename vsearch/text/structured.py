@@ -31,12 +31,12 @@ MARK = b"\xff"
 
 
 def read_queries(queries: Any, argument: str = "queries") -> list[bytes]:
-    """Check text queries, one or several, and return each as it is sent in messages.
+    """Check text queries, one or several, and return the bytes of each for messages.
 
     Parameters
     ----------
     argument : str
-        What users call them, for the message.
+        The name of the argument, for errors.
 
     Raises
     ------
@@ -136,7 +136,7 @@ def _check(query: Any) -> dict[str, Any]:
 
 
 def _clause(clause: Any, *, several: bool = False) -> dict[str, Any]:
-    """Check a clause: one of `KINDS`, or with `several` any number of them, and perhaps a column."""
+    """Check a clause: one of `KINDS`, or with `several` any number of them, and optionally a column."""
     known = isinstance(clause, Mapping) and all(key in (*KINDS, COLUMN) for key in clause)
     kinds = [key for key in KINDS if key in clause] if known else []
     if not known or (not several and len(kinds) != 1):
@@ -155,7 +155,7 @@ def _clause(clause: Any, *, several: bool = False) -> dict[str, Any]:
 
 
 def _clauses(query: Mapping[str, Any]) -> list[tuple[str, str, Any, str | None]]:
-    """Return the clauses of a checked query: sign, kind, value and column. Those beside the groups have no sign."""
+    """Return the clauses of a checked query: sign, kind, value and column. Those outside the groups have no sign."""
     clauses = [("", kind, query[kind], query.get(COLUMN)) for kind in KINDS if kind in query]
     for group, sign in SIGNS.items():
         for clause in query.get(group, ()):

@@ -1,4 +1,4 @@
-"""Columns of tokens: lists of strings that are terms as they are, from an analyzer of the user's own."""
+"""Columns of tokens: lists of strings that are used as terms unchanged, from the user's own analyzer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from vsearch.text.occurrences import Occurrences
 
 
 class TokenAnalyzer:
-    """Reads queries for a column of tokens: they are split at spaces, and otherwise compared as they are."""
+    """Reads queries for a column of tokens: they are split at spaces and not analyzed."""
 
     def terms(self, text: str) -> list[str]:
         """Return the tokens of a text."""

@@ -2,7 +2,7 @@
 
 The weight of a term is ``column weight * idf * count in the query``, where ``idf = ln(1 + (N - n + 0.5) / (n + 0.5))``: N rows have
 a text in the column, n of them the term. A prefix counts as one word that a row of mean length has once: n rows have any of its
-terms. A phrase counts as a word whose idf is the sum over its terms, as Lucene has it.
+terms. A phrase counts as a word whose idf is the sum over its terms, as in Lucene.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def _weigh(snapshot: Snapshot, columns: Sequence[OpenColumn], query: Query, dead
 
 
 def _check_expanded(columns: Sequence[OpenColumn], prefixes: Sequence[Term]) -> None:
-    """Check that prefixes do not stand for too many terms."""
+    """Check that prefixes do not match too many terms."""
     terms_of = {}
     for term in prefixes:
         spelled = term.text.encode("utf-8", "surrogatepass")  # lone surrogates, which no term has

@@ -1,4 +1,4 @@
-"""A text query with its weights, and what is known of it in the runs of a snapshot."""
+"""A text query with its weights, and its terms in the runs of a snapshot."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ class WeightedQuery:
     Attributes
     ----------
     terms, prefixes, phrases : dict of Term to float
-        What a term gains at most, what a row of a prefix gains, and what a phrase gains at most, unscaled.
+        Maximum score of a term, score of a row with a prefix, and maximum score of a phrase, unscaled.
     must, must_not : list of lists of lists of Term
         See `Query`.
     lengths : sequence of float
         Mean length of the rows with a text, for each text column.
     marked : dict
-        Rows of terms as masks, by term and number of the run; filled as they are needed.
+        Rows of terms as masks, by term and number of the run; filled on demand.
     matched : dict
-        Rows of phrases and how often they have them, likewise.
+        Rows of phrases and their counts, filled in the same way.
     placed : dict of int to PlacedQuery
-        The query in each run, by number of the run; likewise.
+        The query in each run, by number of the run; filled in the same way.
     largest : float
         Sum of the weights as integers.
     """

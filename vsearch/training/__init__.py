@@ -1,1 +1,1 @@
-"""What trainings share: checkpoints, the schedule of learning rates, and torch, if it is installed."""
+"""Common parts of trainings: checkpoints, the schedule of learning rates, and torch, if it is installed."""

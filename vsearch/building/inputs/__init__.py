@@ -1,1 +1,1 @@
-"""What a build is given: vectors, attributes and ids, from arrays, frames and files, in bounded memory."""
+"""The input of a build: vectors, attributes and ids, from arrays, frames and files, in bounded memory."""

@@ -72,7 +72,7 @@ def _possible(column: Any, kinds: list[Any]) -> list[Any]:
     import pyarrow as pa
 
     fitting = [kind for kind in kinds if not _is_wide(kind) and _can_cast(column, kind)]
-    if pa.int64() in fitting:  # whatever fits int64 fits the wide types, too
+    if pa.int64() in fitting:  # values that fit int64 also fit the wide types
         return [kind for kind in kinds if kind in fitting or _is_wide(kind)]
     return [kind for kind in kinds if kind in fitting or (_is_wide(kind) and _can_cast(column, kind))]
 

@@ -62,7 +62,7 @@ def converted(
     batch : ndarray, shape (n, d)
         Vectors in any layout and byte order; returned unchanged if nothing needs to be converted.
     dtype : numpy.dtype
-        What :func:`stored_dtype` returns for the type of `batch`.
+        From :func:`stored_dtype` for the type of `batch`.
     label : str
         Names the input in error messages.
     rows : int or ndarray of int, shape (n,)
@@ -143,7 +143,7 @@ def _all_finite(block: np.ndarray) -> bool:
 
 def _fault(label: str, row: int, column: int, value: float) -> str:
     if 0 < value < LEAST_FLOAT:
-        return f"{label}: row {row} holds nothing larger than {value:g}, which float32 does not hold; scale the vectors"
+        return f"{label}: row {row} has no element larger than {value:g}, which is 0 in float32; scale the vectors"
     if np.isfinite(value):
         return f"{label}: row {row} holds {value:g} (dimension {column}), which does not fit float32; scale the vectors"
     name = "NaN" if np.isnan(value) else "infinity"

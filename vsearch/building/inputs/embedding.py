@@ -55,7 +55,7 @@ class TextTable:
         """
         if not is_table(source):
             if not isinstance(source, (str, Path)):
-                raise InputError(f"text_column={column!r} names a column of a table, got {type(source).__name__}")
+                raise InputError(f"text_column={column!r} requires a table, got {type(source).__name__}")
             source = named_column(source)[0]
         table = open_table(source, "texts").reread(scratch)
         if list(table.schema.names).count(column) != 1:
@@ -146,7 +146,7 @@ def document_prompt(encoder: TextEncoder) -> str:
 
 
 def signature(encoder: TextEncoder) -> str:
-    """What identifies the vectors of an encoder on this machine: a digest of its sizes, and of what it makes of some texts."""
+    """Identify the vectors of an encoder on this machine, by a digest of its sizes and of its vectors of some texts."""
     architecture = encoder.model.architecture
     probes = encoder.encode(["", "a quick brown fox, 1234", "vector search over compressed codes " * 20], "")
     digest = hashlib.sha256(repr(sorted(architecture.to_dict().items())).encode())
@@ -156,7 +156,7 @@ def signature(encoder: TextEncoder) -> str:
 
 
 def _chunks(source: TextTable, unusable: Unusable) -> Iterator[tuple[int, list[str]]]:
-    """Texts in chunks of one size, whatever the batches are, and the rows that are done with each."""
+    """Texts in chunks of one size, independent of the batches, and the number of rows done after each."""
     waiting: list[str] = []
     rows = 0
     for batch in source.batches():

@@ -51,7 +51,7 @@ class PackedVectors:
 
     def __post_init__(self) -> None:
         if self.source.dtype not in (np.dtype(np.uint8), np.dtype(np.float16)):
-            msg = f"packed=True needs vectors of uint8 or int8, eight bits to a byte, got {self.source.dtype}"
+            msg = f"packed=True requires vectors of uint8 or int8, eight bits to a byte, got {self.source.dtype}"
             raise InputError(msg)
 
     @property
@@ -81,7 +81,7 @@ class PackedVectors:
         if read.dtype == np.float16:
             signed = read.astype(np.int8)
             if (signed != read).any():
-                msg = "packed=True needs vectors of uint8 or int8, eight bits to a byte, got fractions"
+                msg = "packed=True requires vectors of uint8 or int8, eight bits to a byte, got fractions"
                 raise InputError(msg)
             read = signed
         return unpack_bits(read)

@@ -1,4 +1,4 @@
-"""pandas frames as record batches, slice by slice: whatever pandas considers missing is NULL."""
+"""pandas frames as record batches, slice by slice; values that pandas considers missing become NULL."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def series_type(series: Any, name: str, label: str) -> pa.DataType:
 
     if series.dtype != object:
         if isinstance(series.dtype, np.dtype) and (series.dtype.kind == "c" or series.dtype.char == "g"):
-            return pa.struct([])  # likewise left out: Arrow has no such numbers
+            return pa.struct([])  # also left out: Arrow has no such numbers
         series = series.iloc[:0]
     slices = (series.iloc[start : start + SLICE_ROWS] for start in range(0, max(1, len(series)), SLICE_ROWS))
     common: pa.DataType = pa.null()
@@ -95,7 +95,7 @@ def _holds_objects_only(series: Any) -> bool:
 
 
 def series_array(series: Any, kind: pa.DataType | None) -> pa.Array:
-    """A series as one Arrow array; NULL is whatever `Series.isna` reports: NaN, None, NaT and NA, depending on the dtype."""
+    """A series as one Arrow array; values that `Series.isna` reports (NaN, None, NaT and NA, depending on the dtype) become NULL."""
     import pyarrow as pa
 
     if hasattr(series.dtype, "subtype") and hasattr(series.dtype, "fill_value"):

@@ -41,7 +41,7 @@ _SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")
 
 
 class FoundFile(msgspec.Struct, frozen=True):
-    """A file as it was listed: path below the prefix, length in bytes, time of writing (ISO 8601)."""
+    """A listed file: path below the prefix, length in bytes, time of writing (ISO 8601)."""
 
     path: str
     bytes: int
@@ -49,7 +49,7 @@ class FoundFile(msgspec.Struct, frozen=True):
 
 
 class FileHeader(msgspec.Struct, frozen=True):
-    """What the header of a file declares.
+    """The declarations in the header of a file.
 
     Attributes
     ----------
@@ -180,8 +180,8 @@ def list_files(store: Store, name: str | None = None) -> tuple[FoundFile, ...]:
 
 
 def changed_file(store: Store, files: Sequence[FoundFile]) -> str | None:
-    """Path of the first file that is no longer as it was listed, or no longer there; None if all are."""
-    if len(files) == 1:  # perhaps one of a folder of many
+    """Path of the first file that changed or was removed since the listing; None if there is none."""
+    if len(files) == 1:  # may be one of many in a folder
         with suppress(FileNotFoundError):
             if _file_of(store.head(files[0].path)) == files[0]:
                 return None
@@ -190,7 +190,7 @@ def changed_file(store: Store, files: Sequence[FoundFile]) -> str | None:
 
 
 def read_header(store: Store, file: FoundFile) -> FileHeader:
-    """Read the header of a file, and compare what it declares with the length of the file.
+    """Read the header of a file, and compare its declarations with the length of the file.
 
     Raises
     ------
@@ -216,7 +216,7 @@ def plan_files(url: str, headers: Sequence[FileHeader]) -> FilesPlan:
     """
     files = [header for header in headers if header.rows]
     if not files:
-        raise InputError(f"{url}: no rows; give at least one vector")
+        raise InputError(f"{url}: no rows; there must be at least one vector")
     schema = b""
     if headers[0].schema:
         schema = _common_schema(headers).serialize().to_pybytes()
@@ -226,7 +226,7 @@ def plan_files(url: str, headers: Sequence[FileHeader]) -> FilesPlan:
             (one, first), (two, second) = list(kinds.items())[:2]
             raise InputError(
                 f"{url}: {second.path} has vectors of {two[0]} x {two[1]}, {first.path} of {one[0]} x {one[1]}; "
-                "all need the same width and type"
+                "all must have the same width and type"
             )
     firsts = np.cumsum([0, *(header.rows for header in files)]).tolist()
     return FilesPlan(url, tuple(files), tuple(firsts), schema)

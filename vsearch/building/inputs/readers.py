@@ -1,6 +1,6 @@
 """Vector files: ``.npy``, ``.fvecs``, ``.bvecs``, ``.fbin`` and ``.u8bin`` are memory-mapped, ``.hdf5`` is read in batches.
 
-Headers are not trusted: what they declare is compared with the size of the file first.
+Headers are not trusted: their declarations are first compared with the size of the file.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ SKIP = "repair them, or leave them out with missing='skip'"
 
 @dataclass(frozen=True, eq=False)
 class InputArguments:
-    """The arguments of a build besides the embeddings; see `vsearch.build`.
+    """The arguments of a build that describe its rows, other than the embeddings; see `vsearch.build`.
 
     Attributes
     ----------
@@ -47,7 +47,7 @@ class InputArguments:
     id : str or None
         Another way to name the id column.
     missing : {"error", "skip"}
-        What to do with rows that have no usable vector.
+        How to handle rows without a usable vector.
     packed : bool
         Whether each byte of a vector holds eight of its bits.
     more : mapping of str to pyarrow.Array
@@ -229,7 +229,7 @@ def split_table(
     column : str or None
         The vector column.
     attributes : object or None
-        Those that were passed, or the table's other columns, or the named ones among these.
+        Those that were passed, or the table's other columns, or the selected ones of these.
     """
     if not is_table(embeddings):
         return None, column, attributes
@@ -257,7 +257,7 @@ def split_table(
 def without_vectors(attributes: object, dimensions: int, known: Callable[[], Iterable[str]] | None) -> object:
     """Leave out columns that hold vectors, not attributes: number lists all of one length that plain lists rarely have.
 
-    Only the first batch is looked at; a warning tells which columns are left out.
+    Only the first batch is examined; a warning lists the columns that are left out.
     """
     import pyarrow as pa
     import pyarrow.compute as pc

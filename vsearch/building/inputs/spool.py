@@ -85,7 +85,7 @@ def spool_vectors(batches: Iterable[object], scratch: Path, label: str, *, check
                 file.write(converted(batch, dtype, label, rows, check=check).data)
                 rows += len(batch)
         if dtype is None:
-            msg = f"{label}: no rows; give at least one vector"
+            msg = f"{label}: no rows; there must be at least one vector"
             raise InputError(msg)
         return np.asarray(np.memmap(path, dtype=dtype, mode="r", shape=(rows, width)))
 

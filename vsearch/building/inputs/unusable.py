@@ -30,7 +30,7 @@ class Unusable:
     reasons : dict
         Number of rows by reason.
     what : {"row", "document"}
-        What lacks a usable vector.
+        The word for an item without a usable vector.
     """
 
     width: int = 0

@@ -77,14 +77,14 @@ class ArrayVectors:
     ) -> None:
         self._chunks = [_readonly(as_batch(chunk, label)) for chunk in chunks if len(chunk)]
         if not self._chunks:
-            msg = f"{label}: no rows; give at least one vector"
+            msg = f"{label}: no rows; there must be at least one vector"
             raise InputError(msg)
         first = self._chunks[0]
         for chunk in self._chunks:
             if chunk.shape[1] != first.shape[1] or chunk.dtype != first.dtype:
                 msg = (
                     f"{label}: vectors of {chunk.shape[1]} x {chunk.dtype} after others of "
-                    f"{first.shape[1]} x {first.dtype}; all need the same width and type"
+                    f"{first.shape[1]} x {first.dtype}; all must have the same width and type"
                 )
                 raise InputError(msg)
         self._label = label

@@ -42,7 +42,7 @@ class ChangingSpec:
 
     def __post_init__(self) -> None:
         if self.write_key_sha256 is not None and not self.writer:
-            raise InputError("a write key needs a writer")
+            raise InputError("a write key requires a writer")
         if self.write_concurrency < 0:
             raise InputError(f"write_concurrency must be at least 0, got {self.write_concurrency}")
         if self.keep_minutes is not None and not 1 <= self.keep_minutes <= LONGEST_PAUSE:

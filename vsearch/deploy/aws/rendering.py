@@ -21,7 +21,7 @@ def transform(template: dict[str, Any], region: str = "us-east-1") -> dict[str, 
         from samtranslator.parser.parser import Parser  # type: ignore[import-untyped]
         from samtranslator.translator.translator import Translator  # type: ignore[import-untyped]
     except ImportError as error:
-        raise MissingDependencyError("this needs aws-sam-translator: pip install aws-sam-translator") from error
+        raise MissingDependencyError("this requires aws-sam-translator: pip install aws-sam-translator") from error
     session = boto3.Session(region_name=region)
     copied = json.loads(json.dumps(template))
     translated: dict[str, Any] = Translator({}, Parser(), None, session).translate(copied, {})

@@ -57,7 +57,7 @@ def deploy(
     keep : int
         Releases to keep for rollbacks, including this one; older versions of functions are deleted.
     drop : collection of str
-        What may be removed if `spec` does not have it: "url", "writer", "keeper".
+        Parts that are removed if `spec` does not have them: "url", "writer", "keeper".
 
     Raises
     ------

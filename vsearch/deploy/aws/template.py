@@ -47,7 +47,7 @@ _KEY = "arn:[a-z0-9-]+:kms:[a-z0-9-]+:[0-9]{12}:key/.+"
 
 @dataclass(frozen=True)
 class StackSpec:
-    """What to deploy.
+    """Description of a deployment.
 
     Attributes
     ----------
@@ -319,7 +319,7 @@ def _check(spec: StackSpec) -> None:
     if spec.http_concurrency is not None and (spec.http_concurrency < 1 or not spec.api_key_sha256):
         raise InputError(f"http_concurrency must be at least 1 and needs an API key, got {spec.http_concurrency}")
     if spec.changing is not None and spec.changing.write_key_sha256 and not spec.api_key_sha256:
-        raise InputError("a write key needs an API key: the URL that takes changes also answers searches")
+        raise InputError("a write key requires an API key: the URL that takes changes also answers searches")
     invalid = [
         name for name in spec.variables if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]+", name) or name in OWN_VARIABLES
     ]

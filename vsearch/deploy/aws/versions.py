@@ -87,7 +87,7 @@ def roll_back(stack: str, session: Any, optional: OptionalFunctions, release: st
     Parameters
     ----------
     optional : OptionalFunctions
-        Of the stack as it is deployed.
+        Of the deployed stack.
     release : str, optional
         Name of the release or a unique prefix; by default the one before the live release.
 

@@ -43,7 +43,7 @@ TOO_LARGE = {"error": "too large", "message": "the answer is too large; ask for 
 
 @dataclass(frozen=True)
 class KeyHashes:
-    """SHA-256 of the keys in hex; where one is empty, nobody is let in.
+    """SHA-256 of the keys in hex; an empty hash matches no key.
 
     Attributes
     ----------

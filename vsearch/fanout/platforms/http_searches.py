@@ -128,7 +128,7 @@ def _with_leg(search: SearchBody, fields: dict[str, Any]) -> dict[str, Any]:
     fusing = search.fusion, search.weights, search.depth
     if chosen is None:
         if fusing != (None, None, None):
-            raise InputError("fusion, weights and depth need words, a leg, or text and hybrid")
+            raise InputError("fusion, weights and depth require words, a leg, or text and hybrid")
         return fields
     from vsearch.legs.fusing import FusionOptions
     from vsearch.legs.registry import find_leg
@@ -143,9 +143,9 @@ def _with_leg(search: SearchBody, fields: dict[str, Any]) -> dict[str, Any]:
     if "count" not in fields:
         for option in ("fusion", "weights", "depth", "nprobe", "candidates"):
             if getattr(search, option) is not None:
-                raise InputError(f"{option} needs vectors or text, and there are only {argument}")
+                raise InputError(f"{option} requires vectors or text, got only {argument}")
         if search.exact or search.matches:
-            raise InputError(f"exact and matches need vectors, and there are only {argument}")
+            raise InputError(f"exact and matches require vectors, got only {argument}")
         return fields | {"count": len(encoded), "leg": LegQueries(name, encoded)}
     if "documents" in fields:
         raise InputError(f"{argument} cannot be combined with query_vectors or queries")

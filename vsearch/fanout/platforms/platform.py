@@ -83,7 +83,7 @@ class Platform:
 
     Notes
     -----
-    `endpoint` and `deployer` are names because they stand on floors above this one, which no function's package carries.
+    `endpoint` and `deployer` are names because they are in higher layers, which packages of functions do not contain.
     """
 
     name: str

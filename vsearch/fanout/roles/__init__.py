@@ -1,1 +1,1 @@
-"""What the functions of a stack do: coordinator, allocator and processor."""
+"""The logic of the functions of a stack: coordinator, allocator and processor."""

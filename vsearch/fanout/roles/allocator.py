@@ -350,4 +350,4 @@ def _check_columns(snapshot: Snapshot, options: Options) -> None:
     for name in options.columns:
         if name not in snapshot.schema.names:
             known = ", ".join(snapshot.schema.names) or "none"
-            raise InputError(f"no attribute column is called {name!r}; the index has {known}")
+            raise InputError(f"the index has no attribute column {name!r}; it has {known}")

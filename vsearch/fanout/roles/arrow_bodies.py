@@ -1,6 +1,6 @@
 """Arrow IPC bodies from clients, read within a bound on memory.
 
-Compressed buffers, dictionaries and views let a body of some kilobytes expand to any size. What a body holds is therefore counted
+Compressed buffers, dictionaries and views let a body of some kilobytes expand to any size. The contents of a body are therefore counted
 before it is decompressed, and what its columns take as plain values before they are converted.
 """
 
@@ -78,9 +78,7 @@ def _check_messages(source: pa.Buffer, largest: int) -> None:
             continue
         header = memoryview(message.metadata)
         if _may_hide_compression(header):
-            raise InputError(
-                "batches of Arrow before 1.0 must have no metadata of their own, which could name a compression"
-            )
+            raise InputError("batches of Arrow before 1.0 must have no metadata, which could name a compression")
         batch = _batch_of(header, nested=message.type == "dictionary")
         length, sizes = _sizes(batch, memoryview(message.body) if message.body is not None else memoryview(b""))
         rows += length
@@ -122,7 +120,7 @@ def _batch_of(data: memoryview, *, nested: bool) -> tuple[memoryview, int]:
 
 
 def _may_hide_compression(data: memoryview) -> bool:
-    """Whether a message is of a version whose compression stood in its custom metadata, and has such metadata."""
+    """Whether a message is of a version whose compression is stored in its custom metadata, and has such metadata."""
     table = _offset(data, 0)
     version_at = _field(data, table, 0)
     version = struct.unpack_from("<h", data, version_at)[0] if version_at else 0

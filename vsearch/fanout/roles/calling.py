@@ -33,7 +33,7 @@ class UnsentError(CallError):
 
 
 class Caller(Protocol):
-    """What calls need of a worker; see `vsearch.fanout.roles.worker.Worker`."""
+    """The part of a worker that calls use; see `vsearch.fanout.roles.worker.Worker`."""
 
     function: str
     memory: int

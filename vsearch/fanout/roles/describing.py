@@ -1,4 +1,4 @@
-"""What a worker answers besides searches: that it is warm, and the description of its index."""
+"""Answers of a worker to requests other than searches: that it is warm, and the description of its index."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Queries of a leg beside the vectors in the roles of a stack, alone or together with vectors.
+"""Queries of a leg in the roles of a stack, alone or together with vectors.
 
 The planner plans queries by the whole snapshot, so that scores do not depend on shards; processors scan their rows by these plans.
 With vectors, a shard returns two rankings per query, the nearest rows and those of the leg, each row with the scores of both; the

@@ -1,6 +1,6 @@
 """Give memory that a function has freed back to the system.
 
-A function of a changing index replaces its open snapshot with every commit. What is freed lies between what stays, in a heap for
+A function of a changing index replaces its open snapshot with every commit. Freed blocks lie between live ones, in a heap for
 each of many threads, so without this the process grows for hours although it holds no more than at the start.
 """
 
@@ -13,7 +13,7 @@ from typing import Any
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # of glibc's malloc.h
 
 LARGE = 128 << 10
-"""Bytes from which an allocation has pages of its own, which are returned when it is freed. This is the initial value in glibc, which
+"""Bytes from which an allocation has separate pages, which are returned when it is freed. This is the initial value in glibc, which
 raises it up to 32 MB as larger ones are freed; set explicitly, it stays."""
 
 
@@ -34,7 +34,7 @@ def _libc() -> Any:
 
 
 def use_one_heap() -> bool:
-    """Let all threads allocate from one heap, and large arrays from pages of their own; returns whether it took effect.
+    """Let all threads allocate from one heap, and large arrays from separate pages; returns whether it took effect.
 
     It applies to the whole process, so only function processes call it.
     """

@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from vsearch.fanout.wire.replies import Reply
 
 STARTING = 0.5
-"""Share of the time that is left within which steps must end; the rest is for the part of a step that is running by then."""
+"""Share of the remaining time within which steps must end; the rest is for the part of a step that is still running."""
 
 
 def keep(worker: Worker, message: Any, deadline: Deadline) -> Reply:
-    """Do the maintenance that is due; see `vsearch.Index.optimize`. The index is opened again for each call.
+    """Run pending maintenance; see `vsearch.Index.optimize`. The index is opened again for each call.
 
     Raises
     ------

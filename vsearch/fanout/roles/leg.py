@@ -27,7 +27,7 @@ from vsearch.storage.files.plain_columns import Column
 
 @dataclass(frozen=True, eq=False)
 class ShardSearch:
-    """What a leg ranks the rows of a shard by.
+    """The ranking of the rows of a shard by a leg.
 
     Attributes
     ----------
@@ -66,7 +66,7 @@ class LegPlan(Protocol):
     """The part of a leg in the plan of a batch."""
 
     def searches(self, shard: ShardRuns) -> NDArray[np.bool_]:
-        """Return which queries search a shard, whatever partitions their vectors visit: (count,)."""
+        """Return which queries search a shard regardless of the partitions that their vectors visit: (count,)."""
 
     def take(self, positions: NDArray[np.int64]) -> dict[str, Any]:
         """Return the fields of a message to a processor with some of the queries."""

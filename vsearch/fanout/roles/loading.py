@@ -68,7 +68,7 @@ class Part:
     ----------
     kind : Kind
     legs : bool
-        Whether what the legs beside the vectors read is read as well.
+        Whether the data of legs are read as well.
     snapshot : Snapshot
         With the open shards.
     store : PrefetchedStore
@@ -149,7 +149,7 @@ class Loader:
         columns : sequence of str
             Attributes whose cells are read immediately; others are read on first use.
         legs : bool
-            Whether to also read what legs beside the vectors need: here to plan, such as the dictionaries of text columns.
+            Whether to also read the data that legs need for planning, such as the dictionaries of text columns.
         """
         return self._part((TABLES, 0), snapshot, columns, legs=legs)
 

@@ -69,7 +69,7 @@ def choose_plan(
     mode, allocators, branching
         Requested by the caller; None to choose.
     legs : bool
-        Whether legs beside the vectors are searched as well.
+        Whether legs are searched as well.
 
     Raises
     ------
@@ -86,10 +86,10 @@ def choose_plan(
             raise InputError(
                 f"the tree must have at most {DEEPEST} levels, which {count} allocators with branching {factor} exceed; increase branching"
             )
-        less = f" ({requested} were asked for, but there are {queries} queries)" if count < requested else ""
-        return Plan("tree", count, factor, f"asked for{less}")
+        less = f" ({requested} were requested, but there are {queries} queries)" if count < requested else ""
+        return Plan("tree", count, factor, f"requested{less}")
     if mode in ("alone", "flat"):
-        return Plan(mode, 0, factor, "asked for")
+        return Plan(mode, 0, factor, "requested")
     size = _scanned_bytes(manifest, legs=legs)
     megabytes = f"{size / 1e6:.1f} MB"
     if size <= settings.alone_bytes and queries <= settings.alone_queries:

@@ -2,7 +2,7 @@
 
 JSON rows are ``{"rows": [{"id": 7, "vector": [0.1, ...], "columns": {"price": 9.5}}, ...]}``; times and decimals are strings,
 as in answers. An Arrow table has the columns ``vector`` and, unless the index numbers its rows, ``id``; all others are
-attributes. An attribute that is called ``id`` or ``vector`` itself is the column ``attribute.id`` or ``attribute.vector``.
+attributes. An attribute named ``id`` or ``vector`` is the column ``attribute.id`` or ``attribute.vector``.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class BadRowsError(InputError):
     Attributes
     ----------
     faults : dict of int to str
-        What is wrong, by position in the request, ascending.
+        Error messages by position in the request, ascending.
     """
 
     def __init__(self, faults: dict[int, str]) -> None:
@@ -68,7 +68,7 @@ class ReceivedRows:
 
 @dataclass
 class _Faults:
-    """What is wrong with rows; the first fault of a row counts."""
+    """Error messages of rows; for each row, the first."""
 
     rows: dict[int, str] = field(default_factory=dict)
 

@@ -34,7 +34,7 @@ def convert_values(values: Sequence[Any], kind: Any) -> tuple[Any, dict[int, str
     column : pyarrow.Array or None
         None if a value does not fit.
     faults : dict of int to str
-        What is wrong, by position.
+        Error messages by position.
     """
     import pyarrow as pa
 
@@ -58,7 +58,7 @@ def fit_column(column: Any, kind: Any, name: str) -> tuple[Any, dict[int, str]]:
     Raises
     ------
     InputError
-        The column has a type that cannot be converted, whatever its values.
+        The column has a type that cannot be converted.
     """
     import pyarrow as pa
 

@@ -36,7 +36,7 @@ FOLDING = 15.0
 
 @dataclass(eq=False)
 class Writer:
-    """What a writer keeps between calls.
+    """State that a writer keeps between calls.
 
     Attributes
     ----------
@@ -60,7 +60,7 @@ class Writer:
         Raises
         ------
         InputError, ConflictError, StoreError, CorruptIndexError
-            Nothing was changed, unless the message of a `StoreError` says that this is not known.
+            Nothing was changed, unless the message of a `StoreError` says that this is unknown.
         """
         with self.lock:  # platforms other than AWS may call concurrently
             if self.snapshot is None:
@@ -78,10 +78,10 @@ class Writer:
                 return _bad_rows(dict.fromkeys(error.positions, "the index has a row with this id already"))
 
     def _write(self, snapshot: Snapshot, request: WriteRequest, deadline: Deadline) -> Committed:
-        """Make a change; once more if it was refused for a snapshot that is no longer the newest.
+        """Make a change; retry it if it was refused on a snapshot that is no longer the newest.
 
         The caller does not know which snapshot is open here, so the answer must not depend on it: others may have added a
-        column, or built the index anew.
+        column, or rebuilt the index.
         """
         try:
             return self._change(snapshot, request, deadline)
@@ -102,7 +102,7 @@ class Writer:
             matching = _operation(self.snapshot, request).resolve(self.snapshot).deleted
             return Committed(snapshot=self.snapshot.manifest.snapshot, deleted=matching, arch=architecture())
         known = known_change(snapshot.manifest, request.token)
-        if known is not None:  # whatever the index looks like now
+        if known is not None:  # regardless of the current state of the index
             return _committed(Commit(known.snapshot, known.added, known.replaced, known.deleted))
         operation = _operation(snapshot, request)
         commit, self.snapshot = commit_change(snapshot, operation, token=request.token, if_snapshot=request.if_snapshot)
@@ -129,7 +129,7 @@ def _bad_rows(faults: dict[int, str]) -> BadRows:
 
 
 def _is_rebuilt(before: Snapshot, after: Snapshot) -> bool:
-    """Whether the index was built anew or retrained between two snapshots."""
+    """Whether the index was rebuilt or retrained between two snapshots."""
     return origin_of(before.manifest) != origin_of(after.manifest) or training_of(before.manifest) != training_of(
         after.manifest
     )

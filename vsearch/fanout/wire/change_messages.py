@@ -67,7 +67,7 @@ class WriteRequest(Message, frozen=True, tag="write"):
 
 
 class KeepRequest(Message, frozen=True, tag="keep"):
-    """To the keeper: do the maintenance that is due; see `vsearch.Index.optimize`.
+    """To the keeper: run pending maintenance; see `vsearch.Index.optimize`.
 
     Attributes
     ----------
@@ -94,7 +94,7 @@ class Committed(Message, frozen=True, tag="committed"):
 
 
 class RowFault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is wrong with the row at a position of the request."""
+    """Error message for the row at a position of the request."""
 
     position: Tally
     message: Annotated[str, msgspec.Meta(max_length=LONGEST_FAULT)]

@@ -1,7 +1,7 @@
 r"""Encode and decode messages, with a version and a checksum.
 
 A message is ``vsm\0``, the CRC32C of the rest (4 bytes, little-endian), and the struct as msgpack. `decode` accepts untrusted
-bytes, and returns consistent messages. What depends on the index (dimensions, shards, partitions, columns) is checked by the
+bytes, and returns consistent messages. Values that depend on the index (dimensions, shards, partitions, columns) are checked by the
 role that receives it.
 """
 

@@ -93,7 +93,7 @@ class Envelope:
         except StoreError as error:
             raise CallError(ErrorKind.STORE, f"the overflow store failed: {error}") from None
         if len(stored) != message.bytes or crc32c(bytes(stored)) != message.crc32c:
-            raise CallError(ErrorKind.MALFORMED, f"{message.path}: the message is not the one that was sent")
+            raise CallError(ErrorKind.MALFORMED, f"{message.path}: the message differs from the one that was sent")
         inner = wire.decode(stored)
         if isinstance(inner, Overflow):
             raise InputError("a message in the overflow store must not refer to another")

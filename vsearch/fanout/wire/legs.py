@@ -1,4 +1,4 @@
-"""Queries of a leg beside the vectors in messages: as users write them on the way to a planner, planned on the way to processors.
+"""Queries of a leg in messages: as written by users on the way to a planner, planned on the way to processors.
 
 The leg defines the bytes of its queries, and checks them when it reads them (`vsearch.legs.protocol.Leg`).
 """
@@ -30,7 +30,7 @@ class LegQueries(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     planned : tuple of bytes
         The same in a message to a processor, in place of `queries`, as `Leg.pack` returns them.
     shared : bytes
-        What planned queries share.
+        Data that planned queries share.
     depth : int or None
         Candidates of vectors and of the leg; None if there are no vectors.
     fusion, weights

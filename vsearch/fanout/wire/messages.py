@@ -193,7 +193,7 @@ class ProcessRequest(Message, frozen=True, tag="process"):
 
 
 class WarmRequest(Message, frozen=True, tag="warm"):
-    """To any role: load what a search needs, and reply; with `legs`, also what legs beside the vectors need."""
+    """To any role: load the data of a search, and reply; with `legs`, also the data of legs."""
 
     snapshot: Snapshot | None = None
     shard: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] | None = None

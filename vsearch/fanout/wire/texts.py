@@ -1,4 +1,4 @@
-"""Texts in messages: UTF-8 that may have lone surrogates, and how much of it there may be."""
+"""Texts in messages: UTF-8 that may have lone surrogates, and limits on its size."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ class _File:
 
 @dataclass(frozen=True)
 class _Codec:
-    """How rows become vectors: as they are, or by product quantization, and added to a centroid or not."""
+    """The encoding of rows: vectors or product quantization codes, relative to a centroid or not."""
 
     width: int
     centroids: NDArray[np.float32] | None = None  # (M, 2**bits, width / M)

@@ -34,7 +34,7 @@ class Source:
         ``id``, ``vector``, and the attributes.
     batches : iterator of pyarrow.RecordBatch
     metric : {"cosine", "ip", "l2"} or None
-        What the other library compares vectors by, if it says so.
+        The metric of the other library, if known.
     """
 
     schema: pa.Schema
@@ -51,7 +51,7 @@ class Source:
 class Columns:
     """Finds the types of attributes in objects like those of JSON, and makes columns of them.
 
-    An attribute has one type. Integers and floats are floats together, if these are exact. What has several types, or is an object, becomes
+    An attribute has one type. Integers and floats are floats together, if these are exact. An attribute with several types, or of objects, becomes
     text, as JSON, and a `VsearchWarning` says so.
     """
 

@@ -72,7 +72,7 @@ def source_of_tables(
     import pyarrow as pa
 
     if twice := next((name for place, name in enumerate(schema.names) if name in schema.names[:place]), None):
-        raise InputError(f"several columns are called {twice!r:.100}; names must differ")
+        raise InputError(f"several columns are named {twice!r:.100}; names must differ")
     vector = _vector_column(schema, vector)
     if id is not None and id not in schema.names:
         raise InputError(f"there is no column {id!r:.100}; there are {', '.join(schema.names)[:300]}")

@@ -35,7 +35,7 @@ class IndexMask:
     matches : int64 (partitions,)
         Number of rows in each partition, over all shards, that may pass by their cells.
     effective_radii : float32 (partitions,)
-        How far the matching rows of a partition spread: its radius, or less if few rows match. The largest of m
+        Radius of the matching rows of a partition: its radius, or less if few rows match. The largest of m
         Gaussian values is about sqrt(2 ln m) deviations out, so m of n rows reach only sqrt((ln m + TAIL) / (ln n +
         TAIL)) times as far.
     certain, certain_radii : int64 (partitions,), float32 (partitions,)
@@ -94,7 +94,7 @@ class IndexMask:
 
     @cached_property
     def words(self) -> tuple[NDArray[np.uint64], ...]:
-        """The rows of each run that pass, always as the same object, so that workspaces notice an unchanged mask."""
+        """The rows of each run that pass; always the same object, so that workspaces recognize an unchanged mask."""
         return tuple(mask.words for mask in self.shards)
 
     @property

@@ -41,7 +41,7 @@ class SearchRequest(msgspec.Struct, frozen=True):
     offset: int = 0
 
     def __post_init__(self) -> None:
-        if self.k < 1:  # kernels write the first hit before they look at k
+        if self.k < 1:  # kernels write the first hit before they check k
             raise ValueError(f"k must be at least 1, got {self.k}")
 
 

@@ -25,8 +25,8 @@ FIRST_WAVE = (
 def scan_in_waves(snapshot: Snapshot, table: RunTable, workspace: Workspace) -> None:
     """Scan the planned visits to the runs of a workspace, with one heap, fetching partitions before they are scanned.
 
-    The nearest come first, in waves of at least `FIRST_WAVE` visits, usually a single one; then all that remain,
-    together. So runs that were never read need two rounds of requests, however many they are.
+    The nearest partitions are scanned first, in waves of at least `FIRST_WAVE` visits, usually one; then the others
+    together. So runs that were never read need two rounds of requests in total.
     """
     values, order = workspace.values, workspace.order
     addresses = (snapshot.native.address, workspace.runs.address, workspace.fields.address)

@@ -1,6 +1,6 @@
 """The score floor of a plan: a score that k rows are expected to reach; partitions below it, and shards, are skipped.
 
-A function searches its shard without knowing the results of the others, and would search too far by itself. The floor is computed
+A function searches its shard without the results of the others, and would visit too many partitions. The floor is computed
 from centroids, radii and row counts before any search, so results do not depend on how shards are distributed.
 """
 
@@ -42,7 +42,7 @@ NOTHING = float(np.finfo(np.float32).min)
 
 
 def prune_visits(snapshot: Snapshot, workspace: Workspace, mask: IndexMask | None) -> None:
-    """Drop planned visits to partitions below the floor and the tail's floor, for shards that are searched apart.
+    """Drop planned visits to partitions below the floor and the tail's floor, for shards that are searched separately.
 
     Forced visits stay, as do the first visits that contain k rows that certainly pass. O(partitions log partitions).
 
@@ -101,7 +101,7 @@ def _scores_at(snapshot: Snapshot, workspace: Workspace, heights: NDArray[np.flo
 
 
 def _cover(scores: NDArray[np.float32], rows: NDArray[np.int64], target: int) -> float:
-    """Return the largest score such that the partitions with at least this score contain `target` rows."""
+    """Return the largest score for which the partitions with at least this score contain `target` rows."""
     nonempty = np.flatnonzero(rows)
     best = min(len(nonempty), 64)
     while best:

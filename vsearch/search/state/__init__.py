@@ -1,1 +1,1 @@
-"""What is open of an index: model, shards, snapshot, and a workspace for each thread."""
+"""The state of an open index: model, shards, snapshot, and a workspace for each thread."""

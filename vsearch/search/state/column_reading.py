@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def read_column(shard: Shard, name: str, attribute: Attribute, *, plain: bool = False) -> EncodedColumn:
-    """Return the stored encoding of an attribute, or encode the exact column of a tail, which has no other.
+    """Return the stored encoding of an attribute, or encode the exact column of a tail, which has no stored encoding.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Vectors of rows in the coordinates in which they were indexed, as far as their codes keep them."""
+"""Approximate vectors of rows, decoded to the coordinates in which they were indexed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from vsearch.search.state.snapshot import Snapshot
 
 TOGETHER = 1 << 14
-"""Rows that are decoded at a time: their intermediate arrays stay small."""
+"""Rows decoded at a time, to keep intermediate arrays small."""
 
 
 def decode_vectors(snapshot: Snapshot, rows: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -24,7 +24,7 @@ def decode_vectors(snapshot: Snapshot, rows: NDArray[np.int64]) -> NDArray[np.fl
     Raises
     ------
     InputError
-        The rows are documents of many vectors.
+        The rows are multi-vector documents.
     """
     if snapshot.manifest.documents is not None:
         raise InputError("this index has multi-vector documents: use document_vectors")

@@ -101,7 +101,7 @@ def concatenate_documents(parts: Sequence[DocumentCodes | None]) -> DocumentCode
             first = columns[0].get(name)
             if first is None or first.shape[1:] != column.shape[1:]:
                 raise CorruptIndexError(
-                    "manifest", f"segments of documents hold {name} of several widths; restore them"
+                    "manifest", f"segments of documents contain {name} of different widths; restore them"
                 )
     joined: dict[str, Any] = {name: np.concatenate([more[name] for more in columns]) for name in columns[0]}
     lengths = np.concatenate([part.lengths for part in nonempty])
@@ -163,9 +163,7 @@ def read_documents(
     if entry.positions:
         columns["positions"] = part(kinds.PATCH_POSITIONS, "position")
         if columns["positions"][2].dtype.kind != "u":
-            raise CorruptIndexError(
-                files[kinds.PATCH_POSITIONS].path, "positions are no whole numbers; restore the file"
-            )
+            raise CorruptIndexError(files[kinds.PATCH_POSITIONS].path, "positions are not integers; restore the file")
     places = places_of(offsets, rows)
     selected: dict[str, NDArray[Any]] = {}
     for column, (file, name, array) in columns.items():

@@ -20,13 +20,13 @@ ENERGY = 1.05
 """Relative residual energy of later rows above which an index is tuned again."""
 
 LEAST_SHARE = 0.01
-"""Fraction of changes below which an index is not tuned again, whatever the residual energy."""
+"""Fraction of changes below which an index is not tuned again, regardless of the residual energy."""
 
 FAR_ENERGY = 1.5
 """Relative residual energy above which retraining is recommended."""
 
 LEAST_ROWS = 20
-"""Number of rows in deltas from which their distance is judged."""
+"""Minimum number of rows in deltas for judging their distance."""
 
 SMALL_PARTITION = 64
 """Mean rows of partitions below which centroids fit their own rows more closely than others of the same distribution."""
@@ -50,7 +50,7 @@ class Drift:
     rows : float
         Number of rows, relative to the training.
     recommendation : str or None
-        What to run, and why.
+        The method to run, and the reason.
     """
 
     energy: float
@@ -87,12 +87,12 @@ def warn_of_distance(before: Snapshot, after: Snapshot) -> str | None:
     return (
         f"the rows added since the last merge are far from all partitions: their squared distance to centroids is "
         f"{energy:.1f} times that of the trained rows, so searches visit more of the index and codes are less exact; "
-        f"{action} if such rows are here to stay"
+        f"{action} if more such rows are expected"
     )
 
 
 def _delta_energy(snapshot: Snapshot) -> float:
-    """Return the residual energy of the rows in deltas relative to the bases; 1 for too few rows to tell."""
+    """Return the residual energy of the rows in deltas relative to the bases; 1 for too few rows."""
     squares = [delta.rows.codes.squares for delta in snapshot.deltas]
     if sum(map(len, squares)) < LEAST_ROWS:
         return 1.0

@@ -1,7 +1,7 @@
 """Rows that expire: views of a snapshot without the rows whose time to live has ended.
 
 An index may name one attribute that holds the expiry time of each row (`LiveEntry.ttl`); NULL means never. `present` returns a view
-of a snapshot in which expired rows count as removed, so code that searches, counts or looks up rows needs no notion of time. The view
+of a snapshot in which expired rows count as removed, so code that searches, counts or looks up rows does not handle time. The view
 is cached, and derived incrementally from the last one when further rows have expired.
 """
 
@@ -35,7 +35,7 @@ UNITS: dict[str, int] = {
     AttributeType.INT64: 1_000_000_000,
 }
 """Attribute types that can hold expiry times, and the nanoseconds per unit of their keys. Integers are seconds since 1970; a date
-stands for its first instant in UTC."""
+is its first instant in UTC."""
 
 FOREVER = 1 << 80
 """An upper bound of all times."""

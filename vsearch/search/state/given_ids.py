@@ -28,7 +28,7 @@ def as_ids(ids: Any, *, text: bool, beyond: bool = False) -> NDArray[Any]:
     text : bool
         Whether the index has string ids.
     beyond : bool
-        Leave out integers beyond int64, which no row has, instead of refusing them; do not refuse strings that are not Unicode.
+        Leave out integers beyond int64, which no row has, instead of raising; accept strings that are not Unicode.
 
     Returns
     -------

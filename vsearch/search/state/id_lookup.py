@@ -69,7 +69,7 @@ def find_ids(snapshot: Snapshot, ids: NDArray[Any]) -> NDArray[np.int64]:
 def find_addresses(snapshot: Snapshot, ids: NDArray[Any]) -> Found:
     """Return the addresses of the rows with ids, without assembling the tail. O(rows * log ids), or less.
 
-    Segments whose ids are all less or all greater than the requested ones are passed over.
+    Segments whose ids are all less or all greater than the requested ones are skipped.
 
     Parameters
     ----------

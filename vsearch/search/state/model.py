@@ -167,7 +167,7 @@ class Model:
 
     @cached_property
     def row_bytes(self) -> tuple[int, int, int]:
-        """Bytes that a search reads of a row that it scans, refines and reranks."""
+        """Bytes of a row that a search reads to scan, refine and rerank it."""
         first, *later = self.quantizer.stage_bytes
         return first + 2, sum(later), RERANK_BYTES[self.rerank] * self.dimensions + 2
 
@@ -211,7 +211,7 @@ class Model:
 
     @cached_property
     def inverse_rotation(self) -> NDArray[np.float32]:
-        """What undoes the rotation, float32 (d, d): ``rotated @ inverse_rotation``.
+        """The inverse of the rotation, float32 (d, d): ``rotated @ inverse_rotation``.
 
         It is the rotation itself, whose transpose is its inverse, unless training for ranking replaced it by a transform that is
         not orthogonal.

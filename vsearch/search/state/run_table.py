@@ -19,7 +19,7 @@ class RunTable(msgspec.Struct, frozen=True, eq=False):
     ----------
     runs : tuple of Shard
     first_rows : tuple of int
-        What the rows of each are numbered from in results.
+        Number of the first row of each in results.
     ends : tuple of int
         For each, the position after the last run of the same shard. Kernels take copies as runs, after the run that they belong to,
         so these are positions among both.
@@ -35,7 +35,7 @@ class RunTable(msgspec.Struct, frozen=True, eq=False):
     first_partition: int
 
     def ensure(self, partitions: NDArray[np.int32]) -> None:
-        """Read and verify what a scan of partitions, numbered as in the index, needs of every run, in one round.
+        """Read and verify the data of every run for a scan of partitions, numbered as in the index, in one round.
 
         With copies, there are two more rounds.
         """

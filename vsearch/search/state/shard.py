@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from vsearch.storage.snapshots.manifest import EncodingEntry
 
 REMAINDER = 1 / 32
-"""Share of the rows of a run in a folder that is read at once when the rest has been read."""
+"""Share of the rows of a run in a folder below which the remaining rows are read at once."""
 
 POSITION = "row"
 """The array with the row of the run that each copy belongs to, uint32."""
@@ -37,7 +37,7 @@ RERANK_DTYPES = {"int8": np.int8, "float16": np.float16, "float32": np.float32}
 class RunState:
     """The data of a run that were read so far, shared by all snapshots that have the run.
 
-    Of partitions without rows, according to their numbers of `rows`, there is nothing to read.
+    Partitions without rows, by their numbers in `rows`, need no reads.
     """
 
     def __init__(self, rows: NDArray[np.int64]) -> None:
@@ -163,7 +163,7 @@ class Shard:
     def missing(self, partitions: NDArray[np.int32]) -> NDArray[np.int64]:
         """Return those of the partitions, numbered within the run, whose scanned data are not read yet, ascending.
 
-        Of a run in a folder they are all that are left, once these have few rows: a run that is read completely is searched in one
+        For a run in a folder, all remaining partitions are returned once they have few rows: a completely read run is searched in one
         native call.
         """
         state = self.read
@@ -317,7 +317,7 @@ def view_arrays(
 ) -> ShardArrays:
     """Return the arrays of a run, with every shape and dtype checked against the model before kernels use them.
 
-    Without `reranked`, rerank codes are left out, as copies have none.
+    Without `reranked`, rerank codes are left out; copies have none.
     """
 
     def take(kind: str, name: str, dtype: Any, shape: tuple[int, ...]) -> NDArray[Any]:

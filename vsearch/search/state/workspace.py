@@ -191,7 +191,7 @@ class Workspace:
         self.number_view = self.values.data  # the same fields, read and written as Python integers
         self.query = np.empty(d, np.float32)
         self.query_address, self.query_shapes = address(self.query), ((d,), (1, d))
-        self.state: object = None  # what `single.search_single` set up, until anything changes it
+        self.state: object = None  # the state set up by `single.search_single`, until it changes
         self.rotated = np.empty(d, np.float32)
         by_bytes = model.quantizer.scan == "bytes"
         self.tables = np.zeros((all_bytes, 256) if by_bytes else (2 * all_bytes, 16), np.float32)
@@ -310,12 +310,12 @@ class Workspace:
             self.query[:] = query
 
     def await_query(self, *, prepared: bool) -> None:
-        """Say of what kind the query is that will be set, by `use_query` or by a kernel."""
+        """Set the kind of the query that `use_query` or a kernel will set."""
         self.values[CallField.UNCHECKED] = 0
         self.values[CallField.QUERY] = 0 if prepared else self.query_address
 
     def await_rows(self, table: RunTable) -> None:
-        """Make ready for scoring given rows: any heap will do, and masks do not count."""
+        """Prepare for scoring given rows, for which heap and masks have no effect."""
         if table is not self._table:
             self.use_runs(table, None)
         if self._k == 0:

@@ -130,7 +130,7 @@ def write_bundle(
 
 
 def _put(store: Store, path: str, data: bytes) -> None:
-    """Put a new object. A put that is sent again because its response was lost finds its own earlier success."""
+    """Put a new object. A put that is repeated because its response was lost finds its own earlier success."""
     for refusals in range(1, MOST_REFUSALS + 1):
         try:
             store.put(path, data)
@@ -226,7 +226,7 @@ class _Layout:
             path, parts, entries, facts, self._template.header(1, self._nodes, placed, body), start, len(header), tail
         )
         entry = BundleEntry(path, plan.size, 0, HeaderEntry(start, len(header), 0))
-        try:  # never write what could not be read
+        try:  # refuses headers that readers would refuse
             check_bundle_entry(entry)
             decode_header(entry, np.frombuffer(header, np.uint8))
         except CorruptIndexError as error:

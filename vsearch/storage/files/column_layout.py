@@ -1,4 +1,4 @@
-"""Checks that a file has the buffers that an exact column needs, before any offset is followed."""
+"""Checks that a file has the buffers of an exact column, before any offset is followed."""
 
 from __future__ import annotations
 

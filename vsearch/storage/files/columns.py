@@ -143,7 +143,7 @@ def take(file: SegmentFile, columns: Sequence[str], rows: NDArray[np.int64]) -> 
         raise InputError(f"{file.path}: rows to take must be in 0..{file.entry.rows - 1}")
     readers = [_Reader(file, _column(file, name)) for name in columns]
     if len(rows):
-        # Two or three rounds for any number of columns: bitmaps, values and offsets; then what the offsets point to.
+        # Two or three rounds for any number of columns: bitmaps, values and offsets; then the ranges that the offsets refer to.
         file.ensure_arrays([part for reader in readers for part in reader.first(rows)])
         file.ensure_arrays([part for reader in readers for part in reader.second(rows)])
         file.ensure_arrays([part for reader in readers for part in reader.third()])

@@ -19,7 +19,7 @@ def manifest_path(snapshot: int) -> str:
 
 
 def segment_path(writer: str, shard: int, kind: str) -> str:
-    """Path of a shard's file; chosen by the writer, while readers rely on the manifest alone."""
+    """Path of a shard's file, chosen by the writer; readers take paths from the manifest."""
     return f"segments/{writer}-{shard:05d}-{kind}.arrow"
 
 

@@ -57,7 +57,7 @@ def check_column(column: Column, rows: int) -> None:
     ValueError
     """
     if column.rows != rows:
-        raise ValueError(f"a column has {column.rows} rows instead of {rows}")
+        raise ValueError(f"a column must have {rows} rows, got {column.rows}")
     if column.valid is not None and len(column.valid) != rows:
         raise ValueError("a column's validity is not one byte per row")
     kind = _type(column.type)
@@ -175,7 +175,7 @@ def to_arrow(column: Column) -> pa.Array:
 
     kind: Any = arrow_type(column.type)
     if kind is None:
-        raise ValueError(f"no Arrow type is called {column.type!r}")
+        raise ValueError(f"no Arrow type is named {column.type!r}")
     valid = None if column.valid is None else np.frombuffer(column.valid, np.uint8)
     bits = None if valid is None else pa.py_buffer(np.packbits(valid, bitorder="little").tobytes())
     nulls = 0 if valid is None else int(np.count_nonzero(valid == 0))

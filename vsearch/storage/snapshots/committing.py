@@ -1,7 +1,7 @@
 """Commit a snapshot.
 
 A commit is a conditional put of one manifest, so there are no locks and nothing to repair: the new snapshot is either complete, or
-readers never see it. After the put, the writer checks what others committed and pruned in the meantime.
+readers never see it. After the put, the writer checks for commits and prunes of others in the meantime.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def commit(store: Store, manifest: Manifest, *, base: int | None = None, insist:
     try:
         return _commit(store, manifest, base, insist)
     except _PrunedError:
-        raise  # who went on from this snapshot before it was taken back may use its files
+        raise  # writers that built on this snapshot before it was taken back may use its files
     except ConflictError:
         with suppress(StoreError):
             discard(store, manifest.writer)
@@ -122,7 +122,7 @@ def _commit(store: Store, manifest: Manifest, base: int | None, insist: bool) ->
 def commit_after(
     store: Store, base: Manifest, manifest: Manifest, *, check: bool = False, turn: str | None = None
 ) -> Manifest | None:
-    """Commit a snapshot that follows another, with one put and one listing from that one's name on.
+    """Commit a snapshot that follows another, with one put and one listing that starts at the name of the other.
 
     If other writers ask for their turn, it pauses after the commit.
 
@@ -189,7 +189,7 @@ def _put(store: Store, manifest: Manifest) -> _Outcome:
     try:
         store.put(path, data, create=True)
     except ConflictError:
-        # A put that is sent again, because its response was lost, finds its own result; and S3 refuses both of two
+        # A put that is repeated because its response was lost finds its own result; and S3 may refuse both of two
         # concurrent puts (409) without writing anything.
         stored = stored_manifest(store, path)
         if stored is None:
@@ -274,7 +274,7 @@ def _written(infos: list[ObjectInfo], path: str) -> datetime | None:
 
 _PRUNED = (
     "a prune removed files of this snapshot before it was committed; nothing was committed. Repeat the build or change, and "
-    "let no prune run meanwhile whose grace is shorter than its pauses"
+    "run no prune meanwhile whose grace is shorter than its pauses"
 )
 
 

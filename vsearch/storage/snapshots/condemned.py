@@ -1,8 +1,8 @@
 """Markers of the files that a prune is about to remove; and the removal of files of failed writers.
 
 A prune puts a marker with the names of files, then lists the manifests, and removes the files that none refers to. A writer puts
-its manifest, then looks for markers. So one of them sees the other: either the file is spared, or the writer waits for the prune
-to end, and takes its manifest back if the file is gone.
+its manifest, then looks for markers. So at least one of them sees the other: either the file is kept, or the writer waits for the prune
+to end, and takes its manifest back if the file was removed.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _MARKER = re.compile(r"manifest/condemned-[0-9a-f]{32}\.json")
 
 
 def file_group(path: str) -> str:
-    """Return the common prefix of the files of a writer: the name up to the first hyphen; temporary files are on their own."""
+    """Return the common prefix of the files of a writer: the name up to the first hyphen; each temporary file is its own group."""
     name = path.rsplit("/", 1)[-1]
     return name if name.startswith(".") else name.split("-", 1)[0]
 

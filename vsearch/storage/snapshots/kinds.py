@@ -73,7 +73,7 @@ def is_column(kind: str) -> bool:
 
 
 def column_kinds(kinds: Iterable[str], position: int) -> list[str]:
-    """Return the kinds that contain the encoding of the attribute at a position, other than cells."""
+    """Return the kinds, other than cells, that contain the encoding of the attribute at a position."""
     prefix = f"{_COLUMN}{position}-"
     return [kind for kind in kinds if kind.startswith(prefix)]
 
@@ -90,7 +90,7 @@ _LEG = "leg-"
 
 
 def leg_prefix(name: str) -> str:
-    """Return the beginning of the kinds of the files of a leg of search beside the vectors."""
+    """Return the prefix of the kinds of the files of a leg."""
     return _TEXT if name == "text" else f"{_LEG}{name}-"
 
 

@@ -1,4 +1,4 @@
-"""What manifests say of the legs of search beside the vectors."""
+"""Entries of legs in manifests."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 LEG_NAME = "^[a-z][a-z0-9_]{0,31}$"
 
 RESERVED = frozenset({"documents", "encoder", "text", "vectors"})
-"""Names with fields of their own, in manifests, model files or messages."""
+"""Names with separate fields in manifests, model files or messages."""
 
 LegName = Annotated[str, msgspec.Meta(pattern=LEG_NAME)]
 
 LegEntries = dict[LegName, dict[str, Any]]
-"""Entries of legs by name, as each leg defines them; text columns have an older field of their own."""
+"""Entries of legs by name, as each leg defines them; text columns have an older, separate field."""
 
 
 class HasLegs(Protocol):

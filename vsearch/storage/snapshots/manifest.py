@@ -195,7 +195,7 @@ class LiveEntry(msgspec.Struct, frozen=True):
     ``next_row`` is the id of the next row without one; ``next_segment``, ``next_field`` and ``next_partition`` are the numbers of the
     next segment, added column and split partition (0 before the first split). ``trained_rows`` and ``tuned_rows`` are the numbers of
     rows at the last training and tuning, and ``changed`` is the number of rows that were added, replaced and removed since the
-    latter. ``origin`` identifies the build that all snapshots descend from; ``pending`` are the options of a training that is due
+    latter. ``origin`` identifies the build that all snapshots descend from; ``pending`` are the options of a training that runs
     once there are enough rows. ``ttl`` is the field of the attribute with the expiry time of each row. ``tags`` are snapshots by
     tag; ``tokens`` are the latest tokens, newest last. ``replaced`` are the greatest numbers of replaced builds with tagged snapshots.
     """
@@ -327,13 +327,13 @@ def decode_manifest(path: str, data: bytes) -> Manifest:
 
 def _problem(path: str, manifest: Manifest) -> str | None:
     if manifest.format < 1:
-        return f"format {manifest.format} never was one"
+        return f"format {manifest.format} does not exist"
     if snapshot_number(path) != manifest.snapshot:
-        return f"it says it is snapshot {manifest.snapshot}"
+        return f"its number is {manifest.snapshot}"
     if [shard.number for shard in manifest.shards] != list(range(len(manifest.shards))):
         return "its shards are not numbered from 0 on"
     if stored_rows(manifest) < manifest.rows:
-        return f"its shards do not hold its {manifest.rows} rows"
+        return f"its shards do not contain its {manifest.rows} rows"
     if (problem := _live_problem(manifest)) is not None:
         return problem
     if len({a.name for a in manifest.attributes}) != len(manifest.attributes):
@@ -370,7 +370,7 @@ def _live_problem(manifest: Manifest) -> str | None:
         changed = any(shard.base or shard.young or shard.segment is not UNSET for shard in manifest.shards)
         return "its shards have segments, but it has no changes" if changed else None
     if manifest.format < FORMAT:
-        return f"it has changes, which format {manifest.format} has not"
+        return f"it has changes, which format {manifest.format} does not support"
     numbers = [run.number for run in manifest_segments(manifest)]
     for shard in manifest.shards:
         if shard.base and shard.base.rows != shard.rows:
@@ -379,18 +379,18 @@ def _live_problem(manifest: Manifest) -> str | None:
             return f"shard {shard.number} has no segment number"
         numbers += [shard.segment] if not shard.base and shard.segment is not UNSET else []
     if len(set(numbers)) != len(numbers) or max(numbers, default=-1) >= live.next_segment:
-        return "the numbers of its segments do not fit together"
+        return "the numbers of its segments are inconsistent"
     paths = [run.bundle.path for run in manifest_segments(manifest)]
     if len(set(paths)) != len(paths):
-        return "two of its segments are one file"
+        return "two of its segments refer to one file"
     restored = UNSET if live.operation is None else live.operation.restored
     if restored is not UNSET and restored >= manifest.snapshot:
-        return f"it says that it restored snapshot {restored}, which is no older one"
+        return f"it restores snapshot {restored}, which is not older"
     fields = [attribute.field_name for attribute in manifest.attributes]
     if len(set(fields)) != len(fields):
         return "two attributes have the same field"
     if live.ttl is not None and live.ttl not in fields:
-        return f"its rows expire by {live.ttl!r}, which is no field of it"
+        return f"its rows expire by {live.ttl!r}, which is not one of its fields"
     return None
 
 

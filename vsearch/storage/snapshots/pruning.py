@@ -84,8 +84,8 @@ def prune(
     A file without a manifest may belong to a commit in progress. The files of a writer are as old as the newest of them, by the
     store's clock, and are removed only if they are older than ``grace``. A writer whose files are removed nevertheless notices
     this when it commits, and commits nothing: the marker of a prune that removed files younger than ten minutes stays until a
-    later prune. The objects of an unfinished job (`vsearch.cluster`) are such files, too; they are
-    removed even where there is no index yet.
+    later prune. Objects of an unfinished job (`vsearch.cluster`) are treated alike; they are
+    removed even if there is no index yet.
 
     Parameters
     ----------
@@ -196,7 +196,7 @@ def _plan(store: Store, keep: int, margin: timedelta, min_age: timedelta | None,
 def _kept_snapshots(
     manifest_files: Sequence[ObjectInfo], now: datetime, older_than: timedelta, live: LiveEntry | UnsetType
 ) -> set[int]:
-    """Return the snapshots that have tags, or that readers may use since they were followed by another only recently."""
+    """Return the snapshots that have tags, or that readers may still use because their successor is recent."""
     written_at = {
         number: info.modified for info in manifest_files if (number := snapshot_number(info.path)) is not None
     }

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class AnalyzerEntry(msgspec.Struct, frozen=True):
-    """How the texts of a column are cut into terms: the version of the rules, and their settings (`vsearch.text.analyzer`).
+    """The rules that split texts of a column into terms: their version and settings (`vsearch.text.analyzer`).
 
     `stemmer` is the version of the package snowballstemmer, if there is a language.
     """
@@ -54,12 +54,12 @@ def text_columns(text: TextEntry | UnsetType) -> tuple[TextColumnEntry, ...]:
 
 
 def text_problem(text: TextEntry | UnsetType, kinds: Mapping[str, str]) -> str | None:
-    """Return a problem if text columns are ambiguous, or are no attributes of strings; `kinds` has the types of all fields."""
+    """Return a problem if text columns are ambiguous or not attributes of strings; `kinds` has the types of all fields."""
     columns = text_columns(text)
     for column in columns:
         if kinds.get(column.field) != ("list<string>" if column.tokens else "string"):
             holds = "lists of strings" if column.tokens else "strings"
-            return f"its text column {column.field!r} is no attribute of {holds}"
+            return f"its text column {column.field!r} is not an attribute of {holds}"
     if any(len({getattr(column, name) for column in columns}) != len(columns) for name in ("key", "field")):
-        return "two of its text columns are one"
+        return "two of its text columns have the same field"
     return None

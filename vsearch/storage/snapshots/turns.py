@@ -1,7 +1,7 @@
-"""Turns of competing writers: one that was late too often asks the others to pause after their commits.
+"""Fairness among competing writers: one that lost too often asks the others to pause after their commits.
 
-A writer that has just committed knows the newest snapshot, and is likely to be first again; one that is slower, or farther from the
-store, might never be. A request is an empty object beside the manifests, which every writer lists after its commit anyway. It is
+A writer that has just committed knows the newest snapshot and is likely to win again; one that is slower, or farther from the
+store, might never win. A request is an empty object next to the manifests, which every writer lists after its commit anyway. It is
 advice: commits are correct without it, and writers that ignore it do no harm.
 """
 
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from vsearch.storage.stores.base import ObjectInfo, Store
 
 STARVED = 6
-"""Number of times that others were first after which a writer asks for its turn."""
+"""Number of lost races after which a writer asks for its turn."""
 
 LIFETIME = timedelta(seconds=20)
 """Time for which a request counts, by the store's clock, since its writer may have died or may not remove objects."""
 
 YIELD = 0.2
-"""Maximum wait in seconds after another writer was first, or the time of an attempt, if that is longer; divided by the number of times
-that happened."""
+"""Maximum wait in seconds after a lost race, or the time of an attempt if that is longer; divided by the number of lost
+races."""
 
 ATTEMPTS = 2.0
 """Pause of the others, in attempts of the writer that asks, ..."""
@@ -49,7 +49,7 @@ def is_request(path: str) -> bool:
 
 
 def pause_asked(infos: Iterable[ObjectInfo], now: datetime | None, own_path: str | None) -> float:
-    """Return the longest pause in seconds that other writers ask for, of a listing at a time by the store's clock."""
+    """Return the longest pause in seconds that other writers request in a listing; `now` is the time of the store's clock."""
     pause = 0.0
     for info in infos:
         match = _REQUEST.fullmatch(info.path)
@@ -86,7 +86,7 @@ class Turn:
         self._withdraw()
 
     def wait(self) -> None:
-        """Wait after another writer was first; and ask for a turn if that happened often.
+        """Wait after a lost race; after several, also ask for a turn.
 
         Writers that lost more often wait less.
         """

@@ -36,9 +36,9 @@ def upgraded(manifest: Manifest) -> Manifest:
 
 
 def replacing(manifest: Manifest, before: LiveEntry | None) -> Manifest:
-    """Return the manifest of a build that replaces an index, with exactly its tags, and the numbers that a restore of them needs.
+    """Return the manifest of a build that replaces an index: with its tags, and the numbers needed to restore them.
 
-    Without tags, a manifest of format 1 is left as it is.
+    Without tags, a manifest of format 1 is returned unchanged.
     """
     tags = dict(before.tags) if before is not None else {}
     if not tags and not manifest.live:

@@ -124,7 +124,7 @@ def _check_file(
     except EOFError:
         return f"has fewer than {entry.bytes} bytes", none
     if checksum != entry.crc32c:
-        return "its bytes are not those that were written (CRC32C differs)", none
+        return "its CRC32C differs from that of the written bytes", none
     return None, np.concatenate(parts)
 
 
@@ -157,7 +157,7 @@ def check_bundle(store: Store, entry: BundleEntry, progress: Callable[[int], Non
             )
         )
         if crc32c(raw) != header.crc32c:
-            return "its header is not the one of its entry (CRC32C differs)"
+            return "its header does not match its entry (CRC32C differs)"
         _, stored = decode_header(entry, raw)
     except CorruptIndexError as error:
         return str(error).removeprefix(f"{entry.path}: ")

@@ -193,9 +193,9 @@ class Provider:
     no_keys : str
         Message for missing credentials, with advice.
     keys : str
-        What to check when access is denied.
+        Advice when access is denied.
     network : str
-        What to check when the store cannot be reached.
+        Advice when the store cannot be reached.
     rights, hidden : mapping of str
         By action: the permission that it needs, and how the lack of another permission shows.
     rules : Rules

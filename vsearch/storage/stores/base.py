@@ -1,7 +1,7 @@
 """The protocol of a place that holds an index, named after obstore's methods.
 
 Paths are relative to the store's prefix, with ``/`` as separator. A missing object raises the builtin ``FileNotFoundError``;
-any other failure raises a ``StoreError`` that says what to do.
+other failures raise a ``StoreError`` with advice.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def path_problem(path: str) -> str | None:
 
 
 def check_path(path: str) -> str:
-    """Return ``path`` if it is a plain relative path, so that no store ever reaches outside its prefix.
+    """Return ``path`` if it is a plain relative path, so that no store reaches outside its prefix.
 
     Raises
     ------

@@ -149,7 +149,7 @@ class FolderStore:
     def list(self, prefix: str, *, after: str | None = None) -> list[ObjectInfo]:
         """All files below ``prefix``, sorted by path; with ``after``, only paths that sort after it.
 
-        Manifests after a number cost only what there are of them (`numbered`).
+        Listing manifests after a number takes time proportional to their count (`numbered`).
         """
         below, after = prefix.strip("/"), after or ""
         folder = self._local(below) if below else self._root
@@ -200,7 +200,7 @@ def _info(path: str, status: os.stat_result) -> ObjectInfo:
 
 
 def _info_of(root: Path, paths: Sequence[str]) -> Iterator[ObjectInfo]:
-    """Yield information about files; those that are gone by now are left out."""
+    """Yield information about files; files removed in the meantime are left out."""
     for path in paths:
         with suppress(FileNotFoundError):
             yield _info(path, (root / path).stat())
@@ -283,7 +283,7 @@ def _sync(path: Path) -> None:
 def _list_files(folder: str, below: str, after: str) -> Iterator[ObjectInfo]:
     """Yield the files of a folder, whose paths begin with `below`, that sort after a path. Linked folders are not entered.
 
-    Names before it cost no call each: a folder of manifests holds one for every snapshot.
+    Names before it need no system call: a folder of manifests has a file for every snapshot.
     """
     try:
         names = os.listdir(folder)  # noqa: PTH208 (a Path for each would cost more than the rest)
@@ -308,7 +308,7 @@ def _list_files(folder: str, below: str, after: str) -> Iterator[ObjectInfo]:
 
 @contextmanager
 def _clear(path: str) -> Iterator[None]:
-    """Turn OSErrors into StoreErrors with advice; a missing file stays FileNotFoundError."""
+    """Translate OSErrors to StoreErrors with advice; a missing file still raises FileNotFoundError."""
     try:
         yield
     except (FileNotFoundError, StoreError):

@@ -8,7 +8,7 @@ from ipaddress import ip_address
 def is_loopback(host: str) -> bool:
     """Whether a host, as written in a URL, is ``localhost``, in 127.0.0.0/8 or ``::1``.
 
-    Other names are not, whatever they resolve to.
+    Other names do not count, even if they resolve to such an address.
     """
     if host.lower() == "localhost":
         return True

@@ -23,8 +23,8 @@ class MeteredStore:
     Parameters
     ----------
     store
-    within : MeteredStore, optional
-        If given, counts are added to this store instead of to this one.
+    enclosing : MeteredStore, optional
+        Another store to whose counts these are added instead.
 
     Attributes
     ----------

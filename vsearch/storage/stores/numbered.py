@@ -1,9 +1,9 @@
-"""Files of a folder that are named by consecutive numbers, as manifests are: which came after one, without reading all names.
+"""Files of a folder with consecutive numbers as names, such as manifests: finds those after a number without reading all names.
 
-A file system returns the names of a folder in no order, so a listing costs as much as there are files. Names from a number on are
-found by trying one after the other instead, which is right as long as none is missing. Whoever removes a numbered file therefore
-first leaves a note up to which number files may be missing: a listing from an earlier number on reads all names. Notes, and files
-without a number, are in a folder of their own, which stays small.
+A file system returns the names of a folder unordered, so a listing takes time proportional to the number of files. Later names are
+instead found by probing one after the other, which is correct if none is missing. A process that removes a numbered file therefore
+first leaves a note with the number up to which files may be missing; listings from an earlier number read all names. Notes, and files
+without a number, are in a separate folder, which stays small.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ BESIDE = "beside"
 """The folder in it for notes and other files."""
 
 LEAST = 64
-"""Number below which names are listed, since there are few."""
+"""Number up to which names are listed, since there are few."""
 
 MOST_TRIED = 64
-"""Number of later files from which on names are listed."""
+"""Number of later files beyond which names are listed."""
 
 _NUMBERED = re.compile(rf"{MANIFESTS}/([0-9]{{20}})\.json")
 _OTHER = re.compile(rf"{MANIFESTS}/([a-z]+-[0-9a-f]{{32}}(?:-[0-9]+)?\.json)")
@@ -36,14 +36,14 @@ _NOTE = re.compile(r"gaps-([0-9]{20})")
 
 
 def number_of(path: str) -> int | None:
-    """Return the number of an object; None if it has none, or one that is too small to matter."""
+    """Return the number of an object; None if it has none, or a small one for which names are listed."""
     match = _NUMBERED.fullmatch(path)
     number = int(match[1]) if match else 0
     return number if number >= LEAST else None
 
 
 def local_path(path: str) -> str:
-    """Return the path of the file of an object: files without a number are apart from those with one."""
+    """Return the path of the file of an object; files without a number are in a separate folder."""
     match = _OTHER.fullmatch(path)
     return f"{MANIFESTS}/{BESIDE}/{match[1]}" if match else path
 
@@ -58,7 +58,7 @@ def object_path(path: str) -> str | None:
 
 
 def least_path(after: str) -> str:
-    """Return the path after which the files of all objects are that sort after another path."""
+    """Return the path after which the files of all objects sort that sort after `after`."""
     hides_folder = f"{MANIFESTS}/{BESIDE}" <= after < f"{MANIFESTS}0"  # "0" sorts after "/"
     return f"{MANIFESTS}/{BESIDE}" if hides_folder else after
 
@@ -66,7 +66,7 @@ def least_path(after: str) -> str:
 def later_paths(root: Path, number: int) -> list[str] | None:
     """Return the paths of the files with greater numbers, and of those without one; None if all names must be read.
 
-    The order matters: a file that is not there was never there, if no note says otherwise afterwards.
+    The order matters: a missing file never existed, unless a note found afterwards says otherwise.
     """
     paths: list[str] = []
     last = number
@@ -96,14 +96,14 @@ def note_gaps(root: Path, numbers: Iterable[int], write: Callable[[Path], None])
     if (_greatest_gap(names) or 0) >= greatest:
         return
     write(folder / f"gaps-{greatest:020d}")
-    for name in names:  # a greater one says all that they do
+    for name in names:  # a note with a greater number includes smaller ones
         match = _NOTE.fullmatch(name)
         if match and int(match[1]) < greatest:
             (folder / name).unlink(missing_ok=True)
 
 
 def note_all(root: Path, write: Callable[[Path], None]) -> None:
-    """Leave the first note, if there is none: files may be missing up to the greatest number of now."""
+    """Leave a note if there is none: files may be missing up to the current greatest number."""
     if _greatest_gap(_names(root / MANIFESTS / BESIDE)) is None:
         numbers = (number_of(f"{MANIFESTS}/{name}") for name in _names(root / MANIFESTS))
         note_gaps(root, (number for number in numbers if number is not None), write)

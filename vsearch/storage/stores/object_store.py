@@ -54,8 +54,8 @@ class ObjectStore:
     reopen : callable
         Opens the same store in another process: a module-level function of the URL and the options.
     options : mapping
-        Arguments of `reopen` besides the URL. Must not hold secrets: they are pickled, and other processes take their keys
-        from their own environment.
+        Further arguments of `reopen`. Must not contain secrets: they are pickled, and other processes take keys
+        from their environment.
     uploads : obstore store, optional
         For uploads in parts: retries a failed part, so that the others need not be repeated.
     first_patience : float

@@ -19,7 +19,7 @@ _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]+)://")
 
 
 def open_store(url: str | os.PathLike[str], **options: Any) -> Store:
-    """Open the store at a URL, where an index is or will be. Reads and creates nothing yet.
+    """Open the store at the URL of an existing or new index. Reads and creates nothing.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def open_store(url: str | os.PathLike[str], **options: Any) -> Store:
     except UnicodeEncodeError:
         raise InputError(f"the folder or URL of an index must be valid Unicode, got {redacted(text)!r:.200}") from None
     if text != text.strip() and _SCHEME.match(text.strip()):
-        raise InputError(f"{redacted(text)!r} begins or ends with white space, which URLs do not; remove it")
+        raise InputError(f"{redacted(text)!r} begins or ends with white space; remove it")
     match = _SCHEME.match(text)
     scheme = match[1].lower() if match else ""
     kind = find_kind(scheme)
@@ -66,13 +66,13 @@ def open_store(url: str | os.PathLike[str], **options: Any) -> Store:
         raise InputError(_refuse(unknown, kind, text))
     if kind is FOLDER and one_slash(text) and not os.path.lexists(text):
         raise InputError(
-            f"{redacted(text)!r} is not a URL: two slashes must follow the colon; write ./name for a folder of such a name"
+            f"{redacted(text)!r} is not a URL: two slashes must follow the colon; write ./name for a folder with such a name"
         )
     return kind.load()(text, **present)
 
 
 def reopening_options(store: Store) -> dict[str, Any]:
-    """Return the options with which another process opens a store, without keys, which that process finds for itself."""
+    """Return the options with which another process opens a store, without keys, which that process looks up itself."""
     return dict(getattr(store, "_options", {}))
 
 
@@ -86,7 +86,7 @@ def _refuse(names: list[str], kind: StoreKind, url: str) -> str:
         return f"{listed}: only for {schemes} URLs, not for {redacted(url)!r}"
     if not kind.options:
         return f"{listed}: no such option; {kind.name} takes none"
-    return f"{listed}: no such option of {kind.schemes[0]}:// URLs, which take {', '.join(kind.options)}"
+    return f"{listed}: no such option of {kind.schemes[0]}:// URLs, which accept {', '.join(kind.options)}"
 
 
 def _schemes(kinds: Iterable[StoreKind]) -> list[str]:

@@ -21,7 +21,7 @@ IGNORED = (
 )
 
 MOST_PROBED = 1000
-_probed: set[str] = set()  # buckets that are known to refuse to overwrite
+_probed: set[str] = set()  # buckets known to refuse overwriting
 
 
 def probe(store: Store) -> None:
@@ -56,8 +56,8 @@ def probe(store: Store) -> None:
 def probe_with(store: Store, path: str) -> None:
     """Check with an object of the caller, which nothing refers to yet, that a conditional put does not overwrite it.
 
-    One request for each bucket and process, of no bytes; none for a folder. Unlike `probe`, it needs no right to delete. If the
-    outcome is not known, the next call checks again.
+    Takes one request without data per bucket and process, and none for a folder. Unlike `probe`, it needs no permission to delete. If the
+    outcome is unknown, the next call checks again.
 
     Raises
     ------
@@ -73,7 +73,7 @@ def probe_with(store: Store, path: str) -> None:
         if len(_probed) >= MOST_PROBED:
             _probed.clear()
         _probed.add(key)
-    except StoreError:  # it is busy, or the answer was lost; what follows will say so
+    except StoreError:  # it is busy, or the answer was lost; later requests will report that
         return
     else:
         raise StoreError(IGNORED.format(url=store.url))

@@ -118,7 +118,7 @@ def register_store(kind: StoreKind) -> None:
             raise InputError(f"{scheme}:// is already taken by {owner}")
     if not kind.schemes or not re.fullmatch(r"\w+(\.\w+)*:\w+", kind.opener):
         raise InputError(
-            f"a store needs schemes and an opener 'module:function', got {kind.schemes} and {kind.opener!r}"
+            f"a store must have schemes and an opener 'module:function', got {kind.schemes} and {kind.opener!r}"
         )
     _kinds.update(dict.fromkeys(kind.schemes, kind))
 
@@ -136,7 +136,7 @@ def store_kinds() -> tuple[StoreKind, ...]:
 
 
 def one_slash(url: str) -> bool:
-    """Whether a text without a scheme looks like a URL that lacks one or both slashes."""
+    """Whether a text looks like a URL that lacks one or both slashes."""
     schemes = "|".join(re.escape(scheme) for scheme in (*_kinds, *sorted(_ELSEWHERE)) if scheme)
     return re.match(rf"[a-z][a-z0-9+.-]+:/(?!/)|({schemes}):(?!//)", url, re.IGNORECASE) is not None
 

@@ -17,7 +17,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 PATIENCE = 180.0
-"""Seconds for which a request is retried, so that a build of hours survives minutes in which its store is busy."""
+"""Seconds for which a request is retried, so that a long build survives minutes in which its store is busy."""
 
 FIRST_WAIT, LONGEST_WAIT = 0.1, 5.0
 """Seconds; the bound doubles with each retry, and the wait is random between half the bound and the bound."""
@@ -73,11 +73,11 @@ def persist(call: Callable[[], T], patience: Callable[[Exception], float], where
         try:
             return call()
         except SearchTimeoutError:
-            if last is not None:  # why the call had to be repeated says more than that time ran out meanwhile
+            if last is not None:  # the reason for the retry says more than the timeout
                 raise last from None
             raise
         except Exception as error:
-            import random  # imports hashlib, which a process that only reads does not need
+            import random  # imports hashlib, which readers do not need
 
             wait = random.uniform(bound / 2, bound)  # noqa: S311 (no secret)
             now, moment = time.monotonic(), _until.get()

@@ -1,4 +1,4 @@
-"""Temporary folders and files that do not outlive their process for long: the next process removes what a killed one left.
+"""Temporary folders and files; those of a killed process are removed by the next one.
 
 A process holds a lock (flock) on each until it exits, and the system releases the lock however it exits: an entry that can
 be locked belongs to no running process. Names contain the boot of the machine and the process id, since a lock means
@@ -25,7 +25,7 @@ ABANDONED = 86_400.0
 """Seconds without a change after which files from another boot or machine are removed."""
 
 SWEPT_FOR = 60.0
-"""Seconds for which a temporary directory is not looked through again: it may be large, and changes of an index are many."""
+"""Minimum seconds between scans of a temporary directory, since it may be large and changes of an index are frequent."""
 
 _FOLDER = re.compile(r"vsearch-scratch-([0-9a-f]{8})-(\d+)-\w+")
 _FILE = re.compile(r"\.vsearch-([0-9a-f]{8})-(\d+)-[0-9a-f]{32}\.tmp")
@@ -34,9 +34,9 @@ _swept: dict[str, float] = {}
 
 @contextmanager
 def scratch_folder() -> Iterator[str]:
-    """A temporary folder for this process, removed at the end; now and then, those of processes that were killed are first."""
+    """A temporary folder for this process, removed at the end. From time to time, first removes those of killed processes."""
     _sweep(tempfile.gettempdir())
-    # Locked before it has the name by which others find it.
+    # Locked before it gets the name that others look for.
     folder = Path(tempfile.mkdtemp(prefix="vsearch-new-"))
     lock = hold(folder)
     try:
@@ -49,7 +49,7 @@ def scratch_folder() -> Iterator[str]:
 
 
 def _sweep(folder: str) -> None:
-    """Remove what killed processes left in a temporary directory, unless that was done a moment ago."""
+    """Remove leftovers of killed processes from a temporary directory, unless that was done recently."""
     now = time.monotonic()
     if now - _swept.get(folder, -SWEPT_FOR) >= SWEPT_FOR:
         _swept[folder] = now

@@ -9,7 +9,7 @@ from vsearch.errors import InputError
 
 
 def redacted(url: str) -> str:
-    """A URL fit for error messages: without user, password and query, which may be a signature."""
+    """A URL for error messages: without user, password and query, which may be a signature."""
     match = re.match(r"([a-zA-Z][a-zA-Z0-9+.-]+:/{1,2})(.*)", url, re.DOTALL)
     scheme, location = (match[1], match[2]) if match else ("", url)
     mark = re.search(r"[?#]", location)

@@ -17,7 +17,7 @@ _UNBOUND = nullcontext()
 
 
 def within(moment: float | None) -> AbstractContextManager[None]:
-    """Like `no_later_than`, but free if there is no deadline."""
+    """Like `no_later_than`, at no cost if there is no deadline."""
     return _UNBOUND if moment is None else no_later_than(moment)
 
 
@@ -39,7 +39,7 @@ def time_left() -> float | None:
 
 
 def in_time(call: Callable[[], T], where: str) -> T:
-    """Return or raise what a call does, if it finishes before the deadline of this thread.
+    """Run a call and return its result or raise its error, if it finishes before the deadline of this thread.
 
     A call into a store cannot be interrupted. Under a deadline it runs in a separate thread, which is left to finish by itself.
 
