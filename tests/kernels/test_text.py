@@ -69,6 +69,7 @@ def rank(postings, query, norms, allowed, k, span=1 << 62):
         if not workspace.rank(first, min(first + span, total), 1000, allowed):
             raise postings.damaged()
         assert not workspace._block._kept[RankField.SUMS].any()
+        assert not workspace._block._kept[RankField.TOUCHED].any()
     scores, rows, scored = workspace.hits()
     return scores, rows - 1000, scored
 

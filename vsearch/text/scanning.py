@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.kernels.text.api import rank_rows, score_rows
-from vsearch.kernels.text.fields import BLOCK, WINDOW, RankField
+from vsearch.kernels.text.fields import BLOCK, TOUCHED_WORDS, WINDOW, RankField
 from vsearch.search.state.arguments import KernelArguments
 
 NO_LISTS = np.empty((0, 4), np.int64)
@@ -52,6 +52,7 @@ class ScoringWorkspace:
         self._block = KernelArguments(len(RankField))
         self._values = self._block.values.data  # faster than the array for single numbers
         self._block.point(RankField.SUMS, np.zeros(WINDOW, np.int64), np.int64)
+        self._block.point(RankField.TOUCHED, np.zeros(TOUCHED_WORDS, np.uint64), np.uint64)
         self._block.point(RankField.CANDIDATES, np.empty(WINDOW, np.int64), np.int64)
         self._room = self._columns = self._heap = 0
         self._placed: tuple[object, ...] = ()
@@ -76,6 +77,7 @@ class ScoringWorkspace:
             self._room = 2 * lists
             block.point(RankField.CURSORS, np.empty((self._room, 3), np.int64), np.int64)
             block.point(RankField.BOUNDS, np.empty(self._room, np.int64), np.int64)
+            block.point(RankField.OVERLAPS, np.empty(self._room, np.int64), np.int64)
             block.point(RankField.BLOCK_ROWS, np.empty((self._room, BLOCK), np.int64), np.int64)
             block.point(RankField.BLOCK_GAINS, np.empty((self._room, BLOCK), np.int64), np.int64)
         block.point(RankField.TABLE, query.lists, np.int64)

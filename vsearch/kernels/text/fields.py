@@ -10,6 +10,9 @@ BLOCK = 128
 WINDOW = 2048
 """Rows whose scores are summed together."""
 
+TOUCHED_WORDS = WINDOW // 64
+"""Words of a bit for each of them."""
+
 LARGEST = 65535
 """Largest length and count that blocks state; larger counts are stated as this, and mean any count."""
 
@@ -92,3 +95,5 @@ class RankField(IntEnum):
     LISTED_ROWS = 32  # int64 (LISTED,), ascending, of the run
     LISTED_SCORES = 33  # int64 (LISTED,), output
     DAMAGED = 34  # set to 1 if a list has rows that the run does not have; then the heap is invalid
+    TOUCHED = 35  # uint64 (32,), initially 0
+    OVERLAPS = 36  # int64 (LISTS,), scratch

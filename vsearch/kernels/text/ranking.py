@@ -11,13 +11,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from vsearch.kernels.text.fields import BLOCK, LARGEST, WINDOW, CursorField, ListField
+from vsearch.kernels.text.fields import BLOCK, LARGEST, TOUCHED_WORDS, WINDOW, CursorField, ListField
+from vsearch.kernels.text.heap import offer
 from vsearch.kernels.text.postings import count_at, text_at, unpack_counts, unpack_rows
+from vsearch.kernels.text.touched import clear_touched, list_touched, offer_touched
 from vsearch.kernels.text.views import rank_at
 from vsearch.kernels.toolchain.compiling import inlined, kernel, part
 
 COLUMN, FIRST_BLOCK, STOP_BLOCK, POSTINGS = (int(field) for field in ListField)
 AT_BLOCK, UNPACKED, PLACE = (int(field) for field in CursorField)
+
+SPARSE_BLOCKS = 16
+"""Blocks of postings of a window up to which its rows are marked, rather than looking at all sums of the window."""
 
 
 @inlined
@@ -52,40 +57,6 @@ def _unpack(address, block, size, weight, fixed, slope, rows, gains):
 
 
 @inlined
-def _sift(scores, rows, size):
-    """Restore the heap after its root was replaced. The root is the lowest score, of equal ones the highest row."""
-    score, row = scores[0], rows[0]
-    node = 0
-    while True:
-        child = 2 * node + 1
-        if child >= size:
-            break
-        other = child + 1
-        if other < size and (
-            scores[other] < scores[child] or (scores[other] == scores[child] and rows[other] > rows[child])
-        ):
-            child = other
-        if scores[child] > score or (scores[child] == score and rows[child] < row):
-            break
-        scores[node], rows[node] = scores[child], rows[child]
-        node = child
-    scores[node], rows[node] = score, row
-
-
-@inlined
-def _push(scores, rows, size, score, row):
-    """Add a row to a heap with room left."""
-    node = size
-    while node > 0:
-        parent = (node - 1) // 2
-        if scores[parent] < score or (scores[parent] == score and rows[parent] > row):
-            break
-        scores[node], rows[node] = scores[parent], rows[parent]
-        node = parent
-    scores[node], rows[node] = score, row
-
-
-@inlined
 def _begin(call):
     """Put the cursors at the beginning of a run."""
     table, cursors = call.table, call.cursors
@@ -97,8 +68,8 @@ def _begin(call):
 
 @part
 def _bound_lists(call, start, end):
-    """Move the cursors to the blocks of a window, and set the largest gain of every list; return the next row of any list."""
-    table, cursors, bounds = call.table, call.cursors, call.bounds
+    """Move the cursors to the blocks of a window, and set the largest gain and the blocks of every list; return the next row of any."""
+    table, cursors, bounds, overlaps = call.table, call.cursors, call.bounds, call.overlaps
     following = call.stop
     for i in range(call.lists):
         column = table[i, COLUMN]
@@ -114,6 +85,7 @@ def _bound_lists(call, start, end):
             if call.block_rows[i, size - 1] < start:  # the list has ended
                 block = last
         weight, fixed, slope = call.weights[i], call.norms[column, 0], call.norms[column, 1]
+        passed = block
         while block < last:
             first = np.int64(first_rows[block])
             if first >= end:
@@ -121,14 +93,17 @@ def _bound_lists(call, start, end):
                 break
             bound = max(bound, _bound(text, block, weight, fixed, slope))
             block += 1
-        bounds[i] = bound
+        bounds[i], overlaps[i] = bound, block - passed
     return following
 
 
 @part
-def _add_list(call, i, start, end):
-    """Add what the rows of a window gain from a list; return the largest sum of these rows, or -1 for damaged postings."""
-    table, cursors, sums = call.table, call.cursors, call.sums
+def _add_list(call, i, start, end, sparse):
+    """Add what the rows of a window gain from a list; return the largest sum of these rows, or -1 for damaged postings.
+
+    If the window is sparse, mark these rows in `touched`.
+    """
+    table, cursors, sums, touched = call.table, call.cursors, call.sums, call.touched
     column = table[i, COLUMN]
     address = call.addresses[column]
     weight, fixed, slope = call.weights[i], call.norms[column, 0], call.norms[column, 1]
@@ -150,6 +125,8 @@ def _add_list(call, i, start, end):
             at = rows[place] - start
             gained = sums[at] + gains[place]
             sums[at] = gained
+            if sparse:
+                touched[at >> 6] |= np.uint64(1) << np.uint64(at & 63)
             best = max(best, gained)
             place += 1
         cursors[i, PLACE] = place
@@ -237,20 +214,6 @@ def _add_others(call, start, end):
     return highest
 
 
-@inlined
-def _offer(call, row, score, threshold):
-    """Push a row with a score above the threshold; return the threshold after it."""
-    scores, rows, size = call.heap_scores, call.heap_rows, call.size
-    if size < call.k:
-        _push(scores, rows, size, score, row)
-        size += 1
-        call.size = size
-    else:
-        scores[0], rows[0] = score, row
-        _sift(scores, rows, size)
-    return scores[0] if size == call.k else threshold
-
-
 @part
 def _offer_sums(call, start, end, threshold):
     """Push the rows of a window with sums above a threshold, by ascending row."""
@@ -264,7 +227,7 @@ def _offer_sums(call, start, end, threshold):
         for i in range(min(64, end - base)):
             score = sums[base - start + i]
             if score > threshold and (bits >> np.uint64(i)) & np.uint64(1):
-                threshold = _offer(call, call.base + base + i, score, threshold)
+                threshold = offer(call, call.base + base + i, score, threshold)
 
 
 @part
@@ -286,13 +249,16 @@ def _list_candidates(call, start, end, least):
 
 
 @part
-def _probe_rest(call, first, start, end, left, threshold):
+def _probe_rest(call, first, start, end, left, threshold, sparse):
     """Complete the sums of rows that can exceed a threshold with the lists from `first` on, and push them.
 
     `left` is the most that these lists give.
     """
     sums, candidates, bounds = call.sums, call.candidates, call.bounds
-    count = _list_candidates(call, start, end, threshold - left)
+    if sparse:
+        count = list_touched(call, start, threshold - left)
+    else:
+        count = _list_candidates(call, start, end, threshold - left)
     for i in range(first, call.lists):
         if bounds[i] == 0:
             continue
@@ -310,7 +276,7 @@ def _probe_rest(call, first, start, end, left, threshold):
     for c in range(count):
         score = sums[candidates[c]]
         if score > threshold:
-            threshold = _offer(call, call.base + start + candidates[c], score, threshold)
+            threshold = offer(call, call.base + start + candidates[c], score, threshold)
     return True
 
 
@@ -354,11 +320,14 @@ def rank_rows(address):
             start = end
             continue
         highest = _add_others(call, start, end) if further else np.int64(0)
-        left, done = total, 0
+        left, done, blocks = total, 0, np.int64(0)
+        sparse = not further
         # as long as rows of the remaining lists alone may exceed the threshold, all of their rows count
         while done < count and (call.size < call.k or left > threshold):
             if bounds[done] > 0:
-                best = _add_list(call, done, start, end)
+                blocks += call.overlaps[done]
+                sparse = sparse and blocks <= SPARSE_BLOCKS
+                best = _add_list(call, done, start, end, sparse)
                 if best < 0:
                     call.damaged = 1
                     return
@@ -366,11 +335,18 @@ def rank_rows(address):
                 left -= bounds[done]
             done += 1
         if highest + left > threshold:
-            if done == count:
+            if done == count and sparse:
+                offer_touched(call, start, threshold)
+            elif done == count:
                 _offer_sums(call, start, end, threshold)
-            elif not _probe_rest(call, done, start, end, left, threshold):
+            elif not _probe_rest(call, done, start, end, left, threshold, sparse):
                 call.damaged = 1
                 return
-        for i in range(end - start):
-            sums[i] = 0
+        if sparse:
+            clear_touched(call)
+        else:
+            for i in range(end - start):
+                sums[i] = 0
+            for i in range(TOUCHED_WORDS):
+                call.touched[i] = 0
         start = end

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vsearch.kernels.text.fields import BLOCK, WINDOW, RankField
+from vsearch.kernels.text.fields import BLOCK, TOUCHED_WORDS, WINDOW, RankField
 from vsearch.kernels.toolchain.views import ArrayField, view
 
 rank_at = view(
@@ -21,6 +21,8 @@ rank_at = view(
         "block_rows": ArrayField("int64", ("lists", BLOCK)),
         "block_gains": ArrayField("int64", ("lists", BLOCK)),
         "sums": ArrayField("int64", (WINDOW,)),
+        "touched": ArrayField("uint64", (TOUCHED_WORDS,)),
+        "overlaps": ArrayField("int64", ("lists",)),
         "candidates": ArrayField("int64", (WINDOW,)),
         "heap_scores": ArrayField("int64", ("k",)),
         "heap_rows": ArrayField("int64", ("k",)),
