@@ -143,11 +143,11 @@ def _pages(
 
     pages = iterate_pages(search, len(points), options.page, options.k, ordered=options.exact)
     for number, (scores, rows) in enumerate(pages):
-        begun = time.perf_counter()
+        started = time.perf_counter()
         ids = take_ids(snapshot, rows)
         attributes = take_columns(snapshot, options.columns, rows.reshape(-1)) if options.columns else None
         decoded = decode_vectors(snapshot, rows) if options.vectors else None
-        stats.add("fetch", begun)
+        stats.add("fetch", started)
         stats.queries = len(points)
         hits = Hits(ids, scores, stats, attributes, number * options.page, decoded)
         stats = SearchStats()  # of the next page

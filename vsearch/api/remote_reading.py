@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from vsearch.predicates import Where
 
 
-def _refuse(what: str) -> NoReturn:
+def _refuse(feature: str) -> NoReturn:
     raise InputError(
-        f"{what} is not available through functions, which return the best rows of a query, with ids and attributes: open the "
+        f"{feature} is not available through functions, which return the best rows of a query, with ids and attributes: open the "
         "index by its own URL and do it there"
     )
 

@@ -7,15 +7,15 @@ from typing import Any, NoReturn
 from vsearch.errors import InputError
 
 
-def _refuse(what: str) -> NoReturn:
+def _refuse(feature: str) -> NoReturn:
     raise InputError(
-        f"{what} is not available through functions: open the index by its own URL and do it there; functions see the change "
+        f"{feature} is not available through functions: open the index by its own URL and do it there; functions see the change "
         "within a second"
     )
 
 
-def _refuse_measuring(what: str) -> NoReturn:
-    raise InputError(f"{what} is not available through functions: open the index by its own URL and measure there")
+def _refuse_measuring(feature: str) -> NoReturn:
+    raise InputError(f"{feature} is not available through functions: open the index by its own URL and measure there")
 
 
 class RefusesChanges:

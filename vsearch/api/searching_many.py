@@ -148,13 +148,13 @@ def search_many(
     Index(open_snapshot(index_store, manifest)).search(
         first, search.k, where
     )  # refuses invalid arguments before the search is recorded
-    begun = _begin(out_store, search, newest=snapshot is None)
+    recorded = _begin(out_store, search, newest=snapshot is None)
     present = {info.path for info in out_store.list("")}
     tasks = -(-plan.rows // CHUNK_QUERIES)
     left = [number for number in range(tasks) if _part(number) not in present]
     report = progress or (lambda *_: None)
     report("search", tasks - len(left), tasks)
-    places = Places(begun, plan, out_store.url, dict(storage), of_source, of_out)
+    places = Places(recorded, plan, out_store.url, dict(storage), of_source, of_out)
     if client is None:
         _run(SerialEngine(), places, left, tasks, report)
     elif left:
@@ -215,12 +215,12 @@ def _begin(out: Store, search: Search, *, newest: bool) -> Search:
         out.put(RECORD, msgspec.json.encode(search))
     except ConflictError:
         try:
-            begun = msgspec.json.decode(bytes(out.get(RECORD)), type=Search)
+            recorded = msgspec.json.decode(bytes(out.get(RECORD)), type=Search)
         except (msgspec.DecodeError, msgspec.ValidationError):
-            begun = None
-        if begun is not None and newest:
-            search = msgspec.structs.replace(search, snapshot=begun.snapshot)
-        if begun != search:
+            recorded = None
+        if recorded is not None and newest:
+            search = msgspec.structs.replace(search, snapshot=recorded.snapshot)
+        if recorded != search:
             msg = f"{out.url} contains the answers of another search; choose another place, or remove them"
             raise InputError(msg) from None
     return search

@@ -63,15 +63,15 @@ def build_from_texts(
         with TextSpool(folder, signature(opened), opened.dimensions) as vectors:
             unusable, sample = embed(texts, opened, vectors, progress)
 
-            def complete(made: Manifest) -> Manifest:
+            def complete(built: Manifest) -> Manifest:
                 attached = opened
                 if not isinstance(attached, CompressedEncoder):
                     progress("compress", 0, 1)
                     attached = compress(opened, sample)
                     progress("compress", 1, 1)
-                files = write_encoder(store, attached, made.writer)
-                model = ModelPart.ENCODER.others(made.model) | files
-                return tune_defaults(msgspec.structs.replace(made, model=model))
+                files = write_encoder(store, attached, built.writer)
+                model = ModelPart.ENCODER.others(built.model) | files
+                return tune_defaults(msgspec.structs.replace(built, model=model))
 
             manifest = build_index(
                 store,

@@ -177,9 +177,9 @@ def append_job(
     """
     store = snapshot.store
     outputs = Outputs(store, job.id)
-    begun = outputs.begin(job)
-    token = token or f"{job.id}-{begun.generation}"  # a run that died after its commit finds it again
-    place = Place(store.url, dict(storage), dict(source_storage), job.id, begun.generation)
+    attempt = outputs.begin(job)
+    token = token or f"{job.id}-{attempt.generation}"  # a run that died after its commit finds it again
+    place = Place(store.url, dict(storage), dict(source_storage), job.id, attempt.generation)
     try:
         snapshot = newest_of(snapshot)
         done = _done(snapshot, token)

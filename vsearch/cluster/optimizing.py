@@ -71,8 +71,8 @@ def optimize_by_job(
 def tune_by_job(snapshot: Snapshot, job: Job, engine: Engine, *, storage: Mapping[str, Any]) -> Snapshot:
     """Find the settings of a snapshot in a task, and commit them."""
     outputs = Outputs(snapshot.store, job.id)
-    begun = outputs.begin(job)
-    place = Place(snapshot.store.url, dict(storage), {}, job.id, begun.generation)
+    attempt = outputs.begin(job)
+    place = Place(snapshot.store.url, dict(storage), {}, job.id, attempt.generation)
     try:
         manifest = snapshot.manifest
         outputs.finish("base", 1, Based(manifest.snapshot, encode_manifest(manifest)), ())
@@ -96,8 +96,8 @@ def _merge(
     snapshot: Snapshot, job: Job, outputs: Outputs, engine: Engine, storage: Mapping[str, Any], progress: Progress
 ) -> tuple[OptimizeReport | None, Snapshot]:
     """Run the tasks and commit; None if other writers replaced the segments meanwhile."""
-    begun = outputs.begin(job)
-    place = Place(snapshot.store.url, dict(storage), {}, job.id, begun.generation)
+    attempt = outputs.begin(job)
+    place = Place(snapshot.store.url, dict(storage), {}, job.id, attempt.generation)
     if not outputs.has("base"):
         manifest = snapshot.manifest
         outputs.finish("base", 0, Based(manifest.snapshot, encode_manifest(manifest)), ())

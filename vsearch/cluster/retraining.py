@@ -49,8 +49,8 @@ def retrain_by_job(
     store = snapshot.store
     outputs = Outputs(store, job.id)
     training = training_of(snapshot.manifest)
-    begun = outputs.begin(job)
-    place = Place(store.url, dict(storage), {}, job.id, begun.generation)
+    attempt = outputs.begin(job)
+    place = Place(store.url, dict(storage), {}, job.id, attempt.generation)
     start = 0
     try:
         snapshot = newest_of(snapshot)

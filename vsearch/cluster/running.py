@@ -70,8 +70,8 @@ def build_job(
         outputs.clear()
         return read_manifest(store, number)
     probe(store)
-    begun = outputs.begin(job)
-    place = Place(store.url, dict(storage), dict(source_storage), job.id, begun.generation)
+    attempt = outputs.begin(job)
+    place = Place(store.url, dict(storage), dict(source_storage), job.id, attempt.generation)
     try:
         context = open_context(place)
         for stage, numbers in _stages(context):

@@ -210,7 +210,9 @@ class VsearchDocumentStore:
                 values += stored_values if kind is None else [kind(value) for value in stored_values]
         misfit = col(MISFITS).contains(name)
         others = self._documents.list_documents(misfit if where is None else where & misfit)
-        others_values = [one.metadata[name] for one in others if not isinstance(one.metadata[name], (list, dict))]
+        others_values = [
+            document.metadata[name] for document in others if not isinstance(document.metadata[name], (list, dict))
+        ]
         return values + list({(type(value), value): value for value in others_values}.values())
 
     def embedding_retrieval(

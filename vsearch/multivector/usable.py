@@ -45,10 +45,10 @@ class Opened:
         weights = open_saliency(weights_input, self.offsets)
         if weights is None or len(self.kept) == len(self.offsets) - 1:
             return weights
-        return weights[_inside(self.offsets, self.kept)[0]]
+        return weights[_rows_of(self.offsets, self.kept)[0]]
 
 
-def _inside(offsets: NDArray[np.int64], documents: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _rows_of(offsets: NDArray[np.int64], documents: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the concatenated vector positions of some documents, and the documents' offsets among these."""
     lengths = offsets[documents + 1] - offsets[documents]
     new_offsets = np.concatenate([[0], np.cumsum(lengths)])
@@ -70,7 +70,7 @@ def open_usable(vectors: object, offsets: object | None, scratch: str | Path) ->
     InputError
         Offsets descend, the input does not consist of documents, or no document is usable.
     """
-    scratch, unusable, flaws = Path(scratch), _ByDocument(what="document"), Unusable()
+    scratch, unusable, flaws = Path(scratch), _ByDocument(item="document"), Unusable()
     lengths: list[int] = []
     if offsets is None:
         usable = _usable(matrices(vectors, skip=True), lengths, unusable)
@@ -96,7 +96,7 @@ def open_usable(vectors: object, offsets: object | None, scratch: str | Path) ->
     source_offsets = np.concatenate([[0], np.cumsum(counts)])
     if len(kept) == len(counts):
         return Opened(Documents(source, source_offsets), input_offsets, kept, unusable)
-    rows, document_offsets = _inside(source_offsets, kept)
+    rows, document_offsets = _rows_of(source_offsets, kept)
     return Opened(Documents(KeptVectors(source, rows), document_offsets), input_offsets, kept, unusable)
 
 

@@ -56,7 +56,7 @@ def arrow_chunks(path: Path, column: str | None, unusable: Unusable | None = Non
         schema, batches = open_ipc(buffer)
         name = vector_column(schema, column, str(path))
         label = f"{path}: column {name!r}"
-        mapped = all(_inside(batch.column(name), buffer) for batch in batches)
+        mapped = all(_is_mapped(batch.column(name), buffer) for batch in batches)
         batches = open_ipc(buffer)[1]
     return _matrices(batches, name, label, path, unusable), mapped
 
@@ -221,6 +221,6 @@ def _matrices(
             first += batch.num_rows
 
 
-def _inside(array: Any, mapping: Any) -> bool:
+def _is_mapped(array: Any, mapping: Any) -> bool:
     buffers = [buffer for buffer in array.buffers() if buffer is not None and buffer.size]
     return all(mapping.address <= b.address and b.address + b.size <= mapping.address + mapping.size for b in buffers)

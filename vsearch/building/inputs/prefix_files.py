@@ -223,9 +223,9 @@ def plan_files(url: str, headers: Sequence[FileHeader]) -> FilesPlan:
     else:
         kinds = {(header.width, stored_dtype(np.dtype(header.dtype), header.path).name): header for header in files}
         if len(kinds) > 1:
-            (one, first), (two, second) = list(kinds.items())[:2]
+            (shape, first), (other_shape, second) = list(kinds.items())[:2]
             raise InputError(
-                f"{url}: {second.path} has vectors of {two[0]} x {two[1]}, {first.path} of {one[0]} x {one[1]}; "
+                f"{url}: {second.path} has vectors of {other_shape[0]} x {other_shape[1]}, {first.path} of {shape[0]} x {shape[1]}; "
                 "all must have the same width and type"
             )
     firsts = np.cumsum([0, *(header.rows for header in files)]).tolist()

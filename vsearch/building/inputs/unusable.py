@@ -29,14 +29,14 @@ class Unusable:
         Row numbers, counted over all rows of the input.
     reasons : dict
         Number of rows by reason.
-    what : {"row", "document"}
+    item : {"row", "document"}
         The word for an item without a usable vector.
     """
 
     width: int = 0
     rows: list[np.ndarray] = field(default_factory=list)
     reasons: dict[str, int] = field(default_factory=dict)
-    what: str = "row"
+    item: str = "row"
 
     def add(self, rows: np.ndarray, reason: str) -> None:
         """Add rows that have no usable vector for this reason."""
@@ -54,8 +54,8 @@ class Unusable:
         listed = ", ".join(named[:NAMED]) + (" and others" if len(named) > NAMED else "")
         reasons = ", ".join(f"{count} {reason}" for reason, count in self.reasons.items())
         total = sum(self.reasons.values())
-        subject = f"{self.what} has" if total == 1 else f"{self.what}s have"
-        return f"{total} {subject} no usable vector{'s' if self.what == 'document' else ''} ({reasons}): {listed}"
+        subject = f"{self.item} has" if total == 1 else f"{self.item}s have"
+        return f"{total} {subject} no usable vector{'s' if self.item == 'document' else ''} ({reasons}): {listed}"
 
 
 def check_policy(missing: object) -> None:

@@ -158,15 +158,15 @@ def _chroma_metric(collection: Any) -> str | None:
     return {"cosine": "cosine", "ip": "ip", "l2": "l2"}.get(str(space))
 
 
-def _choose(requested: str | None, names: list[str], what: str) -> str:
+def _choose(requested: str | None, names: list[str], kind: str) -> str:
     """Return the requested name, or the only one."""
     if requested is None and len(names) == 1:
         return names[0]
     available = ", ".join(sorted(names))[:300] or "none"
     if requested is None:
-        raise InputError(f"there are several, or none: name the {what}; there are {available}")
+        raise InputError(f"there are several, or none: name the {kind}; there are {available}")
     if requested not in names:
-        raise InputError(f"there is no {what} {requested!r:.100}; there are {available}")
+        raise InputError(f"there is no {kind} {requested!r:.100}; there are {available}")
     return requested
 
 

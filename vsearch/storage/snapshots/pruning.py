@@ -129,17 +129,17 @@ class _Plan:
     """Snapshots to keep whose files all exist and are not condemned."""
     free: tuple[ObjectInfo, ...]
     """Files that no kept snapshot refers to."""
-    gone: tuple[ObjectInfo, ...]
+    removable: tuple[ObjectInfo, ...]
     """Files to remove."""
     recent: bool
     """Whether some of them may belong to a commit in progress, which does not list its files."""
 
     def report(self) -> PruneReport:
-        left = {info.path for info in self.gone}
+        left = {info.path for info in self.removable}
         return PruneReport(
             snapshots=self.old,
-            files=tuple(info.path for info in self.gone),
-            bytes=sum(info.bytes for info in self.gone),
+            files=tuple(info.path for info in self.removable),
+            bytes=sum(info.bytes for info in self.removable),
             kept=tuple(number for number in self.numbers if number not in self.old),
             young=sum(info.path not in left for info in self.free),
         )
@@ -207,11 +207,11 @@ def _kept_snapshots(
 
 def _carry_out(store: Store, plan: _Plan) -> bool:
     """Condemn files, check the manifests again, and remove the files; False if others changed too much in the meantime."""
-    if not plan.gone and not plan.old:
+    if not plan.removable and not plan.old:
         return True
     end = time.monotonic() + LONGEST
     old = [manifest_path(number) for number in plan.old]
-    marker, ended = put_marker(store, [*old, *(info.path for info in plan.gone)]), True
+    marker, ended = put_marker(store, [*old, *(info.path for info in plan.removable)]), True
     try:
         infos = store.list("manifest")
         present = {number for info in infos if (number := snapshot_number(info.path)) is not None}
@@ -225,12 +225,12 @@ def _carry_out(store: Store, plan: _Plan) -> bool:
                 tagged |= set(manifest.live.tags.values()) if manifest.live and number in late else set()
         if not plan.sound <= present or tagged & set(plan.old):
             return False
-        if named & (condemned | {info.path for info in plan.gone}):
+        if named & (condemned | {info.path for info in plan.removable}):
             return False
         ended = not plan.recent  # for its lifetime, the marker tells writers that their files are gone
         # Manifests first: an interrupted prune leaves orphans, never a snapshot without its files.
         store.delete(old)
-        paths = [info.path for info in plan.gone]
+        paths = [info.path for info in plan.removable]
         for start in range(0, len(paths), 1000):
             if time.monotonic() > end:
                 raise StoreError(f"{store.url}: the prune took more than {LONGEST:.0f} s and stopped; run it again")
