@@ -56,7 +56,7 @@ LONG = [
     "deploy/test_containers", "encoders/test_choosing_bits", "cli/test_exchange", "live/test_commits",
     "fanout/test_change_values", "fanout/test_changed_meanwhile", "encoders/test_outliers", "search/test_copies",
     "text/test_against_duckdb", "cli/test_searches", "kernels/test_text", "search/test_one_heap", "text/test_search",
-    "kernels/test_encoder_layers", "legs/test_legs", "sparse/test_sparse", "encoders/test_wordpiece", "live/test_cases", "cli/test_reading",
+    "kernels/test_encoder_layers", "legs/test_legs", "sparse/test_sparse", "text/test_single", "encoders/test_wordpiece", "live/test_cases", "cli/test_reading",
     "text/test_query", "storage/test_commits", "building/test_levels", "text/test_hybrid", "fanout/test_parts",
     "encoders/test_modern", "deploy/test_contents", "storage/test_take", "bench/test_building", "datasets/test_wordnet",
     "encoders/test_unigram", "text/test_forecast", "fanout/test_hedging", "fanout/test_arrow_bodies", "api/test_agreement",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from vsearch.api.hits import Hits
 from vsearch.api.legs import LegSearchableIndex
 from vsearch.api.opened import rereads
-from vsearch.checks import check_search
+from vsearch.checks import LARGEST_K, check_search
 from vsearch.errors import InputError
 
 if TYPE_CHECKING:
@@ -61,6 +62,16 @@ class TextSearchableIndex(LegSearchableIndex):
         SearchTimeoutError
             The search exceeded the timeout; no partial result is returned.
         """
+        if (
+            (type(queries) is str and where is None and timeout is None and type(columns) is tuple and not columns)
+            and (type(k) is int and 0 < k <= LARGEST_K)
+            and (type(offset) is int and offset == 0)
+        ):
+            from vsearch.text.single import search_words
+
+            found = search_words(self._current(), queries, k, time.perf_counter())
+            if found is not None:
+                return Hits(*found)
         check_search(k=k, timeout=timeout, offset=offset)
         return self._search_leg("text", queries, int(k), where, columns, timeout, int(offset))
 

@@ -28,6 +28,9 @@ LONGEST_TERM = 128
 LONGEST_CODE = 64
 """Maximum number of characters of a code that is a term besides its parts."""
 
+MOST_KNOWN = 16384
+"""Maximum number of chunks of queries whose terms are cached."""
+
 LONGEST_SHARP = 2
 """Maximum number of letters before ``++`` or ``#`` that form one term with it."""
 
@@ -164,12 +167,23 @@ class Analyzer:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._chunk, self._word, self._unspaced, self._number, self._accents = _patterns()
+        self._known: dict[str, list[str]] = {}  # terms of chunks of queries
         self._stop = frozenset(map(lowered, settings.stop_words))
         self._stem = None if settings.language is None else stemmer(settings.language)
 
     def terms(self, text: str) -> list[str]:
         """Return the terms of a text, in order; a code yields itself and its parts."""
-        return list(chain.from_iterable(map(self.analyze, self._cut(text))))
+        known, terms = self._known, []
+        for chunk in self._cut(text):
+            of_chunk = known.get(chunk)
+            if of_chunk is None:
+                of_chunk = self.analyze(chunk)
+                if len(chunk) <= LONGEST_CODE:
+                    if len(known) >= MOST_KNOWN:
+                        known.clear()
+                    known[chunk] = of_chunk
+            terms += of_chunk
+        return terms
 
     def beginning(self, text: str) -> Beginning:
         """Return the terms that a text before an asterisk matches; its last word, or a code, is the prefix of terms."""

@@ -83,6 +83,11 @@ class Query:
     must_not: list[list[list[Term]]] = field(default_factory=list)
 
 
+def is_plain(text: str) -> bool:
+    """Whether a query consists of words only."""
+    return _SYNTAX.search(text) is None
+
+
 def parse(text: str, columns: Sequence[Searched], others: Collection[str] = ()) -> Query:
     """Parse a query.
 
@@ -103,7 +108,7 @@ def parse(text: str, columns: Sequence[Searched], others: Collection[str] = ()) 
     if not isinstance(text, str):
         raise InputError(f"a text query must be a string, got {type(text).__name__}")
     check_length(text)
-    if not _SYNTAX.search(text):
+    if is_plain(text):
         terms = [Term(number, term) for number, column in enumerate(columns) for term in column.analyzer.terms(text)]
         if len(terms) > MOST_WORDS:
             raise InputError(_TOO_MANY)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vsearch.kernels.toolchain.compiling import inlined
+from vsearch.kernels.toolchain.compiling import inlined, part
 
 
 @inlined
@@ -51,3 +51,14 @@ def offer(call, row, score, threshold):
         scores[0], rows[0] = score, row
         _sift(scores, rows, size)
     return scores[0] if size == call.k else threshold
+
+
+@part
+def sort_heap(call):
+    """Put the rows of the heap in order, best first; of equal scores, the lower row comes first."""
+    scores, rows = call.heap_scores, call.heap_rows
+    for last in range(call.size - 1, 0, -1):
+        score, row = scores[0], rows[0]
+        scores[0], rows[0] = scores[last], rows[last]
+        _sift(scores, rows, last)
+        scores[last], rows[last] = score, row

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from vsearch.kernels.text.fields import BLOCK, LARGEST, TOUCHED_WORDS, WINDOW, CursorField, ListField
-from vsearch.kernels.text.heap import offer
+from vsearch.kernels.text.heap import offer, sort_heap
 from vsearch.kernels.text.postings import count_at, text_at, unpack_counts, unpack_rows
 from vsearch.kernels.text.touched import clear_touched, list_touched, offer_touched
 from vsearch.kernels.text.views import rank_at
@@ -350,3 +350,5 @@ def rank_rows(address):
             for i in range(TOUCHED_WORDS):
                 call.touched[i] = 0
         start = end
+    if call.sorted != 0:
+        sort_heap(call)
