@@ -151,6 +151,87 @@ def write_changed_documents(folder: Path) -> None:
     write_expected(target, {**expected, "answers": answers, "rows": rows})
 
 
+WEIGHTS = pa.map_(pa.string(), pa.float64())
+SHARES = np.array([8, 5, 5, 4, 4, 3, 2, 2, 2, 4, 2, 1]) / 42
+WORD_QUERIES: list[Any] = [
+    "river",
+    "Café -lake",
+    "+stone river",
+    "sto*",
+    '"old river"',
+    "title:old 東京",
+    "C++ x2.org/a1",
+    {"tokens": ["New York"], "column": "tags"},
+    {"must": [{"phrase": "stone bridge"}], "not": ["old"]},
+]
+WEIGHT_QUERIES: list[dict[str, float]] = [
+    {"t1": 1.0, "t5": 0.5},
+    {"t3": 2.0, "t40": 1.25, "unknown": 9.0},
+    {"t2": 0.001},
+]
+
+
+def write_words(folder: Path) -> None:
+    """Write a golden index with words and sparse weights, changed, below a folder, if it is not there."""
+    target = folder / "words-changed"
+    if target.exists():
+        return
+    rng = np.random.default_rng(26)
+    words = [
+        "river",
+        "old",
+        "stone",
+        "bridge",
+        "café",
+        "lake",
+        "C++",
+        "x2.org/a1",
+        "東京タワー",
+        "the",
+        "stories",
+        "Ωmega",
+    ]
+
+    def texts(count: int, most: int) -> list[str | None]:
+        sizes = rng.integers(-1, most, count).tolist()
+        return [None if size < 0 else " ".join(rng.choice(words, size, p=SHARES).tolist()) for size in sizes]
+
+    def rows(count: int) -> tuple[Any, ...]:
+        weights = [
+            {f"t{term}": int(rng.integers(1, 256)) / 64 for term in np.unique(rng.zipf(1.5, size).clip(1, 40)).tolist()}
+            for size in rng.integers(0, 8, count).tolist()
+        ]
+        tags = [rng.choice(["New York", "new", "york"], int(size)).tolist() for size in rng.integers(0, 3, count)]
+        table = pa.table({"title": texts(count, 4), "body": texts(count, 12), "tags": tags})
+        table = table.append_column("weights", pa.array([list(row.items()) for row in weights], WEIGHTS))
+        return rng.standard_normal((count, 4)).astype(np.float32), table
+
+    columns = {
+        "title": vsearch.TextColumn(weight=2.0, phrases=True),
+        "body": vsearch.TextColumn(stop_words=True, phrases=True, k1=0.9, b=0.4),
+        "tags": vsearch.TextColumn(tokens=True, phrases=True),
+    }
+    points, attributes_of_rows = rows(50)
+    index = vsearch.build(
+        points, target, attributes_of_rows, text=columns, sparse="weights", seed=7, partitions=4, shards=1
+    )
+    index.delete(ids=[3, 8, 21])
+    index.append(*rows(12))
+    plan.TAIL_ROWS, usual = 1, plan.TAIL_ROWS  # lowered so that few rows become a young run
+    index.optimize(retune=False)
+    plan.TAIL_ROWS = usual
+    index.append(*rows(6))
+    index.delete(ids=[30, 45, 54])
+    vsearch.prune(target, keep=1, grace=0, older_than=0)
+    index = vsearch.open(target)
+    expected = {
+        "k": K,
+        "words": [answer(index.search_text(query, K), query=query) for query in WORD_QUERIES],
+        "weights": [answer(index.search_sparse(query, K), query=query) for query in WEIGHT_QUERIES],
+    }
+    write_expected(target, expected)
+
+
 def answer(hits: vsearch.Hits, **request: Any) -> dict[str, Any]:
     """The request, the number of matching rows, and the hits."""
     return {**request, "matching": hits.stats.rows_masked, "ids": hits.ids.tolist(), "scores": hits.scores.tolist()}
@@ -276,3 +357,4 @@ if __name__ == "__main__":
     write_documents(place / f"format-{BUILT_FORMAT}")
     write_changed(place / f"format-{FORMAT}")
     write_changed_documents(place / f"format-{FORMAT}")
+    write_words(place / f"format-{FORMAT}")

@@ -16,7 +16,8 @@ from vsearch.storage.snapshots.kinds import PARTITIONS, SPLITS
 GOLDEN = Path(__file__).parents[1] / "index" / "golden"
 EVERY = sorted(path.parent for path in GOLDEN.glob("format-*/*/expected.json"))
 DOCUMENTS = [path for path in EVERY if path.name.startswith("documents-")]
-INDEXES = [path for path in EVERY if path not in DOCUMENTS]
+WORDS = [path for path in EVERY if path.name.startswith("words-")]
+INDEXES = [path for path in EVERY if path not in (*DOCUMENTS, *WORDS)]
 CHANGED = [path for path in INDEXES if path.parent.name == "format-2"]
 
 
@@ -32,6 +33,7 @@ def test_there_are_some() -> None:
     assert len(INDEXES) >= 6
     assert len(DOCUMENTS) >= 3
     assert len(CHANGED) >= 5
+    assert len(WORDS) >= 1
 
 
 def test_some_hold_arrays_that_are_written_no_more() -> None:
@@ -101,3 +103,22 @@ def test_a_golden_index_of_documents_answers_as_when_it_was_written(folder: Path
         assert (~np.isnan(narrow.scores)).sum(axis=1).tolist() == [found] * len(queries)
     rows = index.get([row["id"] for row in expected["rows"]]).to_pylist()
     assert json.loads(json.dumps(rows, default=str)) == expected["rows"]
+
+
+@pytest.mark.parametrize("folder", WORDS, ids=name_of)
+def test_a_golden_index_of_words_and_weights_answers_as_when_it_was_written(folder: Path) -> None:
+    expected = json.loads((folder / "expected.json").read_text())
+    assert vsearch.verify(folder).ok
+    index = vsearch.open(folder)
+    runs = index.snapshot.shards
+    assert len(runs) >= 3
+    assert any(run.live is not None for run in runs)
+    assert sum(any(kind.startswith("text-") and kind.endswith("-positions") for kind in run.files) for run in runs) >= 2
+    assert sum("leg-sparse-packed" in run.files for run in runs) >= 2
+    for search, answers in ((index.search_text, expected["words"]), (index.search_sparse, expected["weights"])):
+        for answer in answers:
+            hits = search(answer["query"], expected["k"])
+            assert hits.stats.rows_masked == answer["matching"]
+            assert hits.ids.tolist() == answer["ids"]
+            assert hits.ids[0, 0] >= 0
+            np.testing.assert_allclose(hits.scores, scores_of(answer), rtol=1e-6)
