@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from contextlib import suppress
 from datetime import timedelta
@@ -427,7 +428,9 @@ def test_a_writer_that_is_always_late_gets_its_turn(begin, pauses):
 
 def test_a_writer_that_gives_up_leaves_no_request(begin, monkeypatch, pauses):
     store, _ = begin()
-    monkeypatch.setattr(committing, "PATIENCE", 0.5)
+    # Time passes by looks at the clock, some at each try: it asks for its turn before it gives up, on slow machines as well.
+    monkeypatch.setattr(committing, "PATIENCE", 20 * turns.STARVED)
+    monkeypatch.setattr(committing.time, "monotonic", itertools.count().__next__)
     ahead = on(store)
     with pytest.raises(ConflictError, match="other writers committed first"):
         on(Slow(store, lambda: ahead.update({"n": 1}, ids=[7]), ())).append(rows(1), ids=[900])
