@@ -117,6 +117,7 @@ def small_measures() -> Iterator[None]:
         (plan, "FANOUT", 3),
         (plan, "TAIL_ROWS", 6),
         (plan, "TAIL_SHARE", 0.0),
+        (plan, "REWRITES", 2),
         (maintenance, "MOST_DELTAS", 5),
         (partitioning, "LARGEST_OVER_MEAN", 1.5),
         (partitioning, "LEAST_LARGEST", 6.0),

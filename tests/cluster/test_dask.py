@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,8 @@ import vsearch
 from tests.cli.conftest import invoke
 from tests.cluster.conftest import OPTIONS, check_no_orphans, check_same, table, vectors
 from tests.cluster.test_optimizing import check_clean, check_same_runs
+from tests.indexes import clustered
+from vsearch.errors import VsearchWarning
 from vsearch.storage import open_store
 from vsearch.storage.stores.scratch import temporary_name
 
@@ -163,3 +166,22 @@ def test_changes_from_the_command_line(tmp_path) -> None:
         assert told.status == 0, told.errors
     assert vsearch.open(tmp_path / "index").info()["rows"] == 700
     check_clean(open_store(tmp_path / "index"))
+
+
+def test_rows_far_from_all_partitions_are_reported_once(tmp_path) -> None:
+    rows = clustered(600, 8)
+    index = vsearch.build(rows[:300], tmp_path / "index", metric="l2", partitions=8)
+    sources = [tmp_path / f"{name}.npy" for name in ("alike", "far", "far-again")]
+    for path, low, offset in zip(sources, (300, 400, 500), (0, 30, 30), strict=True):
+        np.save(path, rows[low : low + 100] + np.float32(offset))
+    told = []
+    with distributed.Client(processes=False, n_workers=1, threads_per_worker=1, dashboard_address=":0") as client:
+        for path in sources:
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always", VsearchWarning)
+                assert index.append(path, client=client).added == 100
+            told.append([str(one.message) for one in caught if issubclass(one.category, VsearchWarning)])
+    alike, far, again = told
+    assert (alike, again) == ([], [])
+    assert len(far) == 1
+    assert "far from all partitions" in far[0]

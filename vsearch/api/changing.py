@@ -268,11 +268,13 @@ class ChangeableIndex(OpenedIndex):
         for name, value in documents.items():
             if value is not None:
                 raise InputError(f"{name} is not available with client=; append in one process")
+        before = self._snapshot
         with self._lock:
             commit, self._snapshot = append_on_cluster(
                 self._snapshot, source, arguments, progress=progress or silent, **options
             )
             self._keep_up()
+        _warn_of_distance(before, self._snapshot, "append")
         return commit
 
     def _read(

@@ -215,10 +215,8 @@ def optimize(
     live = snapshot.manifest.live
     if not live:
         return OptimizeReport(snapshot.manifest.snapshot), snapshot
-    plans = plan_merges(snapshot, force=force)
+    plans = plan_in_time(snapshot, limit, force=force)
     due = any(plan.base or plan.young for plan in plans)
-    if due and not fits(snapshot, plans, limit):
-        due, plans = False, [ShardPlan()] * len(plans)
     if due or is_idle(snapshot):
         rewrite = Rewrite(snapshot, clear=True)
         snapshot, written = _commit(rewrite, lambda: _write_shards(rewrite, plans, progress), snapshot)
@@ -226,9 +224,18 @@ def optimize(
     return fold(snapshot, progress=progress)
 
 
+def plan_in_time(snapshot: Snapshot, limit: TimeLimit | None, *, force: bool) -> list[ShardPlan]:
+    """Plan the merges that are due and probably fit in a time limit; if those of all bases do not, those due by shares of shards."""
+    plans = plan_merges(snapshot, force=force)
+    if not fits(snapshot, plans, limit):
+        fewer = plan_merges(snapshot, force=False, early=False)
+        plans = fewer if fewer != plans and fits(snapshot, fewer, limit) else [ShardPlan()] * len(plans)
+    return plans
+
+
 def fits(snapshot: Snapshot, plans: Sequence[ShardPlan], limit: TimeLimit | None) -> bool:
     """Whether merges probably fit in a time limit, which otherwise lists them as postponed."""
-    if limit is None:
+    if limit is None or not any(plan.base or plan.young for plan in plans):
         return True
     size = merged_bytes(snapshot.manifest, plans)
     return limit.allows(f"the merge of {size / 1e6:,.1f} MB of runs", merging_seconds(snapshot.manifest, size))

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from msgspec import UNSET
 
 from vsearch.errors import MissingDependencyError
 from vsearch.legs.registry import all_legs_of
 from vsearch.live.copying import copies_of_rows
 from vsearch.live.merging import Moved, gather, partitions_of, removed_of, runs_of
-from vsearch.live.plan import RunCounts, ShardPlan, plan_shards
+from vsearch.live.plan import NO_CHANGES, Changes, RunCounts, ShardPlan, plan_shards
 from vsearch.search.state.runs import write_run
 from vsearch.search.state.shard import Addresses
 
@@ -57,13 +58,27 @@ class ShardOutput:
         return cls(output, None) if plan.base else cls(None, output)
 
 
-def plan_merges(snapshot: Snapshot, *, force: bool) -> list[ShardPlan]:
-    """Plan the merges of all shards of a snapshot."""
+def plan_merges(snapshot: Snapshot, *, force: bool, early: bool = True) -> list[ShardPlan]:
+    """Plan the merges of all shards of a snapshot; `early` merges into bases as soon as the changes pay for it."""
     runs, tail = runs_of(snapshot)
     shards = [partitions_of(snapshot.manifest, number) for number in range(len(runs))]
     tails = [0 if tail is None else _tail_rows(tail, where) for where in shards]
     counts = [_counts(snapshot, number, shard_runs) for number, shard_runs in enumerate(runs)]
-    return plan_shards(counts, tails, force=force)
+    changes = _changes(snapshot, counts, sum(tails)) if early else NO_CHANGES
+    return plan_shards(counts, tails, changes, force=force)
+
+
+def _changes(snapshot: Snapshot, counts: Sequence[Sequence[RunCounts]], tail: int) -> Changes:
+    """Count what changed since bases were last written. Rows that were removed before a fold are left out."""
+    manifest = snapshot.manifest
+    deltas = manifest.live.deltas if manifest.live else ()
+    recent = [*deltas, *(shard.young for shard in manifest.shards if shard.young)]
+    in_deltas = sum(delta.rows for delta in deltas)
+    return Changes(
+        added=sum(segment.rows for segment in recent),
+        removed=in_deltas - tail + sum(run.removed for runs in counts for run in runs),
+        rewritten=sum(segment.rows * segment.level for segment in recent),
+    )
 
 
 def merged_bytes(manifest: Manifest, plans: Sequence[ShardPlan]) -> int:
@@ -112,7 +127,17 @@ def merge_shard(
     model = snapshot.model
     more = _leg_parts(manifest, rows) | copies_of_rows(snapshot, split, rows, partitions)
     entry = write_run(snapshot.store, path, model, rows, partitions, manifest.attributes, 0, removed, more)
+    if not plan.base:
+        entry = msgspec.structs.replace(entry, level=1 + _level(snapshot, number))
     return Output(entry, Moved.of(snapshot.addresses(positions))), len(rows)
+
+
+def _level(snapshot: Snapshot, number: int) -> int:
+    """Return how often the rows of deltas and of a shard's young run were written again, at most."""
+    manifest = snapshot.manifest
+    young = manifest.shards[number].young
+    deltas = manifest.live.deltas if manifest.live else ()
+    return max((segment.level for segment in (*deltas, *([young] if young else ()))), default=0)
 
 
 def _leg_parts(manifest: Manifest, rows: Rows) -> dict[str, Any]:
