@@ -134,6 +134,8 @@ class RunField(IntEnum):
     FIRST_ROW = 3  # number of its first row in results
     END = 4  # position after the last run that has the same partitions
     OWNER = 5  # of copies: address of the block of the run that they are copies of; otherwise 0
+    REACHES = 6  # float32 (REACH_COUNT,), by partition: how far its rows reach, relative to those of all runs; or 0
+    REACH_COUNT = 7  # number of its partitions; 0: as far
 
 
 @unique

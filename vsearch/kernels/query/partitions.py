@@ -27,8 +27,8 @@ from vsearch.kernels.query.prefetching import (
     fetch_blocks,
     fetch_centroid,
     fetch_factors,
-    fetch_later_runs,
     fetch_rerank,
+    fetch_run,
 )
 from vsearch.kernels.query.rerank import LEAST, rerank_waiting
 from vsearch.kernels.query.route import exact_centroid_score
@@ -202,6 +202,20 @@ def scan_partition(
     return waiting, size
 
 
+@inlined
+def may_reach(run, call, partition, local, threshold):
+    """Return whether a run may have a row of a partition that scores `threshold`, if the partition may.
+
+    A later run has few rows of a partition, which hardly reach as far as the farthest of all its rows. With a filter, they may
+    be all that pass.
+    """
+    reaches = run.reaches
+    if reaches.shape[0] == 0 or call.filtered != 0:
+        return True
+    base = call.centroid_scores[partition]
+    return not base + reaches[local] * (call.upper_bounds[partition] - base) < threshold
+
+
 @part
 def search_partitions(model, runs, call, order, first, last, min_probes, descending, fetch):
     """Search the visited partitions into the heap of the call; return the visit before which it stopped.
@@ -232,7 +246,8 @@ def search_partitions(model, runs, call, order, first, last, min_probes, descend
         if partition < first_partition or partition >= first_partition + own:
             continue
         threshold = scores[0] if size == k else LEAST
-        if visit >= min_probes and upper_bounds[partition] < threshold:
+        bounded = visit >= min_probes
+        if bounded and upper_bounds[partition] < threshold:
             if descending:
                 reached = visit
                 break
@@ -241,7 +256,12 @@ def search_partitions(model, runs, call, order, first, last, min_probes, descend
         end = run_at(addresses[position]).end
         following_position = np.int64(-1)
         if fetch:
-            fetch_later_runs(addresses, position + 1, end, partition, model.stages)
+            for later in range(position + 1, end):
+                run = run_at(addresses[later])
+                shard = shard_at(run.shard)
+                local = partition - shard.first_partition
+                if not bounded or may_reach(run, call, partition, local, threshold):
+                    fetch_run(shard, local, model.stages)
             next_partition = np.int64(order[visit + 1]) if visit + 1 < order.shape[0] else np.int64(-1)
             if first_partition <= next_partition < first_partition + own:
                 following_position = np.int64(owners[next_partition - first_partition])
@@ -253,6 +273,9 @@ def search_partitions(model, runs, call, order, first, last, min_probes, descend
             if shard.row_counts[partition - shard.first_partition] == 0:
                 continue  # a run may have no rows of a partition
             if run.owner != 0 and call.exact != 0:
+                continue
+            reached_so_far = scores[0] if size == k else LEAST
+            if bounded and not may_reach(run, call, partition, partition - shard.first_partition, reached_so_far):
                 continue
             next_codes, following, following_blocks = shard.first_codes, np.int64(0), np.int64(0)
             if following_position >= 0:  # while the first run is scanned, since later ones have few rows to wait behind

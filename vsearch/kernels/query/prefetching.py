@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from vsearch.kernels.query.fields import RERANK_HALF, RERANK_INT8
-from vsearch.kernels.query.views import run_at, shard_at
 from vsearch.kernels.toolchain.compiling import inlined
 from vsearch.kernels.toolchain.memory import prefetch
 
@@ -60,13 +59,10 @@ def fetch_centroid(centroids, half_centroids, partition):
 
 
 @inlined
-def fetch_later_runs(addresses, first, end, partition, stages):
-    """Prefetch the codes and factors of a partition in the runs `first` to `end`, which are scanned after the one before."""
-    for position in range(first, end):
-        shard = shard_at(run_at(addresses[position]).shard)
-        local = partition - shard.first_partition
-        rows = shard.row_counts[local]
-        if rows > 0:
-            fetch_factors(shard, local, stages)
-            start = shard.block_starts[local]
-            fetch_blocks(shard.first_codes, start, start + min((rows + 31) // 32, AHEAD // shard.first_width + 1))
+def fetch_run(shard, local, stages):
+    """Prefetch the codes and factors of a partition in a run that is scanned after another one."""
+    rows = shard.row_counts[local]
+    if rows > 0:
+        fetch_factors(shard, local, stages)
+        start = shard.block_starts[local]
+        fetch_blocks(shard.first_codes, start, start + min((rows + 31) // 32, AHEAD // shard.first_width + 1))

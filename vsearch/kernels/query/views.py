@@ -53,7 +53,10 @@ RUNS = {
 runs_at = view("runs", RunsField, RUNS)
 
 #: One of these runs.
-RUN = {"mask": ArrayField("uint64", ("mask_words",))}
+RUN = {
+    "mask": ArrayField("uint64", ("mask_words",)),
+    "reaches": ArrayField("float32", ("reach_count",)),
+}
 run_at = view("run", RunField, RUN)
 
 #: The data of one run.

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from vsearch.forking import cached_property, renew_in_children
 from vsearch.search.engine.masking import ShardMask, mask_live, mask_rows
+from vsearch.search.state.spread import spread
 
 if TYPE_CHECKING:
     from vsearch.predicates import Where
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 BUDGET_BYTES = 64 << 20
 BY_CHANCE = 3.0  # times the expected deviation, which dozens of partitions hardly ever exceed by chance
-TAIL = 2.5  # -ln of the probability that a row exceeds the bound; measured: filtered recall stays above the unfiltered
 
 MOST_ROWS = 0.5  # share of the rows that leaves the nearest ones at about the same ranks
 
@@ -35,9 +35,7 @@ class IndexMask:
     matches : int64 (partitions,)
         Number of rows in each partition, over all shards, that may pass by their cells.
     effective_radii : float32 (partitions,)
-        Radius of the matching rows of a partition: its radius, or less if few rows match. The largest of m
-        Gaussian values is about sqrt(2 ln m) deviations out, so m of n rows reach only sqrt((ln m + TAIL) / (ln n +
-        TAIL)) times as far.
+        Radius of the matching rows of a partition: its radius, or less if few rows match (see `spread`).
     certain, certain_radii : int64 (partitions,), float32 (partitions,)
         The same for the rows that certainly pass by their cells.
     rows, rechecked : int
@@ -104,8 +102,7 @@ class IndexMask:
 
 
 def _spread(matches: NDArray[np.int64], rows: NDArray[np.int64], radii: NDArray[np.float32]) -> NDArray[np.float32]:
-    share = (np.log(np.maximum(matches, 1)) + TAIL) / (np.log(np.maximum(rows, 1)) + TAIL)
-    return (radii * np.sqrt(share)).astype(np.float32)
+    return (radii * spread(matches, rows)).astype(np.float32)
 
 
 def _correlated(passing: NDArray[np.int64], rows: NDArray[np.int64]) -> bool:

@@ -61,8 +61,11 @@ def mask_cells(snapshot: Snapshot, bound: Bound | None) -> IndexMask | None:
 # -- plan
 
 
-def begin(workspace: Workspace, request: SearchRequest, mask: IndexMask | None) -> None:
-    """Set the request of a workspace, and the counts of a mask; almost free if they are unchanged."""
+def begin(workspace: Workspace, request: SearchRequest, mask: IndexMask | None, *, masked: bool = False) -> None:
+    """Set the request of a workspace, and the counts of a mask; almost free if they are unchanged.
+
+    `masked` means that rows have masks, though `mask` is not known: planning is done already.
+    """
     workspace.begin(
         k=request.k,
         nprobe=request.nprobe,
@@ -70,7 +73,7 @@ def begin(workspace: Workspace, request: SearchRequest, mask: IndexMask | None) 
         settings=request.settings,
         match_counts=None if mask is None else mask.matches,
         effective_radii=None if mask is None else mask.effective_radii,
-        filtered=mask is not None and mask.filters(request.nprobe),
+        filtered=masked if mask is None else mask.filters(request.nprobe),
     )
 
 
@@ -151,7 +154,7 @@ def scan_shard(
     if snapshot.model.quantizer.scan == "cells":
         return _scan_cells(snapshot, shard, build_cell_tables(snapshot.model, query), visits, request, words)
     workspace = snapshot.workspace()
-    begin(workspace, request, None)
+    begin(workspace, request, None, masked=any(mask is not None for mask in words))
     take_query(snapshot, workspace, query, prepared=True)
     plan_natively(snapshot.native.address, workspace.fields.address)  # for the tables; the visits are replaced below
     order = visits.order + np.int32(shard.first_partition)

@@ -26,6 +26,8 @@ class RunTable(msgspec.Struct, frozen=True, eq=False):
     owners : int32 (partitions,)
         Position, among both, of the first run that has a partition, counted from `first_partition`.
     first_partition : int
+    reaches : tuple of (float32 (partitions,) or None)
+        For each, how far its rows of its partitions reach, relative to those of all runs of its shard; None for the first of a shard.
     """
 
     runs: tuple[Shard, ...]
@@ -33,6 +35,7 @@ class RunTable(msgspec.Struct, frozen=True, eq=False):
     ends: tuple[int, ...]
     owners: NDArray[np.int32]
     first_partition: int
+    reaches: tuple[NDArray[np.float32] | None, ...]
 
     def ensure(self, partitions: NDArray[np.int32]) -> None:
         """Read and verify the data of every run for a scan of partitions, numbered as in the index, in one round.

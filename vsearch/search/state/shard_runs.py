@@ -14,6 +14,7 @@ from vsearch.forking import cached_property
 from vsearch.search.state.partition_table import PartitionTable
 from vsearch.search.state.run_table import RunTable
 from vsearch.search.state.shard import RunState, Shard
+from vsearch.search.state.spread import spread
 from vsearch.search.state.workspace import pack_shard
 
 if TYPE_CHECKING:
@@ -86,7 +87,22 @@ def list_runs(shards: Sequence[ShardRuns]) -> RunTable:
         ends=tuple(int(start + n) for start, n, shard in zip(starts, counts, shards, strict=True) for _ in shard.runs),
         owners=np.repeat(starts, [shard.partitions for shard in shards]).astype(np.int32),
         first_partition=low,
+        reaches=tuple(reach for shard in shards for reach in _reaches(shard.runs)),
     )
+
+
+def _reaches(runs: Sequence[Shard]) -> list[NDArray[np.float32] | None]:
+    """Return how far the rows of each run of a shard reach; see `RunTable.reaches`. O(partitions) for each run."""
+    if len(runs) == 1:
+        return [None]
+    rows = np.sum([run.table.rows for run in runs], axis=0)
+    squares = np.sum([run.table.rows * np.square(run.table.radii, dtype=np.float64) for run in runs], axis=0)
+    radii = np.sqrt(squares / np.maximum(rows, 1))
+    reaches: list[NDArray[np.float32] | None] = [None]
+    for run in runs[1:]:
+        wider = np.divide(run.table.radii, radii, out=np.ones(len(radii)), where=radii > 0)
+        reaches.append(np.minimum(wider * spread(run.table.rows, rows), 1.0).astype(np.float32))
+    return reaches
 
 
 def group_runs(manifest: Manifest, runs: Sequence[Shard]) -> tuple[ShardRuns, ...]:

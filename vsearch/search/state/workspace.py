@@ -270,7 +270,7 @@ class Workspace:
         `match_counts` int64 and `effective_radii` float32 (partitions,) belong to a mask (`masks.IndexMask`), and `filtered` is
         whether routing treats it as a filter; None without one.
         """
-        options = (k, nprobe, exact)
+        options = (k, nprobe, exact, filtered)
         if options == self._options and settings is self._settings and match_counts is self._match_counts:
             return
         self._options, self._settings, self._match_counts, self.state = options, settings, match_counts, None
@@ -346,8 +346,11 @@ class Workspace:
     def _list_runs(self, table: RunTable) -> None:
         """Pack the runs of a table, each followed by its copies, and make room for the rows that a query has seen."""
         self._run_blocks, self._copy_blocks, addresses = [], [], []
-        for run, first_row, end in zip(table.runs, table.first_rows, table.ends, strict=True):
+        for run, first_row, end, reaches in zip(table.runs, table.first_rows, table.ends, table.reaches, strict=True):
             block = _pack_run(run.native, first_row, end)
+            if reaches is not None:
+                block.point(RunField.REACHES, reaches, np.float32)
+                block.values[RunField.REACH_COUNT] = len(reaches)
             self._run_blocks.append(block)
             addresses.append(block.address)
             if run.copies is not None:
