@@ -18,7 +18,7 @@ from bench.data import sample
 from bench.live_data import Result, Row, Setup, read
 from bench.live_lancedb import beside
 from bench.live_merging import histories, merge, shape
-from bench.live_reading import cost, recalls, refresh
+from bench.live_reading import TOGETHER, cost, recalls, refresh
 from bench.live_stack import stack
 from bench.live_writing import append, delete, disk, writers
 
@@ -58,7 +58,7 @@ def write(arguments: argparse.Namespace, setup: Setup, name: str, result: Result
         report.replace(arguments.results, key, report.section("An index that changes", data, [body], parameters))
     for title, text in result.sections.items():
         facts = parameters | {
-            "repetitions": f"{arguments.repetitions}, in turns, of which the quietest counts (LanceDB: medians); {arguments.timed} single queries each"
+            "repetitions": f"{arguments.repetitions}, in turns of {TOGETHER} queries (LanceDB: of all); medians; {arguments.timed} single queries each"
         }
         report.replace(arguments.results, f"live {name} {data.name}", report.section(title, data, text, facts))
 

@@ -30,6 +30,9 @@ STEPS = (1, 10, 30)
 WIDTHS = (1.0, 0.8, 0.9, 1.1, 1.25)
 """Multipliers of a fresh build's radius factor and error sigmas, to interpolate its cost at any recall in between."""
 
+TOGETHER = 50
+"""Number of queries between which readers take turns, so that they share whatever else the machine does."""
+
 DELETED = 0.1
 PLOT = "plots/live.png"
 COLUMN, VALUE = "pos", "noun"
@@ -55,8 +58,8 @@ class State:
 
     @property
     def time(self) -> float:
-        """Milliseconds of the quietest repetition: other work on the machine only adds to processor time."""
-        return min(self.times)
+        """Median milliseconds of a query."""
+        return median(self.times)
 
     def ratios(self) -> list[float]:
         """The index's time divided by that of a fresh build at equal recall, by repetition."""
@@ -66,10 +69,8 @@ class State:
 
     @property
     def ratio(self) -> float:
-        """The same, of the quietest repetition of each reader."""
-        return (
-            self.time / self._fresh_time([min(fresh_times) for fresh_times in self.fresh_times]) if self.fresh else nan
-        )
+        """Their median."""
+        return median(self.ratios()) if self.fresh else nan
 
     def _fresh_time(self, times: Sequence[float]) -> float:
         """Milliseconds of a fresh build at the recall of the index, from those of its settings."""
@@ -135,9 +136,11 @@ class Growth:
                 state.recall = recall_of(setup, state.index, state)
                 state.recalls = [recall_of(setup, index, state) for index in state.fresh]
                 readers |= {id(index): index for index in (state.index, *state.fresh)}
-            tasks = [partial(time_singles, search_with(index), singles, K, "processor") for index in readers.values()]
-            timings = dict(zip(readers, interleave(tasks, setup.repetitions), strict=True))
-        times = {key: [1e3 / timing.qps for timing in settings] for key, settings in timings.items()}
+            times: dict[int, list[float]] = {key: [] for key in readers}
+            for chunk in np.array_split(singles, max(1, len(singles) // TOGETHER)):
+                tasks = [partial(time_singles, search_with(index), chunk, K, "processor") for index in readers.values()]
+                for key, timings in zip(readers, interleave(tasks, setup.repetitions), strict=True):
+                    times[key] += [1e3 / timing.qps for timing in timings]
         for state in self.states:
             state.times = times[id(state.index)]
             state.fresh_times = [times[id(index)] for index in state.fresh]
@@ -184,7 +187,7 @@ def cost(setup: Setup) -> Result:
                     "cost",
                     f"search after {setup.appends} appends of {batch} {state.name}",
                     f"{limit:g} times a fresh build at equal recall",
-                    f"{state.ratio:.3f} times (by turn {min(state.ratios()):.2f} to {max(state.ratios()):.2f}), "
+                    f"{state.ratio:.3f} times (half of the turns {np.percentile(state.ratios(), 25):.2f} to {np.percentile(state.ratios(), 75):.2f}), "
                     f"{1e3 * state.time:.0f} us at recall {state.recall:.4f}",
                     state.ratio <= limit,
                     f"{describe(setup.collection.rows[state.live], setup)}; {runs_of(state.index)}",
