@@ -40,7 +40,7 @@ LONG = [
     "live/test_beginning", "live/test_live_documents", "live/test_changes", "building/test_texts",
     "fanout/test_texts", "building/test_encoding", "api/test_reading", "api/test_vectors", "api/test_variants", "integrations/test_langchain", "serving/test_console", "integrations/test_faiss_files", "integrations/test_mcp", "api/test_plotting", "serving/test_serving", "api/test_remote_rows", "live/test_history",
     "live/test_maintenance", "live/test_optimizing", "functions/test_deployed", "deploy/test_keys",
-    "search/test_lloyd", "functions/test_packages", "fanout/test_documents", "fanout/test_loading",
+    "search/test_lloyd", "cluster/test_collections", "functions/test_packages", "fanout/test_documents", "fanout/test_loading",
     "deploy/test_template", "search/test_tuning", "test_damage", "fanout/test_faults", "quantizers/test_pq",
     "faas/test_platform", "storage/test_stores", "documents/test_codecs", "documents/test_kernels", "cli/test_app",
     "quantizers/test_contract", "search/test_filters", "search/test_row_codes", "test_ids", "cli/test_changes",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from vsearch.api.built import tune_built, tune_built_documents
 from vsearch.api.index import Index
 from vsearch.api.leg_building import leg_forecasts, leg_writers, sparse_column
-from vsearch.checks import check_search, is_number
+from vsearch.checks import check_search, is_number, refuse_client
 from vsearch.errors import InputError
 from vsearch.search.state.snapshot import open_snapshot
 from vsearch.storage import open_store
@@ -131,8 +131,8 @@ def build(
         Like `storage`, for embeddings given by a URL; by default the options in `storage` if both URLs are of one kind.
     client : distributed.Client, address, "local" or "local:<workers>", optional
         Build by many tasks on a dask cluster, or on worker processes of this machine. The result is the same, and a build that
-        was interrupted resumes if it is started again. The embeddings are then a URL or a folder or file, `attributes` and `ids`
-        name its columns, and the options for texts, packed bits and ``missing="skip"`` are refused.
+        was interrupted resumes if it is started again. Embeddings are then files, or a dask DataFrame or bag of mappings;
+        `attributes` and `ids` name columns; options for texts, packed bits and ``missing="skip"`` are refused.
     **storage
         ``endpoint``, ``region``, ``profile``, ``anonymous``... for object stores; see `vsearch.open`.
 
@@ -179,7 +179,6 @@ def build(
         return Index(open_snapshot(store, manifest))
     embeddings = located(embeddings, url, source_storage, storage)
     report = progress or _silent
-
     parts = leg_writers(text, weights, legs)
 
     def build_it(build: Callable[..., Any], *args: Any) -> Any:
@@ -281,6 +280,7 @@ def build_documents(
     from vsearch.building.inputs.rows import InputArguments
     from vsearch.multivector.build import DocumentOptions, build_document_index
 
+    refuse_client(storage)
     options = DocumentOptions(
         keep, pool, codebook, residual_bits, binary, candidates, dimensions, bits, store, shards, seed
     )

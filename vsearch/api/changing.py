@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from vsearch.api.opened import OpenedIndex
+from vsearch.building.inputs.dask_collections import refuse_collection
 from vsearch.errors import InputError, VsearchWarning
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class ChangeableIndex(OpenedIndex):
             Commit only if this is the newest snapshot.
         client : distributed.Client, address, "local" or "local:<workers>", optional
             Read and encode the rows by many tasks on a dask cluster, with the same result; an interrupted append resumes
-            if it is started again. The embeddings are then a URL, a folder or a file, and `attributes` and `ids` name columns.
+            if it is started again. The embeddings are as for `vsearch.build` with `client`.
             Rows stay in the memory of readers until `optimize` merges them, as after any append.
         storage, source_storage : mapping, optional
             With `client`: options with which workers open the index and the source. By default those of this index without
@@ -285,6 +286,7 @@ class ChangeableIndex(OpenedIndex):
         saliency: object | None,
         progress: Callable[[str, int, int], None] | None,
     ) -> NewRows:
+        refuse_collection(embeddings)
         if self._snapshot.manifest.documents is None and offsets is None and saliency is None:
             from vsearch.live.inputs import read_rows
 

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vsearch.api.sources import source_options
+from vsearch.building.inputs.dask_collections import is_collection
 from vsearch.building.inputs.prefix_files import is_url
-from vsearch.cluster.engines import open_engine
-from vsearch.cluster.job import Columns, JobOptions
-from vsearch.cluster.running import Progress, build_job, describe_job
+from vsearch.cluster.collections import has_files, written_collection
+from vsearch.cluster.engines import DaskEngine, open_engine
+from vsearch.cluster.job import Columns, Job, JobOptions
+from vsearch.cluster.running import Progress, build_job, describe_job, refuse_existing
 from vsearch.errors import InputError
 from vsearch.quantizers.pq import PQ
 
@@ -45,19 +47,27 @@ def build_on_cluster(
     for name, value in texts.items():
         if value is not None:
             raise InputError(f"{name} is not available with client=; build in one process, or embed texts first")
-    where, columns = absolute_source(source, source_storage), columns_of(arguments)
-    of_source = source_options(where, store.url, source_storage, storage)
-    job = describe_job(where, of_source, job_options(options, ttl), store.url, columns=columns)
-    with open_engine(client) as engine:
+    columns, described = columns_of(arguments), job_options(options, ttl)
+
+    def run(job: Job, of_source: Mapping[str, object], engine: DaskEngine) -> Manifest:
         return build_job(
-            store,
-            job,
-            engine,
-            storage=storage,
-            source_storage=of_source,
-            overwrite=overwrite,
-            progress=progress,
+            store, job, engine, storage=storage, source_storage=of_source, overwrite=overwrite, progress=progress
         )
+
+    if is_collection(source):
+        check_no_storage(source_storage)
+        if not overwrite and not has_files(store, source):
+            refuse_existing(store)
+        with (
+            open_engine(client) as engine,
+            written_collection(store, source, engine, storage, progress, columns.vectors) as where,
+        ):
+            return run(describe_job(where, storage, described, store.url, columns=columns), storage, engine)
+    where = absolute_source(source, source_storage)
+    of_source = source_options(where, store.url, source_storage, storage)
+    job = describe_job(where, of_source, described, store.url, columns=columns)
+    with open_engine(client) as engine:
+        return run(job, of_source, engine)
 
 
 def absolute_source(source: object, source_storage: Mapping[str, object] | None) -> str:
@@ -70,14 +80,20 @@ def absolute_source(source: object, source_storage: Mapping[str, object] | None)
     """
     if not isinstance(source, (str, os.PathLike)):
         msg = (
-            f"with client= the embeddings must be a URL or path of files that every worker can read, got "
+            "with client= the embeddings must be a URL or path of files that every worker can read, or a dask DataFrame or bag, got "
             f"{type(source).__name__}; write it to Parquet files first"
         )
         raise InputError(msg)
     where = source if isinstance(source, str) and is_url(source) else str(Path(source).expanduser().absolute())
-    if "://" not in where and source_storage is not None:
-        raise InputError("source_storage is only for embeddings given by a URL")
+    if "://" not in where:
+        check_no_storage(source_storage)
     return where
+
+
+def check_no_storage(source_storage: Mapping[str, object] | None) -> None:
+    """Refuse storage options for a source without a URL."""
+    if source_storage is not None:
+        raise InputError("source_storage is only for embeddings given by a URL")
 
 
 def columns_of(arguments: InputArguments) -> Columns:

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from vsearch._version import __version__
-from vsearch.api.cluster_building import absolute_source, columns_of, job_options
+from vsearch.api.cluster_building import absolute_source, check_no_storage, columns_of, job_options
 from vsearch.api.sources import source_options
+from vsearch.building.inputs.dask_collections import is_collection
 from vsearch.cluster.appending import append_job
+from vsearch.cluster.collections import written_collection
 from vsearch.cluster.description import build_division
-from vsearch.cluster.engines import open_engine
+from vsearch.cluster.engines import DaskEngine, open_engine
 from vsearch.cluster.job import Columns, Job, JobOptions
 from vsearch.cluster.merge_steps import FORCE
 from vsearch.cluster.optimizing import optimize_by_job, tune_by_job
@@ -59,20 +61,21 @@ def append_on_cluster(
     manifest, store = snapshot.manifest, snapshot.store
     if manifest.documents is not None:
         raise InputError("client is not available for an index of multi-vector documents; append in one process")
-    where, columns = absolute_source(source, source_storage), columns_of(arguments)
-    options = worker_options(snapshot, storage)
-    of_source = source_options(where, store.url, source_storage, options)
-    job = describe_job(
-        where,
-        of_source,
-        _unused_options(manifest),
-        store.url,
-        columns=columns,
-        kind="append",
-        subject=(origin_of(manifest), token or ""),
-        known=tuple(attribute.name for attribute in manifest.attributes),
-    )
-    with open_engine(client) as engine:
+    columns, options = columns_of(arguments), worker_options(snapshot, storage)
+
+    def describe(where: str, of_source: Mapping[str, object]) -> Job:
+        return describe_job(
+            where,
+            of_source,
+            _unused_options(manifest),
+            store.url,
+            columns=columns,
+            kind="append",
+            subject=(origin_of(manifest), token or ""),
+            known=tuple(attribute.name for attribute in manifest.attributes),
+        )
+
+    def run(job: Job, of_source: Mapping[str, object], engine: DaskEngine) -> tuple[Commit, Snapshot]:
         return append_job(
             snapshot,
             job,
@@ -83,6 +86,19 @@ def append_on_cluster(
             if_snapshot=if_snapshot,
             progress=progress,
         )
+
+    if is_collection(source):
+        check_no_storage(source_storage)
+        with (
+            open_engine(client) as engine,
+            written_collection(store, source, engine, options, progress, columns.vectors) as where,
+        ):
+            return run(describe(where, options), options, engine)
+    where = absolute_source(source, source_storage)
+    of_source = source_options(where, store.url, source_storage, options)
+    job = describe(where, of_source)
+    with open_engine(client) as engine:
+        return run(job, of_source, engine)
 
 
 def optimize_on_cluster(

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from vsearch.building.inputs.dask_collections import refuse_collection
 from vsearch.building.inputs.prefix_files import VECTOR_FILES, is_url
 from vsearch.building.inputs.prefix_reading import as_source
 from vsearch.errors import InputError
@@ -29,8 +30,9 @@ def located(
     Raises
     ------
     InputError
-        There are storage options for a source that is not a URL, or the files cannot be read.
+        There are storage options for a source that is not a URL, the files cannot be read, or it is a dask collection.
     """
+    refuse_collection(source)
     if isinstance(source, str) and is_url(source):
         return as_source(source, source_options(source, url, chosen, storage))
     if chosen is not None:

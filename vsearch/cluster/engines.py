@@ -44,8 +44,6 @@ class DaskEngine:
         VsearchError
             Workers died repeatedly while running a task.
         """
-        from distributed import KilledWorker, as_completed
-
         run = uuid4().hex[:8]
         futures = [
             self._client.submit(
@@ -57,6 +55,16 @@ class DaskEngine:
             )
             for number in numbers
         ]
+        yield from self._results(futures, stage)
+
+    def compute(self, values: Sequence[Any], stage: str) -> Iterator[Any]:
+        """Compute delayed values, and yield them as they are done; see `run`."""
+        if values:
+            yield from self._results(self._client.compute(list(values), retries=build_division().retries), stage)
+
+    def _results(self, futures: list[Any], stage: str) -> Iterator[Any]:
+        from distributed import KilledWorker, as_completed
+
         try:
             for _, result in as_completed(futures, loop=self._client.loop, with_results=True):
                 yield result
@@ -68,7 +76,7 @@ class DaskEngine:
 
 
 @contextmanager
-def open_engine(client: object) -> Iterator[SerialEngine | DaskEngine]:
+def open_engine(client: object) -> Iterator[DaskEngine]:
     """Open the engine for a `client` argument; a cluster started here is stopped on exit.
 
     Parameters

@@ -63,10 +63,7 @@ def build_job(
     if base and not overwrite:
         number = outputs.committed(0) if outputs.done() else None  # an earlier run died after the commit
         if number is None:
-            msg = (
-                f"{store.url} already contains an index; pass overwrite=True to replace it, or choose another location"
-            )
-            raise IndexExistsError(msg)
+            refuse_existing(store)
         outputs.clear()
         return read_manifest(store, number)
     probe(store)
@@ -93,6 +90,13 @@ def build_job(
         manifest = read_manifest(store, number)
     outputs.clear()
     return manifest
+
+
+def refuse_existing(store: Store) -> None:
+    """Raise IndexExistsError if a store contains an index."""
+    if any(snapshot_numbers(store)):
+        msg = f"{store.url} already contains an index; pass overwrite=True to replace it, or choose another location"
+        raise IndexExistsError(msg)
 
 
 def describe_job(source: str, storage: Mapping[str, Any], options: JobOptions, index: str = "", **fields: Any) -> Job:
