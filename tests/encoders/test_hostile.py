@@ -161,7 +161,7 @@ def test_facts_that_lie(compressed: CompressedEncoder, where: tuple[str, str], v
     ("part", "name", "change", "reason"),
     [
         ("vocabulary", "merges", lambda array: array + np.uint32(10**6), "inputs and results of merges"),
-        ("vocabulary", "merges", lambda array: array[:, ::-1].copy(), "what they make"),
+        ("vocabulary", "merges", lambda array: array[:, ::-1].copy(), "results of merges"),
         ("vocabulary", "merges", lambda array: array.astype(np.int32), "must be uint32"),
         ("vocabulary", "merges", None, "is missing"),
         ("vocabulary", "text", lambda array: array[: len(array) // 2], "special tokens must be ids"),
