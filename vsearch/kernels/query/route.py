@@ -15,9 +15,8 @@ COARSE, FINE = 64, 1024  # numbers of buckets: to find the head, and to order it
 def sortable(value):
     """Map a float32 to a uint32 that ascends as the float descends."""
     bits = np.float32(value).view(np.uint32)
-    if bits & np.uint32(0x80000000):
-        return bits
-    return np.uint32(0x7FFFFFFF) - bits
+    flipped = np.uint32(np.uint32(0x7FFFFFFF) - bits)  # the difference is 64 bits wide, too wide for fast loops
+    return bits if bits & np.uint32(0x80000000) else flipped
 
 
 @inlined
@@ -181,7 +180,8 @@ def order_head(upper_bounds, match_counts, order, keys, histogram, slots):
     nearest, farthest = np.uint32(0xFFFFFFFF), np.uint32(0)
     for p in range(upper_bounds.shape[0]):
         key = sortable(upper_bounds[p])
-        nearest, farthest = min(nearest, key), max(farthest, key)
+        nearest = np.uint32(key if key < nearest else nearest)  # noqa: FURB136  `min` would be 64 bits wide
+        farthest = np.uint32(key if key > farthest else farthest)  # noqa: FURB136
     highest = _unsortable(nearest)
     per_unit = _buckets_per_unit(highest, _unsortable(farthest), COARSE - 1)
     for p in range(upper_bounds.shape[0]):
@@ -202,8 +202,8 @@ def order_head(upper_bounds, match_counts, order, keys, histogram, slots):
     for p in range(upper_bounds.shape[0]):
         order[count] = p
         count += np.int64(keys[p] <= np.uint32(last))
-    for p in range(upper_bounds.shape[0]):
-        keys[p] = np.uint32(RADIX) if keys[p] <= np.uint32(last) else keys[p]
+    for i in range(count):
+        keys[order[i]] = np.uint32(RADIX)
     _sort_head(upper_bounds, order, count, highest, histogram, slots)
     return count
 
