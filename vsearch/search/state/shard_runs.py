@@ -101,7 +101,8 @@ def _reaches(runs: Sequence[Shard]) -> list[NDArray[np.float32] | None]:
     reaches: list[NDArray[np.float32] | None] = [None]
     for run in runs[1:]:
         wider = np.divide(run.table.radii, radii, out=np.ones(len(radii)), where=radii > 0)
-        reaches.append(np.minimum(wider * spread(run.table.rows, rows), 1.0).astype(np.float32))
+        # The root: with the whole factor, searches take as long, but miss twice as many rows of later runs as of bases.
+        reaches.append(np.minimum(wider * np.sqrt(spread(run.table.rows, rows)), 1.0).astype(np.float32))
     return reaches
 
 
