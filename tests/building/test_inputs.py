@@ -363,3 +363,19 @@ def test_other_vectors_are_no_attributes(kind: str, tmp_path: Path, scratch: Pat
     assert found.columns.schema.names == ["sku", "price", "place", "sizes"]
     assert found.columns.read(9, 10)["price"].to_pylist() == [9]
     assert found.columns.read(0, ROWS).num_rows == ROWS
+
+
+@pytest.mark.parametrize("metric", ["hamming", "jaccard"])
+def test_metrics_of_bits_are_refused_with_a_way_to_have_them(tmp_path: Path, metric: str) -> None:
+    packed = np.packbits(np.random.default_rng(0).random((40, 64)) < 0.3, axis=1)
+    with pytest.raises(InputError, match=r"metric must be one of cosine, ip, l2.*packed=True and metric='l2'"):
+        vsearch.build(packed, tmp_path / "i", packed=True, metric=metric)
+
+
+@pytest.mark.parametrize("rerank", ["int8", "float16", "float32"])
+def test_scores_of_bits_are_hamming_distances(tmp_path: Path, rerank: str) -> None:
+    rng = np.random.default_rng(0)
+    bits = rng.random((1500, 128)) < rng.random((1500, 1))  # from none to all of them
+    index = vsearch.build(np.packbits(bits, axis=1), tmp_path / "i", packed=True, metric="l2", rerank=rerank)
+    hits = index.search(vsearch.unpack_bits(np.packbits(bits[:20], axis=1)), k=1500, exact=True)
+    np.testing.assert_array_equal(np.rint(hits.scores / 4), (bits[hits.ids] != bits[:20, None]).sum(axis=2))

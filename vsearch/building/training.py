@@ -63,6 +63,8 @@ class BuildOptions:
             if value not in allowed:
                 listed = ", ".join(str(a) for a in allowed)
                 msg = f"{option} must be one of {listed}, got {value!r}"
+                if value in ("hamming", "jaccard"):
+                    msg += "; for bits use packed=True and metric='l2', whose scores are 4 times the Hamming distance"
                 raise InputError(msg)
         if self.metric not in self.record.metrics:
             raise InputError(self.record.refusal)
