@@ -190,7 +190,7 @@ PUBLIC = {
     "vsearch.api.build_and_open.build": 28,
     "vsearch.api.build_and_open.build_documents": 23,
     "vsearch.jpq.trainer.train": 20,
-    "vsearch.cli.indexes.build": 40,
+    "vsearch.cli.indexes.build": 43,
     "vsearch.cli.searches.search": 27,
     "vsearch.api.index.search": 16,
     "vsearch.api.protocol.search": 16,

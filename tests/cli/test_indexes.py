@@ -184,3 +184,30 @@ def test_words_are_searched(run, files, tmp_path: Path) -> None:
     assert "--nprobe cannot be combined with --words" in run(*search, "--nprobe", "3").errors
     assert "--words or --leg" in run("search", tmp_path / "index").errors
     assert "has no text columns" in run("search", files.index, "--words", "x").errors
+
+
+def test_phrases_tokens_and_weights(run, files, tmp_path: Path) -> None:
+    attributes = tmp_path / "attributes.parquet"
+    columns = {
+        "title": [f"number {i} of many" for i in range(500)],
+        "tags": [["New York"], ["new", "york"]] * 250,
+        "weights": pa.array([[(f"t{i % 7}", 1.0 + i % 2)] for i in range(500)], pa.map_(pa.string(), pa.float64())),
+    }
+    pq.write_table(pa.table(columns), attributes)
+    given = ("build", files.vectors, tmp_path / "index", "--attributes", attributes)
+    assert "--phrases needs --text or --tokens" in run(*given, "--phrases").errors
+    assert "'title' in both" in run(*given, "--text", "title", "--tokens", "title=2").errors
+    assert "--tokens must be NAME or NAME=WEIGHT" in run(*given, "--tokens", "tags=x").errors
+    assert "must name an attribute" in run(*given, "--sparse", "nothing").errors
+    assert "--sparse cannot be combined" in run(*given, "--sparse", "weights", "--documents").errors
+    built = run(*given, "--text", "title", "--tokens", "tags=2", "--phrases", "--sparse", "weights", "--json")
+    assert built.status == 0, built.errors
+    search = ("search", tmp_path / "index", "--k", 500, "--columns", "title,tags", "--json")
+
+    def found(*asked):
+        return run(*search, *asked).json["queries"][0]["hits"]
+
+    assert [hit["title"] for hit in found("--words", '"number 17"')] == ["number 17 of many"]
+    assert {tuple(hit["tags"]) for hit in found("--words", '{"tokens": ["New York"]}')} == {("New York",)}
+    assert {hit["score"] for hit in found("--leg", 'sparse={"t3": 2.0}')} == {2.0, 4.0}
+    assert "not a JSON object" in run(*search, "--words", '{"tokens": [').errors

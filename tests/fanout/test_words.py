@@ -425,6 +425,10 @@ def test_warnings_of_queries_reach_the_caller(stack):
         with pytest.warns(vsearch.VsearchWarning, match="only at the end of a word") as warned:
             index.search_text("so*g ak")
         assert [each.filename for each in warned] == [__file__]
+        for search in (index.search_text, lambda text: index.search(QUERIES[:1], text=text)):  # noqa: B023
+            with pytest.warns(vsearch.VsearchWarning, match="did you mean title:") as warned:
+                search("titel:ak")
+            assert [each.filename for each in warned] == [__file__]
 
 
 @pytest.mark.parametrize("rerank", [None, "int8"])

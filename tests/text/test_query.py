@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from vsearch.errors import InputError, VsearchWarning
 from vsearch.text.analyzer import Analyzer, Settings
-from vsearch.text.query import MOST_PREFIXES, MOST_WORDS, Searched, Term, parse
+from vsearch.text.query import MOST_PREFIXES, MOST_WORDS, Searched, Term, parse, unknown_columns
 from vsearch.text.structured import read_queries
 
 NAMES = ["title", "body"]
@@ -126,8 +126,12 @@ def test_columns_that_are_not_there():
     with pytest.raises(InputError, match=r"'Price' in price: is not a text column, those are title, body"):
         parse("price:10", COLUMNS, ["Price"])
     assert parse("price: 10", COLUMNS, ["price"]).counts[Term(1, "price")] == 1
-    with pytest.warns(VsearchWarning, match=r"no text column 'titel'.*did you mean title:"):
-        assert read("titel:x").counts[Term(1, "titel")] == 1
+    assert read("titel:x").counts[Term(1, "titel")] == 1
+    warning = "there is no text column 'titel', so titel: is read as a word; did you mean title:?"
+    assert unknown_columns("titel:x +titel:y", ["title", "body"], ["price"]) == [warning]
+    for text in ("titel: x", "titel", "Title:x", "price:3", "http://x.org 12:30 note:x", ":x", ""):
+        assert unknown_columns(text, ["title", "body"], ["price"]) == []
+    assert len(unknown_columns(" ".join(f"title{i}:x" for i in range(50)), ["title"], [])) == 10
     assert read("http://x.org 12:30 note:x").counts[Term(1, "note")] == 1
 
 

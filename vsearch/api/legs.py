@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,8 +12,8 @@ from vsearch.api.changing import ChangeableIndex
 from vsearch.api.hits import Hits
 from vsearch.api.hybrid_hits import HybridHits
 from vsearch.api.opened import rereads
-from vsearch.checks import check_columns, check_search
-from vsearch.errors import InputError
+from vsearch.checks import caller_level, check_columns, check_search
+from vsearch.errors import InputError, VsearchWarning
 from vsearch.search.engine.request import SearchRequest
 from vsearch.search.engine.stats import SearchStats
 from vsearch.search.state.decoding import decode_vectors
@@ -120,6 +121,8 @@ class LegSearchableIndex(ChangeableIndex):
         deadline = None if timeout is None else time.monotonic() + timeout
         with within(deadline):
             snapshot, stats = self._current(), SearchStats()
+            for text in leg.warnings(snapshot.manifest, encoded):
+                warnings.warn(text, VsearchWarning, stacklevel=caller_level())
             if not isinstance(columns, tuple) or columns:
                 check_columns(columns, snapshot.schema.names)
             mask = mask_of(snapshot, where, stats)
@@ -154,6 +157,8 @@ class LegSearchableIndex(ChangeableIndex):
         deadline = None if timeout is None else time.monotonic() + timeout
         with within(deadline):
             snapshot, stats = self._current(), SearchStats()
+            for text in leg.warnings(snapshot.manifest, encoded):
+                warnings.warn(text, VsearchWarning, stacklevel=caller_level())
             if not isinstance(columns, tuple) or columns:
                 check_columns(columns, snapshot.schema.names)
             points = self._check_queries(snapshot, queries)

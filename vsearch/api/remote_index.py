@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -18,9 +19,9 @@ from vsearch.api.remote_reading import RemoteReading, refuse_vectors
 from vsearch.api.remote_weights import RemoteWeights
 from vsearch.api.remote_words import RemoteWords
 from vsearch.api.weights import fused_leg
-from vsearch.checks import check_search
+from vsearch.checks import caller_level, check_search
 from vsearch.encoders.queries import as_texts, check_hybrid
-from vsearch.errors import InputError
+from vsearch.errors import InputError, VsearchWarning
 from vsearch.fanout.calls.bill import Prices
 from vsearch.fanout.calls.invoker import Invoker, Names
 from vsearch.fanout.calls.retries import Deadline
@@ -375,4 +376,6 @@ class RemoteIndex(RemoteReading, RemoteChanges, RemoteWords, RemoteWeights, Asyn
                 allow_partial=execution.allow_partial,
             )
             answers.append(self._client.search(complete, execution.deadline))
+            for text in answers[-1].warnings:
+                warnings.warn(text, VsearchWarning, stacklevel=caller_level())
         return answers

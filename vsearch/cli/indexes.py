@@ -90,6 +90,19 @@ def build(
             metavar="COLUMN",
         ),
     ] = None,
+    tokens: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="The same for an attribute of lists of strings, which are words as they are (may be repeated).",
+            metavar="COLUMN",
+        ),
+    ] = None,
+    phrases: Annotated[
+        bool, typer.Option("--phrases", help="Store the positions of words, for phrases in quotes in --words.")
+    ] = False,
+    sparse: Annotated[
+        str | None, typer.Option(help="Attribute of maps, or JSON objects, with weights of terms.", metavar="COLUMN")
+    ] = None,
     ttl: Annotated[
         str | None, typer.Option(help="Attribute with the expiry time of each row: timestamp, date or seconds.")
     ] = None,
@@ -117,8 +130,12 @@ def build(
     if arguments.get("rerank") == "none":
         arguments["rerank"] = None
     arguments |= options.not_none(vectors=vectors, id=id, missing=missing, packed=True if packed else None, ttl=ttl)
-    if text:
-        arguments["text"] = _weights(text)
+    if text or tokens:
+        arguments["text"] = _text_columns(text or [], tokens or [], phrases=phrases)
+    elif phrases:
+        raise InputError("--phrases needs --text or --tokens")
+    if sparse is not None:
+        arguments["sparse"] = sparse
     if columns is not None:
         if attributes is not None:
             raise InputError(
@@ -148,8 +165,9 @@ def build(
         _check_documents(arguments, dry_run=dry_run)
     elif document_options:
         raise InputError(f"--{next(iter(document_options)).replace('_', '-')} requires --documents")
-    if text and documents:
-        raise InputError("--text cannot be combined with --documents")
+    for name, value in (("--text", text), ("--tokens", tokens), ("--sparse", sparse)):
+        if value and documents:
+            raise InputError(f"{name} cannot be combined with --documents")
     texts = options.not_none(text_column=text_column, encoder=encoder, spool=spool)
     if texts and (dry_run or documents):
         raise InputError(
@@ -222,7 +240,20 @@ def datasets(
         output.print_facts(facts)
 
 
-def _weights(columns: list[str]) -> dict[str, float]:
+def _text_columns(texts: list[str], tokens: list[str], *, phrases: bool) -> dict[str, vsearch.TextColumn]:
+    """The text columns of --text and of --tokens."""
+    weighted = {name: (weight, False) for name, weight in _weights(texts, "--text").items()}
+    for name, weight in _weights(tokens, "--tokens").items():
+        if name in weighted:
+            raise InputError(f"a column must be in --text or --tokens, got {name!r:.100} in both")
+        weighted[name] = weight, True
+    return {
+        name: vsearch.TextColumn(weight=weight, phrases=phrases, tokens=has_tokens)
+        for name, (weight, has_tokens) in weighted.items()
+    }
+
+
+def _weights(columns: list[str], option: str) -> dict[str, float]:
     """The weights of text columns, given as NAME or NAME=WEIGHT."""
     weights: dict[str, float] = {}
     for column in columns:
@@ -230,7 +261,7 @@ def _weights(columns: list[str]) -> dict[str, float]:
         try:
             weights[name if equals else column] = float(weight) if equals else 1.0
         except ValueError:
-            raise InputError(f"--text must be NAME or NAME=WEIGHT, got {column!r:.100}") from None
+            raise InputError(f"{option} must be NAME or NAME=WEIGHT, got {column!r:.100}") from None
     return weights
 
 

@@ -73,6 +73,17 @@ def condition(where: str | None) -> str | dict[str, Any] | None:
     return decoded
 
 
+def text_queries(words: list[str] | None) -> list[Any]:
+    """Prepare queries for words: JSON objects are decoded into dicts of clauses, others stay texts."""
+    queries: list[Any] = []
+    for query in words or ():
+        try:
+            queries.append(json.loads(query) if query.lstrip().startswith("{") else query)
+        except json.JSONDecodeError as error:
+            raise InputError(f"--words starts with a brace but is not a JSON object: {error}") from error
+    return queries
+
+
 def names(columns: str | None) -> tuple[str, ...]:
     """Split a comma-separated list of column names."""
     return tuple(name.strip() for name in (columns or "").split(",") if name.strip())

@@ -20,7 +20,8 @@ def search(
     words: Annotated[
         list[str] | None,
         typer.Option(
-            help="Words to search in the text columns: word +must -not prefix* column:word (may be repeated)."
+            help='Words to search in the text columns: word +must -not prefix* "a phrase" column:word, or a JSON object of '
+            "clauses (may be repeated)."
         ),
     ] = None,
     hybrid: Annotated[bool, typer.Option("--hybrid", help="Search the words of --text as well.")] = False,
@@ -70,7 +71,11 @@ def search(
             "of these alone"
         )
     fusing: dict[str, Any] = options.not_none(
-        text=words or None, hybrid=hybrid or None, fusion=fusion, weights=_pair(weights), depth=depth
+        text=options.text_queries(words) or None,
+        hybrid=hybrid or None,
+        fusion=fusion,
+        weights=_pair(weights),
+        depth=depth,
     )
     index = vsearch.open(url, snapshot, **options.storage(endpoint, anonymous))
     document_options = options.not_none(
@@ -108,7 +113,12 @@ def search(
         if unsupported or exact:
             raise InputError(f"{_flag(unsupported) if unsupported else '--exact'} cannot be combined with --words")
         worded = index.search_text(
-            words, k, options.condition(where), options.names(columns), timeout=timeout, offset=offset
+            options.text_queries(words),
+            k,
+            options.condition(where),
+            options.names(columns),
+            timeout=timeout,
+            offset=offset,
         )
         output.print_hits(worded, as_json=as_json)
         return

@@ -152,6 +152,10 @@ class Leg(ABC, Generic[Planned]):
         scores[np.searchsorted(rows, ranking.rows)] = ranking.scores
         return scores
 
+    def warnings(self, manifest: Manifest, queries: Sequence[bytes]) -> list[str]:  # noqa: ARG002
+        """Return what callers should know of queries, as `read` returns them; searches warn of it, also through functions."""
+        return []
+
     # In functions
 
     @abstractmethod

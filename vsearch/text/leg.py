@@ -13,8 +13,9 @@ from vsearch.storage.snapshots.text_entries import text_columns
 from vsearch.text.opening import load_text, open_text
 from vsearch.text.packing import pack_query, unpack_lengths, unpack_query
 from vsearch.text.postings import LAZY, files_of
+from vsearch.text.query import unknown_columns
 from vsearch.text.search import rank_words, score_words
-from vsearch.text.structured import decode_query, read_queries
+from vsearch.text.structured import MARK, decode_query, read_queries
 from vsearch.text.weighing import weigh_words
 from vsearch.text.weighted import WeightedQuery
 
@@ -51,6 +52,17 @@ class TextLeg(Leg[WeightedQuery]):
     ) -> Iterator[WeightedQuery]:
         """Weigh words by the statistics of the whole snapshot."""
         return weigh_words(snapshot, [decode_query(query) for query in queries], stats, deadline)
+
+    def warnings(self, manifest: Manifest, queries: Sequence[bytes]) -> list[str]:
+        """Return warnings about words that resemble the names of text columns."""
+        strings = [query for query in queries if b":" in query and query[:1] != MARK]
+        if not strings:
+            return []
+        fields = {column.field for column in text_columns(manifest.text)}
+        names = [attribute.name for attribute in manifest.attributes if attribute.field_name in fields]
+        others = [attribute.name for attribute in manifest.attributes]
+        texts = (query.decode("utf-8", "replace") for query in strings)
+        return list(dict.fromkeys(warning for text in texts for warning in unknown_columns(text, names, others)))
 
     def scan(
         self,

@@ -30,6 +30,9 @@ LONGEST_QUERY = 1_000_000
 
 _TOO_MANY = f"a text query must have at most {MOST_WORDS:,} words over all columns; shorten it"
 
+MOST_WARNINGS = 10
+"""Of a query."""
+
 CLOSING = ",.;:!?)]}'\"”’»"
 """Characters after a word that are not part of it, nor of the syntax."""
 
@@ -264,11 +267,28 @@ def _column(name: str, numbers: Mapping[str, int], others: Iterable[str]) -> int
             f"{known!r} in {name + ':':.100} is not a text column, those are {', '.join(numbers)}; filter it with where=, or "
             "write a space after the colon to look for the word"
         )
-    near = difflib.get_close_matches(name.lower(), [column.lower() for column in numbers], 1, 0.8)
-    if near:
-        warnings.warn(
-            f"there is no text column {name!r:.100}, so {name + ':':.100} is read as a word; did you mean {folded[near[0]]}:?",
-            VsearchWarning,
-            stacklevel=caller_level(),
-        )
     return None
+
+
+def unknown_columns(text: str, names: Collection[str], others: Collection[str]) -> list[str]:
+    """Return warnings about words before a colon that resemble the name of a text column, and are none.
+
+    Parameters
+    ----------
+    names, others : collection of str
+        Of the text columns, and of all attributes.
+    """
+    warned: dict[str, str] = {}
+    for _, clause in _CLAUSE.findall(text) if ":" in text else ():
+        name, colon, rest = clause.partition(":")
+        if not (colon and rest) or name.lower() in {known.lower() for known in (*others, *names)}:
+            continue
+        folded = {known.lower(): known for known in names}
+        near = difflib.get_close_matches(name.lower(), folded, 1, 0.8)
+        if near:
+            warned[name] = (
+                f"there is no text column {name!r:.100}, so {name + ':':.100} is read as a word; did you mean {folded[near[0]]}:?"
+            )
+        if len(warned) == MOST_WARNINGS:
+            break
+    return list(warned.values())

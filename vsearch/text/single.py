@@ -94,7 +94,7 @@ def _open(snapshot: Snapshot) -> _OpenWords | None:
         return None
     columns = open_text(snapshot)
     files = [postings.file for column in columns for postings in column.runs]
-    if not all(file is None or file.mapped or file.whole for file in files):
+    if not all(file is None or file.mapped or file.complete for file in files):
         return None
     runs = []
     for run in snapshot.shards:

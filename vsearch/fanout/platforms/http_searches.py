@@ -243,4 +243,5 @@ def make_document(reply: Answer, request: SearchRequest) -> dict[str, Any]:
         "plan": reply.plan,
         "bill": make_bill(reply.usages, LAMBDA.prices_of(reply.arch)).to_dict(),
         "failed": [msgspec.to_builtins(outcome) for outcome in reply.outcomes],
+        **({"warnings": list(reply.warnings)} if reply.warnings else {}),
     }

@@ -29,6 +29,9 @@ from vsearch.storage.files.plain_columns import empty_column
 
 CallsFor = Callable[[Manifest, Snapshot | None], Calls]
 
+MOST_WARNINGS = 100
+"""Of an answer."""
+
 
 def coordinate(
     request: SearchRequest,
@@ -105,7 +108,9 @@ def coordinate(
     if not answer.rows:
         answer = _with_types(answer, request, manifest)
     explained = _explain(plan, answer, manifest)
-    return msgspec.structs.replace(answer, plan=explained, snapshot=manifest.snapshot, moment=moment)
+    leg = leg_of(request)
+    warned = () if leg is None else tuple(leg.warnings(manifest)[:MOST_WARNINGS])
+    return msgspec.structs.replace(answer, plan=explained, snapshot=manifest.snapshot, moment=moment, warnings=warned)
 
 
 def _choose_snapshot(request: SearchRequest, loader: Loader, prepare: Callable[[int], object] | None) -> int:

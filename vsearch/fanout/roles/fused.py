@@ -84,6 +84,10 @@ class FusedLeg:
         """Check that the index has the leg."""
         self.leg.require(manifest)
 
+    def warnings(self, manifest: Manifest) -> list[str]:
+        """Return the warnings of the leg."""
+        return self.leg.warnings(manifest, self.queries.queries)
+
     def take(self, positions: NDArray[np.int64] | slice) -> dict[str, Any]:
         """Return selected queries."""
         chosen = np.arange(len(self.queries.queries))[positions].tolist()

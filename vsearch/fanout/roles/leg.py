@@ -97,6 +97,9 @@ class RequestLeg(Protocol):
     def check(self, manifest: Manifest) -> None:
         """Raise InputError unless the request matches the index."""
 
+    def warnings(self, manifest: Manifest) -> list[str]:
+        """Return what the caller should know of the queries."""
+
     def take(self, positions: NDArray[np.int64] | slice) -> dict[str, Any]:
         """Return the fields of a message with some of the queries."""
 

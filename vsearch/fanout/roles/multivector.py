@@ -125,6 +125,10 @@ class DocumentLeg:
         """The same."""
         return self.column_types
 
+    def warnings(self, manifest: Manifest) -> list[str]:  # noqa: ARG002
+        """Return no warnings."""
+        return []
+
     def check(self, manifest: Manifest) -> None:
         """Check the request; see `check_documents`."""
         check_documents(manifest, self.documents)

@@ -264,6 +264,8 @@ class Answer(Message, frozen=True, tag="answer"):
         The plan, and the reason for it.
     moment : int or None
         The time of the search, if rows may expire.
+    warnings : tuple of str
+        What the caller should know of the queries; from a coordinator.
     """
 
     count: Count
@@ -282,6 +284,7 @@ class Answer(Message, frozen=True, tag="answer"):
     arch: Annotated[str, msgspec.Meta(max_length=100)] = ""
     plan: Annotated[str, msgspec.Meta(max_length=10_000)] = ""
     estimated: bool = False
+    warnings: Annotated[tuple[Annotated[str, msgspec.Meta(max_length=1000)], ...], msgspec.Meta(max_length=100)] = ()
 
 
 class Warmed(Message, frozen=True, tag="warmed"):
