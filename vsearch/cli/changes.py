@@ -252,10 +252,7 @@ def restore(
     index = vsearch.open(url, **options.storage(endpoint, anonymous))
     commit = index.restore(snapshot=snapshot, tag=tag)
     facts = {"snapshot": commit.snapshot, "restored": tag if snapshot is None else snapshot, "rows": len(index)}
-    if as_json:
-        output.print_json(facts)
-    else:
-        output.print_facts(facts)
+    output.print_result(facts, as_json=as_json)
 
 
 def _rows(
@@ -331,7 +328,4 @@ def _rehearse(index: Index, chosen: dict[str, Any], *, as_json: bool) -> None:
 
 
 def _print_commit(commit: vsearch.Commit, *, as_json: bool) -> None:
-    if as_json:
-        output.print_json(commit)
-    else:
-        output.print_facts(commit)
+    output.print_result(commit, as_json=as_json)

@@ -147,10 +147,7 @@ def attach(
     encoder = _load(folder)
     index = vsearch.open(url, **options.storage(endpoint, anonymous)).with_encoder(encoder)
     facts = {"snapshot": index.snapshot.manifest.snapshot, "bytes": encoder.report.total_bytes}
-    if as_json:
-        output.print_json(facts)
-    else:
-        output.print_facts(facts, url)
+    output.print_result(facts, url, as_json=as_json)
 
 
 def _load(folder: str) -> vsearch.encoders.CompressedEncoder:
@@ -177,10 +174,7 @@ def _print(encoder: vsearch.encoders.CompressedEncoder, folder: str, *, as_json:
     sizes = encoder.model.architecture
     facts: dict[str, Any] = {"dimensions": sizes.dimensions, "layers": sizes.layers, "tokens": sizes.tokens}
     facts |= {"length": sizes.length, "pooling": sizes.pooling, "prompt": sizes.prompt, **encoder.report.to_dict()}
-    if as_json:
-        output.print_json(facts)
-    else:
-        output.print_facts(facts, folder)
+    output.print_result(facts, folder, as_json=as_json)
 
 
 def _read_pairs(path: str) -> list[tuple[str, Any]]:

@@ -29,10 +29,7 @@ def status(as_json: options.AsJson = False) -> None:
     from vsearch.faas import daemon
 
     functions = daemon.status()
-    if as_json:
-        output.print_json(functions)
-    else:
-        output.print_rows(functions)
+    output.print_result(functions, as_json=as_json)
 
 
 @app.command()

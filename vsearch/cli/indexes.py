@@ -180,10 +180,7 @@ def build(
         arguments["client"] = cluster
     if dry_run:
         plan = vsearch.plan(embeddings, **arguments)
-        if as_json:
-            output.print_json(plan)
-        else:
-            output.print_facts(plan, "predicted")
+        output.print_result(plan, "predicted", as_json=as_json)
         return
     with output.progress() as report:
         arguments |= {"overwrite": overwrite, "progress": report}
@@ -219,10 +216,7 @@ def datasets(
         if save is not None:
             raise InputError("--save requires the name of a dataset")
         listed = [{"name": dataset} for dataset in vsearch.datasets.names()]
-        if as_json:
-            output.print_json(listed)
-        else:
-            output.print_rows(listed)
+        output.print_result(listed, as_json=as_json)
         return
     sample = vsearch.datasets.load(name)
     facts: dict[str, Any] = {
@@ -234,10 +228,7 @@ def datasets(
     }
     if save is not None:
         facts["files"] = [str(path) for path in _save(sample, save)]
-    if as_json:
-        output.print_json(facts)
-    else:
-        output.print_facts(facts)
+    output.print_result(facts, as_json=as_json)
 
 
 def _text_columns(texts: list[str], tokens: list[str], *, phrases: bool) -> dict[str, vsearch.TextColumn]:
@@ -283,10 +274,7 @@ def _storages(
 
 
 def _describe(index: vsearch.Index, url: str, *, as_json: bool) -> None:
-    if as_json:
-        output.print_json(index.info())
-    else:
-        output.print_facts(index.info(), url)
+    output.print_result(index.info(), url, as_json=as_json)
 
 
 def _save(sample: vsearch.datasets.Dataset, folder: Path) -> list[Path]:

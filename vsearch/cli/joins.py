@@ -42,7 +42,4 @@ def search_many(
             url, queries, out, k, options.condition(where), progress=report, **arguments, **storage
         )
     facts = {"queries": query_count, "answers": out}
-    if as_json:
-        output.print_json(facts)
-    else:
-        output.print_facts(facts)
+    output.print_result(facts, as_json=as_json)

@@ -50,10 +50,7 @@ def snapshots(
 ) -> None:
     """List the existing snapshots."""
     infos = [output.plain(info) for info in vsearch.open(url, **options.storage(endpoint, anonymous)).snapshots()]
-    if as_json:
-        output.print_json(infos)
-    else:
-        output.print_rows(infos)
+    output.print_result(infos, as_json=as_json)
 
 
 def prune(
@@ -84,7 +81,4 @@ def prune(
     storage = options.storage(endpoint, anonymous)
     seconds = None if older_than is None else _seconds(older_than, "--older-than")
     report = vsearch.prune(url, keep=keep, grace=_seconds(grace), older_than=seconds, dry_run=dry_run, **storage)
-    if as_json:
-        output.print_json(report)
-    else:
-        output.print_facts(report)
+    output.print_result(report, as_json=as_json)

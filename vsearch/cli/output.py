@@ -60,6 +60,16 @@ def print_json(value: Any) -> None:
     print(json.dumps(plain(value), ensure_ascii=False, indent=2))  # noqa: T201
 
 
+def print_result(value: Any, title: str | None = None, *, as_json: bool) -> None:
+    """Print a result as JSON, or else as a table: a list of records as rows, anything else as facts."""
+    if as_json:
+        print_json(value)
+    elif isinstance(value, list):
+        print_rows(value, title)
+    else:
+        print_facts(value, title)
+
+
 def print_facts(value: Any, title: str | None = None) -> None:
     """Print names and values in two columns, with nested objects indented and readable units."""
     from rich.table import Table

@@ -220,10 +220,7 @@ def recall(
         truth=expected,
         **options.not_none(nprobe=nprobe, min_score=min_score),
     )
-    if as_json:
-        output.print_json(report)
-    else:
-        output.print_facts(report)
+    output.print_result(report, as_json=as_json)
 
 
 def tune(
@@ -248,10 +245,7 @@ def tune(
     report = index.tune(recall=recall, k=k, queries=vectors, where=options.condition(where))
     if plot is not None:
         plots.save(plot, lambda: plots.opened(index).plot_recall(vectors, k, options.condition(where)))
-    if as_json:
-        output.print_json(report)
-    else:
-        output.print_facts(report)
+    output.print_result(report, as_json=as_json)
 
 
 def get(

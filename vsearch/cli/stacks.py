@@ -17,12 +17,10 @@ if TYPE_CHECKING:
 KEEP = 3
 TERRAFORM = "terraform"
 
-Stack = Annotated[
-    str,
-    typer.Option(
-        "--stack", help="Name of the stack; on AWS Lambda, unless prefixed with the scheme:// of another platform."
-    ),
-]
+STACK_HELP = "Name of the stack; on AWS Lambda, unless prefixed with the scheme:// of another platform."
+
+Stack = Annotated[str, typer.Option("--stack", help=STACK_HELP)]
+ExistingStack = Annotated[str, typer.Argument(help=STACK_HELP)]
 Region = Annotated[str | None, typer.Option(help="AWS region; by default the configured one.")]
 Memory = Annotated[int, typer.Option(min=LIMITS.least_memory, max=LIMITS.most_memory, help="MB per function.")]
 
@@ -207,12 +205,7 @@ def _tell(package: Package) -> None:
 
 
 def undeploy(
-    stack: Annotated[
-        str,
-        typer.Argument(
-            help="Name of the stack; on AWS Lambda, unless prefixed with the scheme:// of another platform."
-        ),
-    ],
+    stack: ExistingStack,
     region: Region = None,
     as_json: options.AsJson = False,
 ) -> None:
@@ -229,12 +222,7 @@ def undeploy(
 
 
 def rollback(
-    stack: Annotated[
-        str,
-        typer.Argument(
-            help="Name of the stack; on AWS Lambda, unless prefixed with the scheme:// of another platform."
-        ),
-    ],
+    stack: ExistingStack,
     to: Annotated[
         str | None, typer.Option(help="Release, or a prefix of its name; by default the previous one.")
     ] = None,
@@ -249,7 +237,7 @@ def rollback(
     deployer, name = target.deployer, target.stack
     if show:
         rows = [vars(release) for release in deployer.releases(name, region)]
-        (output.print_json if as_json else output.print_rows)(rows)
+        output.print_result(rows, as_json=as_json)
         return
     done = deployer.roll_back(name, region, to)
     if as_json:
@@ -337,7 +325,4 @@ def cost(
             prices=PRICES[arch],
         )
         facts |= {"changes": vars(changes)}
-    if as_json:
-        output.print_json(facts)
-    else:
-        output.print_facts(facts)
+    output.print_result(facts, as_json=as_json)

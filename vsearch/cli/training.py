@@ -40,10 +40,7 @@ def evaluate(
         where=options.condition(where),
         exact=exact,
     )
-    if as_json:
-        output.print_json(report)
-    else:
-        output.print_facts(report)
+    output.print_result(report, as_json=as_json)
 
 
 def train(
@@ -98,10 +95,7 @@ def train(
             **arguments,
         )
     facts = {"snapshot": trained.snapshot.manifest.snapshot, **trained.info()["training"]}
-    if as_json:
-        output.print_json(facts)
-    else:
-        output.print_facts(facts, url)
+    output.print_result(facts, url, as_json=as_json)
 
 
 def _positives(text: str) -> Any:
