@@ -69,9 +69,9 @@ class TextSearchableIndex(LegSearchableIndex):
         ):
             from vsearch.text.single import search_words
 
-            found = search_words(self._current(), queries, k, time.perf_counter())
-            if found is not None:
-                return Hits(*found)
+            answer = search_words(self._current(), queries, k, time.perf_counter())
+            if answer is not None:
+                return Hits(*answer)
         check_search(k=k, timeout=timeout, offset=offset)
         return self._search_leg("text", queries, int(k), where, columns, timeout, int(offset))
 

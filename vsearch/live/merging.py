@@ -105,8 +105,8 @@ def _live_in_run(run: Shard, partitions: range) -> NDArray[np.int64]:
     if low >= high:
         return np.empty(0, np.int64)
     table = run.table
-    inside = np.arange(int(table.row_starts[low]), int(table.row_starts[high - 1] + table.rows[high - 1]))
-    return run.first_row + (inside if not len(run.gone) else np.setdiff1d(inside, run.gone, assume_unique=True))
+    run_rows = np.arange(int(table.row_starts[low]), int(table.row_starts[high - 1] + table.rows[high - 1]))
+    return run.first_row + (run_rows if not len(run.gone) else np.setdiff1d(run_rows, run.gone, assume_unique=True))
 
 
 def removed_of(run: Shard, segment: int, snapshot: Snapshot) -> Removed | None:

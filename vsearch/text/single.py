@@ -79,10 +79,10 @@ class _OpenWords:
     def look_up(self, number: int, term: str, snapshot: Snapshot) -> Known:
         """Return what is known of a term that was not searched yet."""
         column, known = self.columns[number], self.known[number]
-        for postings, found in zip(column.runs, column.lists(term), strict=True):
-            if found is not None:
-                postings.ensure(found[0], found[1])  # and it stays: the files are mapped or in memory
-        rows = tuple(None if found is None else _table_row.pack(number, *found) for found in column.lists(term))
+        for postings, place in zip(column.runs, column.lists(term), strict=True):
+            if place is not None:
+                postings.ensure(place[0], place[1])  # and it stays: the files are mapped or in memory
+        rows = tuple(None if place is None else _table_row.pack(number, *place) for place in column.lists(term))
         if len(known) >= MOST_KNOWN:
             known.clear()
         entry = known[term] = column.weight(term, snapshot.shards), rows
@@ -101,8 +101,8 @@ def _open(snapshot: Snapshot) -> _OpenWords | None:
         addresses = np.array([column.runs[run.number].address for column in columns], np.int64)
         mask, words = (0, 0) if run.live is None else (address(run.live), len(run.live))
         runs.append(_Run(run.rows, run.first_row, addresses, address(addresses), mask, words))
-    words = _OpenWords(columns, tuple(runs), np.array([norm_of(column, column.length) for column in columns]))
-    opened: _OpenWords = snapshot.derived.setdefault(__name__, words)
+    made = _OpenWords(columns, tuple(runs), np.array([norm_of(column, column.length) for column in columns]))
+    opened: _OpenWords = snapshot.derived.setdefault(__name__, made)
     return opened
 
 
@@ -124,7 +124,8 @@ class _Workspace:
         block.point(RankField.SUMS, np.zeros(WINDOW, np.int64), np.int64)
         block.point(RankField.TOUCHED, np.zeros(TOUCHED_WORDS, np.uint64), np.uint64)
         block.point(RankField.CANDIDATES, np.empty(WINDOW, np.int64), np.int64)
-        self.k, self.opened = 0, None
+        self.k = 0
+        self.opened: _OpenWords | None = None
 
     def begin(self, opened: _OpenWords, k: int) -> None:
         """Set the index and the number of hits, and empty the heap."""
