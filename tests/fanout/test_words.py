@@ -173,14 +173,14 @@ def test_wrong_uses_say_what_is_wrong(stack):
         (lambda: remote.search_text(["ak", "a " * 3_000_000]), "at most 1,000,000 characters, got 6,000,000"),
         (lambda: remote.search(QUERIES[0], text="a " * 3_000_000), "at most 1,000,000 characters, got 6,000,000"),
         (lambda: remote.search_text("ak", columns=["nothing"]), "no attribute column"),
-        (lambda: remote.search(QUERIES[0], fusion="rrf"), "need text"),
+        (lambda: remote.search(QUERIES[0], fusion="rrf"), "require text"),
         (lambda: remote.search(QUERIES[0], text=["a", "b"]), "one text for each of the 1 queries"),
         (lambda: remote.search(QUERIES[0], text="a", fusion=max), "'rrf' or 'weighted' through functions"),
         (lambda: remote.search(QUERIES[0], text="a", min_score=0.5), "min_score cannot be combined"),
         (lambda: remote.search(QUERIES[0], 10, text="a", depth=3), "at least offset"),
         (lambda: remote.search(QUERIES[0, :3], text="a"), "8 dimensions"),
         (lambda: remote.search("ak", hybrid=True), "no query encoder"),
-        (lambda: remote.search(QUERIES[0], hybrid=True), "needs queries that are texts"),
+        (lambda: remote.search(QUERIES[0], hybrid=True), "requires queries that are texts"),
     ]:
         with pytest.raises(InputError, match=reason):
             ask()
@@ -336,8 +336,8 @@ def test_words_over_http(stack):
         ({"words": "ak", "vector": [0.0] * 8, "fusion": "sum"}, "fusion"),
         ({"words": "ak", "vector": [0.0] * 8, "weights": [0, 0]}, "weights"),
         ({"words": "ak", "query_vectors": [[0.0] * 8]}, "cannot be combined"),
-        ({"vector": [0.0] * 8, "fusion": "rrf"}, "need words"),
-        ({"vector": [0.0] * 8, "hybrid": True}, "needs queries that are texts"),
+        ({"vector": [0.0] * 8, "fusion": "rrf"}, "require words"),
+        ({"vector": [0.0] * 8, "hybrid": True}, "requires queries that are texts"),
         ({"text": "ak", "words": "b", "hybrid": True}, "words of the queries themselves"),
         ({"text": "ak", "hybrid": True}, "no query encoder"),
     ],

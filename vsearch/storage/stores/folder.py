@@ -141,9 +141,9 @@ class FolderStore:
 
             self._swept = True
             with os.scandir(self._root) as entries:
-                folders = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
-            for folder in (str(self._root), *folders):
-                remove_abandoned(Path(folder))
+                folders = [Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False)]
+            for folder in [self._root, *folders]:
+                remove_abandoned(folder)
         return str(self._root / "segments")
 
     def list(self, prefix: str, *, after: str | None = None) -> list[ObjectInfo]:
