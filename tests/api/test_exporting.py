@@ -70,7 +70,7 @@ def test_what_is_refused_and_what_remains(index, tmp_path, monkeypatch):
     (tmp_path / "folder.parquet").mkdir()
     for file, message in (
         ("rows.csv", "must end in"), ("nowhere/rows.parquet", "no such folder"), ("there.parquet", "already exists"),
-        ("folder.parquet", "is a folder"),
+        ("folder.parquet", "got the folder"),
     ):  # fmt: skip
         with pytest.raises(vsearch.InputError, match=message):
             index.export(tmp_path / file, overwrite=file.startswith("folder"))

@@ -152,7 +152,7 @@ def test_what_the_image_holds(tmp_path):
         ("gs://b/i", "a", {"platform": "cloudrun", "timeout": 10**9}, "timeout"),
         ("s3://key:secret@b/i", "a", {}, r"must not contain keys, got 's3://\*\*\*@b/i'"),
         ("az://c/i?sig=secret", "a", {}, r"keys, got 'az://c/i\?\*\*\*'"),
-        ("lambda://key:secret@b", "a", {}, r"reads .* got 'lambda://\*\*\*@b'"),
+        ("lambda://key:secret@b", "a", {}, r"must be .* got 'lambda://\*\*\*@b'"),
         ("s3://b/i", "a", {"endpoint": "http://user:secret@h"}, r"keys, got 'http://\*\*\*@h'"),
         ("s3://b/i\nx: y", "a", {}, "printable"), ("s3://b/i", "a", {"endpoint": "http://h\nx: y"}, "printable"),
     ],

@@ -241,8 +241,8 @@ def one_file_twice(manifest):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda manifest: of_operation(restored=manifest.snapshot)(manifest), "no older one"),
-        (lambda manifest: of_operation(restored=manifest.snapshot + 5)(manifest), "no older one"),
+        (lambda manifest: of_operation(restored=manifest.snapshot)(manifest), "not older"),
+        (lambda manifest: of_operation(restored=manifest.snapshot + 5)(manifest), "not older"),
         (of_live(next_partition=2**31), "next_partition"),
         (of_live(next_segment=2**32), "next_segment"),
         (one_file_twice, "refer to one file"),

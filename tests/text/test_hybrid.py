@@ -161,8 +161,8 @@ def test_after_changes_and_explained(built):
 def test_wrong_uses_say_what_is_wrong(built):
     index, _ = built
     for options, reason in [
-        ({"fusion": "rrf"}, "need text"),
-        ({"depth": 5}, "need text"),
+        ({"fusion": "rrf"}, "require text"),
+        ({"depth": 5}, "require text"),
         ({"text": 3}, "a string, a dict of clauses, or a list"),
         ({"text": ["a", "b"]}, "one text for each of the 1 queries"),
         ({"text": "a", "fusion": "sum"}, "fusion must be"),
