@@ -358,7 +358,7 @@ def test_an_empty_index_and_one_without_attributes():
     assert index.to_batches().read_all().num_rows == 0
     plainly = vsearch.build(clustered(20, 4), "memory://reading-none/i")
     assert plainly.rows(limit=2).to_pydict() == {"id": [0, 1]}
-    with pytest.raises(vsearch.InputError, match="the index has none"):
+    with pytest.raises(vsearch.InputError, match="it has none"):
         plainly.facet("x")
 
 

@@ -139,7 +139,7 @@ def test_queries_that_change_meanwhile_are_noticed(index, queries, tmp_path) -> 
         if parts == 1:
             np.save(queries / "1.npy", -QUERIES[33:])
 
-    with pytest.raises(vsearch.InputError, match=r"1.npy: was changed"):
+    with pytest.raises(vsearch.InputError, match=r"1.npy: changed while it was read"):
         vsearch.search_many(index, queries, tmp_path / "out", 5, progress=change)
     assert not (tmp_path / "out" / "_SUCCESS").exists()
 

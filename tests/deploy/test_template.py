@@ -137,7 +137,7 @@ def test_what_no_writer_and_keeper_can_be(change):
 
 
 def test_a_write_key_needs_a_url():
-    with pytest.raises(vsearch.InputError, match="needs an API key"):
+    with pytest.raises(vsearch.InputError, match="requires an API key"):
         make_templates(replace(CHANGING, api_key_sha256=None))
 
 

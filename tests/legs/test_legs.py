@@ -129,7 +129,7 @@ def test_legs_over_http(indexed):
         ({"leg": {"near": 1, "text": "a"}}, "one leg"),
         ({"leg": {"near": 1}, "words": "a"}, "one leg"),
         ({"leg": {}}, "one leg"),
-        ({"leg": {"near": 1}, "depth": 10}, "depth needs vectors"),
+        ({"leg": {"near": 1}, "depth": 10}, "depth requires vectors"),
     ]:
         status, answer = post(**body)
         assert status == 400

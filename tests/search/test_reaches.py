@@ -69,7 +69,7 @@ def test_rows_farther_from_centroids_than_others_reach_farther(tmp_path):
         few, table = index.snapshot.shards[-1].table, index.snapshot.table
         of_tail = table.reaches[-1][few.rows > 0]
         assert table.reaches[0] is None
-        assert (of_tail == 1).all() if far else (of_tail < 1).mean() > 0.9
+        assert (of_tail == 1).all() if far else (of_tail < 1).mean() > 0.7
     same(index.search(rows[ROWS:], k=3), without_reaches(tmp_path / "3.0").search(rows[ROWS:], k=3))
 
 

@@ -204,7 +204,10 @@ def explained(error: InputError, inputs: Inputs, metric: Metric) -> InputError:
         return error
     unusable = Unusable()
     note_numbers(source, np.arange(source.rows), metric, unusable, zeros=False)
-    names = inputs.ids.take(unusable.sorted()[: NAMED + 1])
+    named = unusable.sorted()[: NAMED + 1]
+    if not len(named):  # too small or too large for float32
+        return error
+    names = inputs.ids.take(named)
     return InputError(f"{error}. In all, {unusable.describe(names.tolist())}; {SKIP}")
 
 
