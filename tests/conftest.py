@@ -62,7 +62,7 @@ LONG = [
     "encoders/test_unigram", "text/test_forecast", "fanout/test_hedging", "fanout/test_arrow_bodies", "api/test_agreement",
     "cli/test_remote_changes", "deploy/test_terraform", "encoders/test_tokens", "kernels/test_bytes",
     "encoders/test_pruning", "building/test_prefix_files", "encoders/test_evaluation", "documents/test_inputs",
-    "live/test_time_limits", "live/test_later_runs", "fanout/test_remote", "api/test_exporting", "quantizers/test_residual", "building/test_inputs",
+    "live/test_time_limits", "live/test_later_runs", "search/test_reaches", "api/test_paging", "live/test_plan", "storage/test_bundle_damage", "building/test_csv_columns", "fanout/test_remote", "api/test_exporting", "quantizers/test_residual", "building/test_inputs",
     "live/test_attributes", "live/test_first_commit", "kernels/test_encode", "encoders/test_byte_pairs",
     "bench/test_bandwidth", "building/test_partitioning", "kernels/test_route", "kernels/test_products",
     "bench/test_simulation", "building/test_arrow_types", "fanout/test_change_parts", "kernels/test_topk", "quantizers/test_allocation",
