@@ -128,6 +128,15 @@ def test_pages_columns_and_tables(built):
         for name in ("ids", "scores", "vector_scores", "vector_ranks", "text_scores", "text_ranks"):
             np.testing.assert_array_equal(getattr(page, name), getattr(whole, name)[:, offset : offset + 7])
     assert whole.columns.column("number").to_pylist() == whole.ids.ravel().tolist()
+    for fusion in ("rrf", "weighted"):
+        first = index.search(QUERIES, 100, text=TEXTS, fusion=fusion, depth=100)
+        for offset in range(0, 100, 10):  # the default depth does not depend on the page
+            page = index.search(QUERIES, 10, text=TEXTS, fusion=fusion, offset=offset)
+            np.testing.assert_array_equal(page.ids, first.ids[:, offset : offset + 10])
+    with pytest.raises(
+        InputError, match=r"offset \+ k must be at most 100 unless depth is given, got 101: .* from 101 to 10000"
+    ):
+        index.search(QUERIES, 10, text=TEXTS, offset=91)
     assert whole.vectors.shape == (4, 30, 8)
     shown = whole.to_arrow()
     assert shown.column_names[-4:] == ["vector_score", "vector_rank", "text_score", "text_rank"]

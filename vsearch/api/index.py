@@ -147,7 +147,8 @@ class Index(
         weights : two numbers, optional
             Of vectors and of words, 1 by default.
         depth : int, optional
-            Candidates of each part; by default 2 (offset + k), and at least 100.
+            Candidates of each part, from offset + k to 10,000; by default 2 k, and at least 100. Pages do not overlap if
+            they have the same depth.
         hybrid : bool
             Search the words of queries that are texts as well: short for `text` with the same texts.
 

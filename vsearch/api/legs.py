@@ -76,7 +76,7 @@ class LegSearchableIndex(ChangeableIndex):
         timeout : float, optional
             Seconds.
         offset : int
-            Rows to skip, for the next page: offset + k is at most 1,000,000, with `query_vectors` 10,000.
+            Rows to skip, for the next page: offset + k is at most 1,000,000, with `query_vectors` at most `depth`.
 
         Raises
         ------
@@ -152,7 +152,7 @@ class LegSearchableIndex(ChangeableIndex):
         """
         from vsearch.legs.hybrid import search_both
 
-        leg, encoded, options = read_fused(of_leg, fusing, k + offset, vector_options["min_score"])
+        leg, encoded, options = read_fused(of_leg, fusing, k, offset, vector_options["min_score"])
         timeout = vector_options["timeout"]
         deadline = None if timeout is None else time.monotonic() + timeout
         with within(deadline):
@@ -197,9 +197,9 @@ class LegSearchableIndex(ChangeableIndex):
 
 
 def read_fused(
-    of_leg: tuple[str, Any, str], fusing: tuple[Any, Any, Any], k: int, min_score: float | None
+    of_leg: tuple[str, Any, str], fusing: tuple[Any, Any, Any], k: int, offset: int, min_score: float | None
 ) -> tuple[Leg[Any], list[bytes], FusionOptions]:
-    """Return a leg, its queries and the options of a fusion with vectors, for `k` hits.
+    """Return a leg, its queries and the options of a fusion with vectors, for `k` hits after `offset`.
 
     Raises
     ------
@@ -216,7 +216,7 @@ def read_fused(
     encoded = leg.read(queries, argument)
     if min_score is not None:
         raise InputError(f"min_score cannot be combined with {argument}: fused scores have no fixed scale")
-    return leg, encoded, FusionOptions.of(*fusing, k)
+    return leg, encoded, FusionOptions.of(*fusing, k, offset)
 
 
 def check_counts(leg: Leg[Any], vectors: int, queries: int) -> None:

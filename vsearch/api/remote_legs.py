@@ -111,7 +111,7 @@ class RemoteLegs:
         execution: ExecutionOptions,
     ) -> RemoteHybridHits:
         """Search by vectors and a leg: its name, its queries, and what users call these; `fusing` are the options of the fusion."""
-        leg, encoded, fusion = read_fused(of_leg, fusing, options.k + options.offset, options.min_score)
+        leg, encoded, fusion = read_fused(of_leg, fusing, options.k, options.offset, options.min_score)
         if not isinstance(fusion.fusion, str):
             raise InputError(
                 "fusion must be 'rrf' or 'weighted' through functions, which cannot run a function of this process: fuse "

@@ -14,7 +14,7 @@ from vsearch.errors import InputError
 from vsearch.search.fusion import CONSTANT
 
 DEPTH = 100
-"""Candidates of each part by default, if that is at least twice k."""
+"""Candidates of each part by default, if that is at least twice k; the same for every offset, so that pages do not overlap."""
 
 DEEPEST = 10_000
 """Candidates of each part at most."""
@@ -43,8 +43,8 @@ class FusionOptions:
     depth: int
 
     @classmethod
-    def of(cls, fusion: Any, weights: Any, depth: Any, k: int) -> FusionOptions:
-        """Check the arguments of a search for `k` hits.
+    def of(cls, fusion: Any, weights: Any, depth: Any, k: int, offset: int) -> FusionOptions:
+        """Check the arguments of a search for `k` hits after the first `offset`.
 
         Raises
         ------
@@ -68,13 +68,19 @@ class FusionOptions:
                 f"weights must be two numbers from 0 to {MOST_WEIGHT:g}, for vectors and for the other leg, one of them at least "
                 f"{LEAST_WEIGHT:g}, got {pair!r:.100}"
             )
-        if k > DEEPEST:
-            raise InputError(f"offset + k must be at most {DEEPEST} if rankings are fused, got {k}")
+        last = offset + k
+        if last > DEEPEST:
+            raise InputError(f"offset + k must be at most {DEEPEST} if rankings are fused, got {last}")
         if depth is None:
             depth = min(max(DEPTH, 2 * k), DEEPEST)
+            if last > depth:
+                raise InputError(
+                    f"offset + k must be at most {depth} unless depth is given, got {last}: pass the same depth for every page, "
+                    f"from {last} to {DEEPEST}"
+                )
         check_whole("depth", depth, DEEPEST)
-        if depth < k:
-            raise InputError(f"depth must be at least offset + k, {k}, got {depth}")
+        if depth < last:
+            raise InputError(f"depth must be at least offset + k, {last}, got {depth}")
         return cls(fusion, (float(pair[0]), float(pair[1])), int(depth))
 
 

@@ -153,7 +153,7 @@ def _with_leg(search: SearchBody, fields: dict[str, Any]) -> dict[str, Any]:
         raise InputError(
             f"there must be one {leg.query} in {argument} for each of {fields['count']} queries, got {len(encoded)}"
         )
-    fusion = FusionOptions.of(*fusing, search.k + search.offset)
+    fusion = FusionOptions.of(*fusing, search.k, search.offset)
     kind: Any = fusion.fusion
     return fields | {"leg": LegQueries(name, encoded, depth=fusion.depth, fusion=kind, weights=fusion.weights)}
 
