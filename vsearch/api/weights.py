@@ -48,7 +48,7 @@ class SparseSearchableIndex(LegSearchableIndex):
         timeout : float, optional
             Seconds.
         offset : int
-            Rows to skip, for the next page: offset + k is at most 10,000.
+            Rows to skip, for the next page: offset + k is at most 1,000,000.
 
         Raises
         ------

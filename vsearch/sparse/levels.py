@@ -51,7 +51,7 @@ def steps_of(weights: NDArray[np.float64], step: float, name: str) -> NDArray[np
     steps = np.maximum(np.rint(weights / step), 1)
     if len(steps) and steps.max() > MOST_STEPS:
         raise InputError(
-            f"weights of {name!r} must be at most {MOST_STEPS * step:g}, for this index keeps them in steps of {step:g}, got "
-            f"{weights.max():g}; rebuild the index with such weights"
+            f"weights of {name!r} must be at most {MOST_STEPS * step:g}, got {weights.max():g}: this index stores them as multiples "
+            f"of {step:g}; to store larger ones, build it again"
         )
     return steps.astype(np.uint32)

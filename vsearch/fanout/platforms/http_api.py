@@ -185,7 +185,7 @@ def describe() -> dict[str, Any]:
         "properties": {
             "hits": {"type": "array", "items": {"type": "array", "items": hit}, "description": "One list a query."},
             "complete": {"type": "boolean"},
-            "warnings": {"type": "array", "items": {"type": "string"}, "description": "What to know of the queries."},
+            "warnings": {"type": "array", "items": {"type": "string"}, "description": "Warnings about the queries."},
             "snapshot": {"type": "integer"},
             "plan": {"type": "string"},
             "bill": {"type": "object"},
