@@ -242,7 +242,7 @@ def test_rows_as_mappings(scratch: Path) -> None:
     assert source.table.to_pydict() == {"a": [1, None], "b": ["x", None], "c": [None, '{"d":[1]}']}
     with pytest.raises(InputError, match="list are not supported"):
         open_attributes([{"a": 1}, 2], 2, scratch)
-    with pytest.raises(InputError, match="does not hold columns"):
+    with pytest.raises(InputError, match="column 'a' must have values of one type"):
         open_attributes([{"a": 1}, {"a": "x"}], 2, scratch)
 
 
@@ -342,7 +342,7 @@ def test_another_number_of_rows(kind: str, tmp_path: Path, scratch: Path) -> Non
         ([1, 2], "attributes of type list are not supported"),
         (3, "attributes of type int"),
         ({"a": [1, 2], "b": [1]}, "does not hold columns of equal length"),
-        ({"a": [1, "x"]}, "does not hold columns"),
+        ({"a": [1, "x"]}, "must have values of one type"),
         (pa.table([pa.array([1]), pa.array([2])], names=["a", "a"]), "2 columns are named 'a'"),
         (pa.table([pa.array([1])], names=[""]), "column 0 has no name"),
         (pa.array([1]), "attributes of type Int64Array"),

@@ -11,6 +11,7 @@ import msgspec
 
 from vsearch.api.remote_client import Client
 from vsearch.api.remote_refusals import RefusesChanges
+from vsearch.building.inputs.python_values import python_array
 from vsearch.errors import InputError
 from vsearch.fanout.calls.retries import Deadline
 from vsearch.fanout.wire.change_messages import (
@@ -325,7 +326,7 @@ def _as_arrow(values: Any) -> Any:
     import pyarrow as pa
 
     try:
-        return values if isinstance(values, (pa.Array, pa.ChunkedArray)) else pa.array(values)
+        return values if isinstance(values, (pa.Array, pa.ChunkedArray)) else python_array(values)
     except OverflowError:  # Arrow infers no uint64
         return pa.array(values, pa.uint64())
 

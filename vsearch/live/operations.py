@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vsearch.building.inputs.python_values import python_array
 from vsearch.errors import InputError
 from vsearch.live.commits import Draft
 from vsearch.live.inputs import NewRows, as_stored, cast_column, check_id_type, conform, fit_model
@@ -216,7 +217,7 @@ def _as_arrow(values: Any, kind: pa.DataType, name: str) -> Any:
         return as_stored(values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values, name)
     listed = _to_list(values)
     try:
-        return pa.array(listed)
+        return python_array(listed)
     except OverflowError:  # Arrow infers no uint64
         return pa.array(listed, kind)
 
@@ -238,7 +239,8 @@ def column_of(name: str, values: Any, *, per_row: bool) -> pa.Array:
         elif isinstance(values, pa.Scalar):
             array = pa.array([values.as_py()], values.type)
         else:
-            array = pa.array(_to_list(values) if per_row else [_to_list(values) if _is_sequence(values) else values])
+            listed = _to_list(values) if per_row or _is_sequence(values) else values
+            array = python_array(listed if per_row else [listed])
     except (pa.ArrowException, TypeError, UnicodeError) as error:
         raise InputError(f"the values of {name!r} must have one type: {str(error).splitlines()[0]}") from None
     if not per_row and len(array) != 1:

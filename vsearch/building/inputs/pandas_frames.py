@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vsearch.building.inputs.files import first_line
+from vsearch.building.inputs.python_values import python_array
 from vsearch.errors import InputError
 from vsearch.search.state.given_ids import is_unicode
 
@@ -96,12 +97,9 @@ def _holds_objects_only(series: Any) -> bool:
 
 def series_array(series: Any, kind: pa.DataType | None) -> pa.Array:
     """A series as one Arrow array; values that `Series.isna` reports (NaN, None, NaT and NA, depending on the dtype) become NULL."""
-    import pyarrow as pa
-
     if hasattr(series.dtype, "subtype") and hasattr(series.dtype, "fill_value"):
         series = series.sparse.to_dense()
-    array = pa.Array.from_pandas(series, type=kind)
-    return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+    return python_array(series, kind, from_pandas=True)
 
 
 def frame_batches(
@@ -134,17 +132,28 @@ def whole_strings(values: Any) -> Any:
     return values.astype(object) if isinstance(values, np.ndarray) and values.dtype.kind in "US" else values
 
 
-def mapping_table(columns: Mapping[str, Any]) -> pa.Table:
+def mapping_table(columns: Mapping[str, Any], label: str) -> pa.Table:
     """A mapping of columns as a table; NaN is NULL in NumPy arrays of floats and objects, which have no other NULL.
 
     Raises
     ------
-    TypeError, ValueError
-        Columns of unsupported types or of different lengths.
+    InputError
+        Columns of mixed or unsupported types, or of different lengths.
     """
     import pyarrow as pa
 
-    return pa.table({str(name): _mapped(values) for name, values in columns.items()})
+    converted = {}
+    for name, values in columns.items():
+        try:
+            converted[str(name)] = _mapped(values)
+        except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+            msg = f"{label}: column {name!r} must have values of one type that Arrow supports ({first_line(error)})"
+            raise InputError(msg) from error
+    try:
+        return pa.table(converted)
+    except (pa.ArrowException, TypeError, ValueError) as error:
+        msg = f"{label}: the mapping does not hold columns of equal length ({first_line(error)})"
+        raise InputError(msg) from error
 
 
 def _mapped(values: Any) -> Any:
@@ -159,5 +168,5 @@ def _mapped(values: Any) -> Any:
         if values.ndim == 2 and values.dtype.kind in "fiu":  # one embedding per row
             return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1])
         if values.dtype.kind in "fO":
-            return pa.array(values, from_pandas=True)
-    return values
+            return python_array(values, from_pandas=True)
+    return python_array(values) if isinstance(values, (list, tuple)) else values

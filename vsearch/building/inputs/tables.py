@@ -131,11 +131,7 @@ def open_table(source: object, label: str) -> Table:
             name: [row.get(name) for row in source] for name in dict.fromkeys(name for row in source for name in row)
         }
     if isinstance(source, Mapping):
-        try:
-            source = mapping_table(source)
-        except (pa.ArrowException, TypeError, ValueError) as error:
-            msg = f"{label}: the mapping does not hold columns of equal length ({first_line(error)})"
-            raise InputError(msg) from error
+        source = mapping_table(source, label)
     if isinstance(source, pa.RecordBatch):
         source = pa.Table.from_batches([source])
     if isinstance(source, pa.Table):
