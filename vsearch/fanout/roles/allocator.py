@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -234,7 +235,10 @@ def _answer_batches(
     deadline: Deadline,
     pool: ThreadPoolExecutor,
 ) -> list[Answer]:
-    """Answer queries batch by batch; the next batch is planned while processors work on the previous one."""
+    """Answer queries batch by batch; the next batch is planned while processors work on the previous one.
+
+    The last call is made by this thread, which would otherwise only wait, so that a query of one shard needs no other thread.
+    """
     size = _batch_size(snapshot, request, calls.message_bytes)
     edges = [*range(0, request.count, size), request.count]
     answers: list[Answer] = []
@@ -246,11 +250,25 @@ def _answer_batches(
             planned = plan_batch(snapshot, batch, mask, deadline)
         if waiting is not None:
             answers.append(_gather(snapshot, *waiting, request))
-        futures = [(task, pool.submit(carried(calls.processor), task.request.shard, task.request)) for task in planned]
+        own = len(planned) - 1 if stop == request.count else None
+        futures = [
+            (task, (_call if place == own else pool.submit)(carried(calls.processor), task.request.shard, task.request))
+            for place, task in enumerate(planned)
+        ]
         waiting = (stop - start, futures)
     if waiting is not None:
         answers.append(_gather(snapshot, *waiting, request))
     return answers
+
+
+def _call(function: Callable[..., Answer], *arguments: Any) -> Future[Answer]:
+    """Call a function on this thread; like `submit` of an executor."""
+    future: Future[Answer] = Future()
+    try:
+        future.set_result(function(*arguments))
+    except CallError as error:
+        future.set_exception(error)
+    return future
 
 
 def _gather(
