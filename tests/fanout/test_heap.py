@@ -90,3 +90,16 @@ def test_only_processes_of_functions_release(stack, monkeypatch):
     monkeypatch.setattr("vsearch.fanout.platforms.hosting.use_one_heap", lambda: called.append(1))
     assert Host("processor", 0.0).worker().releases
     assert called
+
+
+def test_processes_of_a_server_use_one_heap(tmp_path, monkeypatch):
+    import msgspec
+
+    from vsearch.serving import app
+    from vsearch.serving.settings import VARIABLE, ServerSettings
+
+    called = []
+    monkeypatch.setattr(app, "use_one_heap", lambda: called.append(1))
+    monkeypatch.setenv(VARIABLE, msgspec.json.encode(ServerSettings(indexes={"": str(tmp_path)})).decode())
+    assert app.from_environment().routes
+    assert called

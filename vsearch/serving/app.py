@@ -22,6 +22,7 @@ from starlette.routing import Route
 
 from vsearch.fanout.platforms.http_api import knows_key
 from vsearch.fanout.platforms.http_searches import LARGEST_BODY
+from vsearch.fanout.roles.heap import use_one_heap
 from vsearch.serving.assets import page_routes
 from vsearch.serving.endpoint import Endpoint
 from vsearch.serving.guard import Guard
@@ -158,5 +159,6 @@ def _json(status: int, document: dict[str, Any]) -> Response:
 
 
 def from_environment() -> Starlette:
-    """Return the application of a worker process."""
+    """Return the application of a worker process, whose threads all allocate from one heap."""
+    use_one_heap()
     return make_app(msgspec.json.decode(os.environ[VARIABLE], type=ServerSettings))

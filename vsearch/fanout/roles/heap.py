@@ -36,7 +36,7 @@ def _libc() -> Any:
 def use_one_heap() -> bool:
     """Let all threads allocate from one heap, and large arrays from separate pages; returns whether it took effect.
 
-    It applies to the whole process, so only function processes call it.
+    It applies to the whole process, so only processes of functions and servers call it.
     """
     libc = _libc()
     if libc is None:
