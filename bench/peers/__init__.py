@@ -22,6 +22,7 @@ def searchers() -> list[Contestant]:
     """Contestants of ``bench.search``: recall against speed."""
     return [
         Ours(),
+        Ours(spill=True),
         FaissIvf("faiss-ivfpq-4d", "PQ{q}x4fs"),
         FaissIvf("faiss-ivfpq-8d", "PQ{h}x4fs"),
         FaissIvf("faiss-ivfpq-4d-sq8", "PQ{q}x4fs", refine="Refine(SQ8)"),

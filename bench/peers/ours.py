@@ -69,18 +69,22 @@ class OursIndex:
 
 @dataclass(frozen=True)
 class Ours:
-    """``exhaustive`` scans all rows with ``exact=True``: the estimator alone if rerank is None."""
+    """``exhaustive`` scans all rows with ``exact=True``: the estimator alone if rerank is None.
+
+    ``spill`` keeps a copy of each row in a second partition.
+    """
 
     bits: float = 1.0
     rerank: str | None = "int8"
     quantizer: str = "osq"
     tuned: tuple[float, ...] = TUNED
     exhaustive: bool = False
+    spill: bool = False
     package: str = "vsearch"
 
     @property
     def name(self) -> str:
-        return f"vsearch-{self.quantizer}-{self.bits:g}" + (f"-{self.rerank}" if self.rerank else "")
+        return f"vsearch-{self.quantizer}-{self.bits:g}" + (f"-{self.rerank}" if self.rerank else "") + ("-copies" if self.spill else "")
 
     def build(self, task: Task) -> OursIndex:
         vsearch = facade()
@@ -93,6 +97,7 @@ class Ours:
             quantizer=self.quantizer,
             bits=self.bits,
             rerank=self.rerank,
+            spill=self.spill,
         )
         info = index.info()
         parts = info["bytes_per_vector_by_part"]
@@ -103,7 +108,7 @@ class Ours:
             url=url,
             index=index,
             recalls=self.tuned,
-            description=f"vsearch {self.quantizer} {self.bits:g} bit, rerank {self.rerank or 'none'}",
+            description=f"vsearch {self.quantizer} {self.bits:g} bit, rerank {self.rerank or 'none'}{', copies' if self.spill else ''}",
             bytes_per_vector=size - raw,
             code_bytes=float(parts["codes"] + parts.get("rows", 0)),
             raw_bytes_per_vector=raw,
