@@ -26,9 +26,6 @@ EMPTY = {
 }
 """Names that describe no value: a reader has to look up where it came from."""
 
-COMPILED = "kernels"
-"""Left out: a change of the source of a kernel compiles it again in every checkout and cache."""
-
 ALLOWED = {
     ("fanout/wire/messages.py", "found"),  # the name of the field in messages
     ("encoders/bpe.py", "whole"),  # the name of the setting in files
@@ -69,7 +66,6 @@ def test_names_say_what_they_hold():
     offenders = [
         line
         for path in sorted(LIBRARY.rglob("*.py"))
-        if COMPILED not in path.parts
         for line in empty(path.read_text("utf-8"), path.relative_to(LIBRARY).as_posix())
     ]
     assert not offenders, "names that say nothing:\n" + "\n".join(offenders)

@@ -250,9 +250,9 @@ def _answer_batches(
             planned = plan_batch(snapshot, batch, mask, deadline)
         if waiting is not None:
             answers.append(_gather(snapshot, *waiting, request))
-        own = len(planned) - 1 if stop == request.count else None
+        local = len(planned) - 1 if stop == request.count else None  # the task that this thread executes
         futures = [
-            (task, (_call if place == own else pool.submit)(carried(calls.processor), task.request.shard, task.request))
+            (task, (_call if place == local else pool.submit)(carried(calls.processor), task.request.shard, task.request))
             for place, task in enumerate(planned)
         ]
         waiting = (stop - start, futures)

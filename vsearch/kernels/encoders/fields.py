@@ -53,10 +53,10 @@ class LayerField(IntEnum):
     """Number of attention heads."""
 
     BASE = 2
-    """Which of the tables of angles."""
+    """Index of its tables of angles, among those of all bases."""
 
     DISTANCE = 3
-    """Up to which tokens attend to others."""
+    """Largest distance, in tokens, between a token and those it attends to."""
 
     NORMED = 4
     """Whether there is a normalization before attention."""

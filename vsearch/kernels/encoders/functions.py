@@ -48,8 +48,8 @@ def gelu(x):
 def exponential(x):
     """``exp(x)`` for x <= 0; relative error below 2e-7; x is clipped at -87."""
     x = max(x, LEAST_EXPONENT)
-    whole = np.int32(x * LOG2_E - np.float32(0.5))  # rounds to nearest, since it is not positive
-    n = np.float32(whole)
+    exponent = np.int32(x * LOG2_E - np.float32(0.5))  # rounds to nearest, since it is not positive
+    n = np.float32(exponent)
     r = x - n * LN2_HIGH - n * LN2_LOW
     p = np.float32(POWERS[0])
     p = p * r + np.float32(POWERS[1])
@@ -57,7 +57,7 @@ def exponential(x):
     p = p * r + np.float32(POWERS[3])
     p = p * r + np.float32(POWERS[4])
     p = p * r + np.float32(POWERS[5])
-    power = np.int32((whole + np.int32(127)) << np.int32(23)).view(np.float32)
+    power = np.int32((exponent + np.int32(127)) << np.int32(23)).view(np.float32)
     return (p * r * r + r + np.float32(1.0)) * power
 
 
@@ -82,14 +82,14 @@ def _raise_powers(typingctx, scores, highest, count):
             x = b.fsub(load(b, scores, b.mul(index, FOUR), FLOATS, 4), highest)
             x = b.select(b.fcmp_ordered("<", x, zero), x, zero)
             x = b.select(b.fcmp_ordered(">", x, least), x, least)
-            whole = b.fptosi(b.fsub(b.fmul(x, log2), half), WORDS)
-            n = b.sitofp(whole, FLOATS)
+            exponent = b.fptosi(b.fsub(b.fmul(x, log2), half), WORDS)
+            n = b.sitofp(exponent, FLOATS)
             r = b.fsub(b.fsub(x, b.fmul(n, high)), b.fmul(n, low))
             p = splat(F32, LANES, POWERS[0])
             for coefficient in POWERS[1:]:
                 p = b.fadd(b.fmul(p, r), splat(F32, LANES, coefficient))
             value = b.fadd(b.fadd(b.fmul(b.fmul(p, r), r), r), one)
-            power = b.shl(b.add(whole, splat(I32, LANES, 127)), splat(I32, LANES, 23))
+            power = b.shl(b.add(exponent, splat(I32, LANES, 127)), splat(I32, LANES, 23))
             store(b, b.fmul(value, b.bitcast(power, FLOATS)), scores, b.mul(index, FOUR))
             return []
 
@@ -106,7 +106,7 @@ else:
 
     @inlined
     def raise_powers(scores, highest):
-        """Replace scores by ``exp(score - highest)``, at most 1; their number is a multiple of 16."""
+        """Replace scores with ``exp(score - highest)``, at most 1; their number is a multiple of 16."""
         _raise_powers(scores, highest, scores.shape[0])
 
 

@@ -35,7 +35,7 @@ product_at = view(
 def apply(address, inputs, codes, factors, bounds, sums, apart, first_apart, outputs):
     """Multiply the token rows of a text by a weight matrix.
 
-    Inputs of the columns apart, whose scales are 0, are multiplied by float weights.
+    Inputs of outlier columns (`apart`), whose scales are 0, are multiplied by float weights.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def apply(address, inputs, codes, factors, bounds, sums, apart, first_apart, out
     codes : uint8 (t, columns rounded up)
     factors, bounds, sums : float32 (t, 2), float32 (2, 16), int32 (6, 64)
         Scratch.
-    apart : float32 (t, >= first_apart + columns apart)
+    apart : float32 (t, >= first_apart + outlier columns)
         Scratch from column `first_apart` on.
     first_apart : int
     outputs : float32 (t, >= rows)
@@ -95,30 +95,30 @@ def attend(joined, heads, keys, scores, total, received, outputs):
     for token in range(received.shape[0]):
         received[token] = np.float32(0.0)
     tokens, width = outputs.shape
-    each, columns = width // heads, keys.shape[1]
-    scale = np.float32(1.0) / np.sqrt(np.float32(each))
+    head_width, columns = width // heads, keys.shape[1]
+    scale = np.float32(1.0) / np.sqrt(np.float32(head_width))
     for head in range(heads):
-        query, key, value = head * each, width + head * each, 2 * width + head * each
-        for i in range(each):
+        query, key, value = head * head_width, width + head * head_width, 2 * width + head * head_width
+        for i in range(head_width):
             for token in range(tokens):
                 keys[i, token] = joined[token, key + i] * scale
             for token in range(tokens, columns):
                 keys[i, token] = np.float32(0.0)
         for token in range(tokens):
             for start in range(0, columns, LANES):
-                weigh(joined[token, query : query + each], keys, start, each, scores[start : start + LANES])
+                weigh(joined[token, query : query + head_width], keys, start, head_width, scores[start : start + LANES])
             soften(scores, tokens)
             for other in range(received.shape[0]):
                 received[other] += scores[other]
-            whole = each - each % LANES
-            for start in range(0, whole, LANES):
-                place = head * each + start
+            vectorized = head_width - head_width % LANES
+            for start in range(0, vectorized, LANES):
+                place = head * head_width + start
                 weigh(scores, joined, value + start, tokens, outputs[token, place : place + LANES])
-            for i in range(whole, each):
+            for i in range(vectorized, head_width):
                 total[0] = np.float32(0.0)
                 for other in range(tokens):
                     total[0] += scores[other] * joined[other, value + i]
-                outputs[token, head * each + i] = total[0]
+                outputs[token, head * head_width + i] = total[0]
 
 
 @kernel
@@ -130,7 +130,7 @@ def run_layers(
     Parameters
     ----------
     products : int
-        Address of ``layers * 4`` blocks of `ProductField`. A product has at most as many columns apart as width and inner.
+        Address of ``layers * 4`` blocks of `ProductField`. A product has no more outlier columns than width and inner.
     layers, heads : int
     epsilon : float
     norms : float32 (1 + 2 * layers, 2, width)

@@ -145,9 +145,9 @@ def _weigh(typingctx, factors, rows, column, width, count, total):
             return b.fadd(sums, b.fmul(row, factor, flags=("contract",)), flags=("contract",))
 
         entry, several, last, done = b.block, *(b.append_basic_block(name) for name in ("several", "last", "weighed"))
-        whole = b.and_(args[4], ir.Constant(I64, -UNROLLED))
+        unrolled = b.and_(args[4], ir.Constant(I64, -UNROLLED))
         rest = b.append_basic_block("rest")
-        b.cbranch(b.icmp_signed(">", whole, ir.Constant(I64, 0)), several, rest)
+        b.cbranch(b.icmp_signed(">", unrolled, ir.Constant(I64, 0)), several, rest)
         b.position_at_end(several)  # separate sums, to break the dependency chain
         i, apart = b.phi(I64), [b.phi(floats) for _ in range(UNROLLED)]
         i.add_incoming(ir.Constant(I64, 0), entry)
@@ -157,17 +157,17 @@ def _weigh(typingctx, factors, rows, column, width, count, total):
         for phi, value in zip(apart, added, strict=True):
             phi.add_incoming(zero, entry)
             phi.add_incoming(value, several)
-        b.cbranch(b.icmp_signed("<", following, whole), several, rest)
+        b.cbranch(b.icmp_signed("<", following, unrolled), several, rest)
         b.position_at_end(rest)
         parts = [b.phi(floats) for _ in range(UNROLLED)]
         for phi, value in zip(parts, added, strict=True):
             phi.add_incoming(zero, entry)
             phi.add_incoming(value, several)
         joined = b.fadd(b.fadd(parts[0], parts[1]), b.fadd(parts[2], parts[3]))
-        b.cbranch(b.icmp_signed("<", whole, args[4]), last, done)
+        b.cbranch(b.icmp_signed("<", unrolled, args[4]), last, done)
         b.position_at_end(last)
         i, sums = b.phi(I64), b.phi(floats)
-        i.add_incoming(whole, rest)
+        i.add_incoming(unrolled, rest)
         sums.add_incoming(joined, rest)
         more = add(sums, i)
         following = b.add(i, ir.Constant(I64, 1))

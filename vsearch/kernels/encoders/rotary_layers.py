@@ -41,7 +41,7 @@ def turn(joined, heads, cosines, sines):
 
 @part
 def attend_near(joined, heads, distance, keys, scores, total, received, outputs):
-    """Multi-head attention of the tokens of a text to those up to a distance.
+    """Multi-head attention of each token of a text to the tokens within a distance.
 
     Parameters
     ----------
@@ -58,12 +58,12 @@ def attend_near(joined, heads, distance, keys, scores, total, received, outputs)
     for token in range(received.shape[0]):
         received[token] = np.float32(0.0)
     tokens, width = outputs.shape
-    each, columns = width // heads, keys.shape[1]
-    scale = np.float32(1.0) / np.sqrt(np.float32(each))
-    whole = each - each % LANES
+    head_width, columns = width // heads, keys.shape[1]
+    scale = np.float32(1.0) / np.sqrt(np.float32(head_width))
+    vectorized = head_width - head_width % LANES
     for head in range(heads):
-        query, key, value = head * each, width + head * each, 2 * width + head * each
-        for i in range(each):
+        query, key, value = head * head_width, width + head * head_width, 2 * width + head * head_width
+        for i in range(head_width):
             for token in range(tokens):
                 keys[i, token] = joined[token, key + i] * scale
             for token in range(tokens, columns):
@@ -73,7 +73,7 @@ def attend_near(joined, heads, distance, keys, scores, total, received, outputs)
             begin = first - first % LANES
             end = last + (LANES - last % LANES) % LANES
             for start in range(begin, end, LANES):
-                weigh(joined[token, query : query + each], keys, start, each, scores[start : start + LANES])
+                weigh(joined[token, query : query + head_width], keys, start, head_width, scores[start : start + LANES])
             for other in range(begin, first):
                 scores[other] = FAR
             near = scores[begin:end]
@@ -82,14 +82,14 @@ def attend_near(joined, heads, distance, keys, scores, total, received, outputs)
                 scores[other] = np.float32(0.0)
             for other in range(begin, last):
                 received[other] += scores[other]
-            for start in range(0, whole, LANES):
-                place = head * each + start
+            for start in range(0, vectorized, LANES):
+                place = head * head_width + start
                 weigh(near, joined[begin:], value + start, last - begin, outputs[token, place : place + LANES])
-            for i in range(whole, each):
+            for i in range(vectorized, head_width):
                 total[0] = np.float32(0.0)
                 for other in range(first, last):
                     total[0] += scores[other] * joined[other, value + i]
-                outputs[token, head * each + i] = total[0]
+                outputs[token, head * head_width + i] = total[0]
 
 
 @kernel
@@ -101,7 +101,7 @@ def run_rotary_layers(
     Parameters
     ----------
     settings : int64 (layers, 5)
-        See `LayerField`. A product has at most as many columns apart as width and inner.
+        See `LayerField`. A product has no more outlier columns than width and inner.
     epsilon : float
     norms : float32 (2 + 2 * layers, 2, width)
         Weight and bias of the embedding normalization, of the normalizations before attention and before the feed-forward network

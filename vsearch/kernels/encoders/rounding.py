@@ -130,32 +130,32 @@ VECTORS = DIALECT is not None
 if DIALECT is None:
 
     @inlined
-    def scale(row, scales, whole, bounds):
+    def scale(row, scales, vectorized, bounds):
         """Scale a row in place and find its bounds."""
-        scale_plain(row, scales, whole, bounds)
+        scale_plain(row, scales, vectorized, bounds)
 
     @inlined
-    def to_codes(row, whole, low, inverse, codes):
+    def to_codes(row, vectorized, low, inverse, codes):
         """Round a scaled row."""
-        round_plain(row, whole, low, inverse, codes)
+        round_plain(row, vectorized, low, inverse, codes)
 
     settle = settle_plain
 
 else:
 
     @inlined
-    def scale(row, scales, whole, bounds):
-        """Scale a row in place and find its bounds; the first `whole` columns are vectorized."""
-        if whole > 0:
-            _scale(row, scales, whole, bounds)
-        scale_plain(row, scales, whole, bounds)
+    def scale(row, scales, vectorized, bounds):
+        """Scale a row in place and find its bounds; the first `vectorized` columns with vector instructions."""
+        if vectorized > 0:
+            _scale(row, scales, vectorized, bounds)
+        scale_plain(row, scales, vectorized, bounds)
 
     @inlined
-    def to_codes(row, whole, low, inverse, codes):
-        """Round a scaled row; the first `whole` columns are vectorized."""
-        if whole > 0:
-            _round(row, whole, low, inverse, codes)
-        round_plain(row, whole, low, inverse, codes)
+    def to_codes(row, vectorized, low, inverse, codes):
+        """Round a scaled row; the first `vectorized` columns with vector instructions."""
+        if vectorized > 0:
+            _round(row, vectorized, low, inverse, codes)
+        round_plain(row, vectorized, low, inverse, codes)
 
     @inlined
     def settle(sums, token, row_sums, steps, bias, start, low, step, outputs):
@@ -185,17 +185,17 @@ def quantize(row, scales, codes, bounds):
         An element is approximately ``low + step * code``.
     """
     columns = row.shape[0]
-    whole = columns - columns % LANES if VECTORS else 0
+    vectorized = columns - columns % LANES if VECTORS else 0
     for lane in range(LANES):
         bounds[0, lane] = np.float32(3.0e38)
         bounds[1, lane] = np.float32(-3.0e38)
-    scale(row, scales, whole, bounds)
+    scale(row, scales, vectorized, bounds)
     low, high = bounds[0, 0], bounds[1, 0]
     for lane in range(1, LANES):
         low, high = min(low, bounds[0, lane]), max(high, bounds[1, lane])
     step = (high - low) * np.float32(1.0 / 255.0)
     inverse = np.float32(1.0) / step if step > np.float32(0.0) else np.float32(0.0)
-    to_codes(row, whole, low, inverse, codes)
+    to_codes(row, vectorized, low, inverse, codes)
     for column in range(columns, codes.shape[0]):
         codes[column] = np.uint8(0)
     return low, step

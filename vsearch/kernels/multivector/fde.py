@@ -9,7 +9,7 @@ from vsearch.kernels.toolchain.compiling import kernel, summing
 
 @kernel
 def fill_buckets(vectors, offsets, distances, nearest, counts, entries):
-    """Compute the mean vector of every document in every bucket; its nearest vector for buckets where it has none.
+    """Compute the mean vector of every document in every bucket, or its nearest vector if it has none in the bucket.
 
     Parameters
     ----------

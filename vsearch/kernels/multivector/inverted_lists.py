@@ -9,8 +9,8 @@ from vsearch.kernels.toolchain.compiling import kernel
 def collect_lists(offsets, documents, probes, probe_scores, missing, seen, totals):
     """Sum the best centroid score of each query vector for every document in the probed lists.
 
-    A query vector that has a document in none of its lists contributes the most that it could score there (`missing`),
-    as imputed by WARP. O(length of the probed lists).
+    If a document is in none of the lists of a query vector, that vector contributes the most that the document could score
+    for it (`missing`), as imputed by WARP. O(length of the probed lists).
 
     Parameters
     ----------

@@ -210,8 +210,8 @@ score_wide_residuals = score_residuals
 def multiply(rows, columns, products):
     """Multiply matrices, always summing in the same order. O(n * d * width).
 
-    For few rows the threads that a linear algebra library starts do not pay off: when other processes use the cores
-    too, waiting for the threads took a hundred times as long as the product.
+    For few rows, the threads of a linear algebra library do not pay off: when other processes use the cores too,
+    waiting for the threads took a hundred times as long as the product.
 
     Parameters
     ----------

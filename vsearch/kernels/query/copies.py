@@ -43,7 +43,7 @@ def mark_seen(call, seen, row):
 
 @inlined
 def forget_seen(call):
-    """Forget the rows of the previous query. O(rows that were pending), or all rows if these were many."""
+    """Forget the rows of the previous query. O(rows that were pending), or O(all rows) if these were many."""
     seen, count = call.seen, call.marked
     if count > MARKS:
         seen[:] = np.uint64(0)

@@ -1,8 +1,9 @@
 """The argument blocks of the fused kernels: positions of numbers and array addresses in blocks of int64.
 
-There is one block per index (`ModelField`) and per run (`ShardField`), both packed once, one per call (`CallField`), and
-the list of the runs that calls search (`RunsField`), each with its mask (`RunField`). Each contains all extents of its own arrays, so it can be read without the others. An address refers to a
-C-contiguous array; 0 means that there is none. `vsearch.search.state.workspace` checks every shape before it packs an
+There is one block per index (`ModelField`) and one per run (`ShardField`), both packed once; one per call (`CallField`);
+and the list of the runs that calls search (`RunsField`), each with its mask (`RunField`). A block contains all extents of
+its own arrays, so it can be read without the others. An address refers to a C-contiguous array; 0 means that there is none.
+`vsearch.search.state.workspace` checks every shape before it packs an
 address; `views` declares the dtypes and shapes.
 """
 
@@ -80,7 +81,7 @@ class ModelField(IntEnum):
     ROTATION_WIDTH = 38  # 64 * D', where D' is d rounded up to an even number
     WIDE_ROTATION = 39  # 1: queries are rotated in float64
     EXACT_CENTROID_SCORES = (
-        40  # 1: all base scores are computed from differences; CENTROID_SQUARES and CENTROID_SLACKS are 0
+        40  # 1: all base scores are computed from differences; CENTROID_SQUARES and CENTROID_ROUNDING_BOUNDS are 0
     )
 
 
@@ -135,7 +136,7 @@ class RunField(IntEnum):
     END = 4  # position after the last run that has the same partitions
     OWNER = 5  # of copies: address of the block of the run that they are copies of; otherwise 0
     REACHES = 6  # float32 (REACH_COUNT,), by partition: how far its rows reach, relative to those of all runs; or 0
-    REACH_COUNT = 7  # number of its partitions; 0: as far
+    REACH_COUNT = 7  # number of its partitions; 0: its rows reach as far as those of all runs
 
 
 @unique
@@ -204,7 +205,7 @@ class CallField(IntEnum):
 
 @unique
 class BatchField(IntEnum):
-    """Several queries of one call. m: queries, d: dimensions, k: hits of each."""
+    """Several queries of one call. m: queries, d: dimensions, k: hits per query."""
 
     COUNT = 0  # m
     QUERIES = 1  # float32 (m, d)

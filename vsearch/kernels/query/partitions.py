@@ -206,8 +206,8 @@ def scan_partition(
 def may_reach(run, call, partition, local, threshold):
     """Return whether a run may have a row of a partition that scores `threshold`, if the partition may.
 
-    A later run has few rows of a partition, which hardly reach as far as the farthest of all its rows. With a filter, they may
-    be all that pass.
+    A later run has few rows of a partition, and these rarely reach as far as the farthest of all its rows. With a filter,
+    they may be the only rows that pass.
     """
     reaches = run.reaches
     if reaches.shape[0] == 0 or call.filtered != 0:
@@ -234,16 +234,16 @@ def search_partitions(model, runs, call, order, first, last, min_probes, descend
         Whether the bounds approximately descend in `order`: then the first partition that cannot reach the k-th best score
         ends the search; otherwise it is skipped.
     fetch : bool
-        Whether to prefetch codes, which is a waste if they are in the cache already.
+        Whether to prefetch codes; pointless if they are in the cache already.
     """
     upper_bounds, scores, k = call.upper_bounds, call.scores, call.k
     owners, addresses = runs.owners, runs.runs
-    first_partition, own = runs.first_partition, runs.partitions
+    first_partition, partition_count = runs.first_partition, runs.partitions
     fetch = fetch and call.exact == 0
     size, waiting, reached = call.size, call.waiting, last
     for visit in range(first, last):
         partition = np.int64(order[visit])
-        if partition < first_partition or partition >= first_partition + own:
+        if partition < first_partition or partition >= first_partition + partition_count:
             continue
         threshold = scores[0] if size == k else LEAST
         bounded = visit >= min_probes
@@ -263,7 +263,7 @@ def search_partitions(model, runs, call, order, first, last, min_probes, descend
                 if not bounded or may_reach(run, call, partition, local, threshold):
                     fetch_run(shard, local, model.stages)
             next_partition = np.int64(order[visit + 1]) if visit + 1 < order.shape[0] else np.int64(-1)
-            if first_partition <= next_partition < first_partition + own:
+            if first_partition <= next_partition < first_partition + partition_count:
                 following_position = np.int64(owners[next_partition - first_partition])
         while position < end:
             address = addresses[position]
@@ -278,7 +278,7 @@ def search_partitions(model, runs, call, order, first, last, min_probes, descend
             if bounded and not may_reach(run, call, partition, partition - shard.first_partition, reached_so_far):
                 continue
             next_codes, following, following_blocks = shard.first_codes, np.int64(0), np.int64(0)
-            if following_position >= 0:  # while the first run is scanned, since later ones have few rows to wait behind
+            if following_position >= 0:  # during the first run: scans of later runs are too short to hide the latency
                 following_shard = shard_at(run_at(addresses[following_position]).shard)
                 local = next_partition - following_shard.first_partition
                 fetch_factors(following_shard, local, model.stages)

@@ -113,9 +113,9 @@ def search_batch(model_address, runs_address, call_address, batch_address):
     call, batch = call_at(call_address), batch_at(batch_address)
     prepared = batch.prepared != 0
     for i in range(batch.count):
-        given = call.rotated if prepared else call.query
-        for j in range(given.shape[0]):
-            given[j] = batch.queries[i, j]
+        target = call.rotated if prepared else call.query
+        for j in range(target.shape[0]):
+            target[j] = batch.queries[i, j]
         _search(model, runs, call)
         for j in range(call.k):
             batch.scores[i, j], batch.rows[i, j] = call.scores[j], call.rows[j]
@@ -128,10 +128,10 @@ def search_together(model_address, runs_address, calls_address, count):
     """`search_runs` for several queries that visit most partitions, in one pass over the partitions.
 
     Results are those of `search_runs`: each query visits the same partitions in the same order. A partition's codes
-    stay in the cache while all queries that need it scan them, so a workspace per query is worth its place there.
+    stay in the cache while all queries that need it scan them, which outweighs the cache space of a workspace per query.
     """
     model, runs, calls = model_at(model_address), runs_at(runs_address), int64s(calls_address, count)
-    low, held = runs.first_partition, runs.partitions
+    low, partition_count = runs.first_partition, runs.partitions
     for i in range(count):
         call = call_at(calls[i])
         plan_visits(model, call)
@@ -140,7 +140,7 @@ def search_together(model_address, runs_address, calls_address, count):
         visit_nearest(model, runs, call)
         find_rest(model, runs, call)
         call.first_visit = 0  # from here on the position in the rest
-    for partition in range(low, low + held):
+    for partition in range(low, low + partition_count):
         fetch = True  # only for the first query: then the codes are in the cache
         for i in range(count):
             call = call_at(calls[i])

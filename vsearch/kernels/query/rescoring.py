@@ -38,17 +38,17 @@ def _enqueue(model, runs, call, place, row):
         if run.owner != 0:  # copies have the codes of rows that other runs have
             continue
         shard = shard_at(run.shard)
-        own = row - run.first_row
-        if own < 0 or own >= shard.rows:
+        local_row = row - run.first_row
+        if local_row < 0 or local_row >= shard.rows:
             continue
-        partition = _partition_of(shard, own)
+        partition = _partition_of(shard, local_row)
         if partition >= 0:  # a tail is divided into the runs of several shards
-            call.pending[0, place], call.pending[1, place] = own, shard.first_partition + partition
+            call.pending[0, place], call.pending[1, place] = local_row, shard.first_partition + partition
             call.pending[2, place] = address
             # as in `partitions`: products count twice in squared distances that are not computed from differences
             gain = np.float32(2.0) if model.squared != 0 and model.differences == 0 else np.float32(1.0)
             call.pending_scales[place] = shard.rerank_partition_scales[partition] * gain
-            fetch_rerank(model.rerank_kind, shard.rerank_bytes, shard.rerank_halves, shard.rerank_floats, own)
+            fetch_rerank(model.rerank_kind, shard.rerank_bytes, shard.rerank_halves, shard.rerank_floats, local_row)
             return True
     return False
 

@@ -11,10 +11,10 @@ WINDOW = 2048
 """Rows whose scores are summed together."""
 
 TOUCHED_WORDS = WINDOW // 64
-"""Words of a bit for each of them."""
+"""uint64 words of a bitmap with one bit for each of them."""
 
 LARGEST = 65535
-"""Largest length and count that blocks state; larger counts are stated as this, and mean any count."""
+"""Largest length and count in block tables; larger counts are stored as this, which stands for any count."""
 
 
 class TextField(IntEnum):

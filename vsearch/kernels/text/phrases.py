@@ -96,7 +96,7 @@ def match_phrase(address, lists, mask, cursors, block_rows, block_counts, states
     address : int
         Address of a block of `TextField`, with positions.
     lists : int64 (terms, 4)
-        First block, block after the last, number of postings, and position in the phrase. Best with the shortest list first.
+        First block, block after the last, number of postings, and position in the phrase. Fastest with the shortest list first.
     mask : uint64 (ceil(rows / 64),)
         Rows that count.
     cursors : int64 (terms, 4), initially (first block, -1, 0, 0)
@@ -111,7 +111,7 @@ def match_phrase(address, lists, mask, cursors, block_rows, block_counts, states
     int
         Number of these rows; -1 if postings are damaged.
     """
-    found = 0
+    matched = 0
     terms = lists.shape[0]
     for block in range(lists[0, FIRST_BLOCK], lists[0, STOP_BLOCK]):
         size = _unpack(address, lists, 0, block, block_rows[0], block_counts[0])
@@ -132,7 +132,7 @@ def match_phrase(address, lists, mask, cursors, block_rows, block_counts, states
             if matching:
                 repeated = _count_matches(address, lists, cursors, block_counts, states)
                 if repeated > 0:
-                    rows[found], counts[found] = row, repeated
-                    found += 1
+                    rows[matched], counts[matched] = row, repeated
+                    matched += 1
             cursors[0, BEFORE] += block_counts[0, place]
-    return found
+    return matched

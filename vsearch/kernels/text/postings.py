@@ -1,4 +1,4 @@
-"""Postings in blocks: measured, packed, unpacked and marked in bitmaps.
+"""Blocks of postings: measure, pack and unpack them, and mark their rows in bitmaps.
 
 A list has the rows of one term, ascending, and how often each has the term. A block of it has up to 128 postings: its first
 row is in the block table, and its bits are, lowest first, the gaps to the following rows minus 1, then the counts minus 1.
@@ -137,7 +137,7 @@ def read_bits(packed, bit, mask):
 
 @inlined
 def mask_of(bits):
-    """Return the mask of so many bits, up to 63."""
+    """Return a mask of the lowest `bits` bits, up to 63."""
     return (np.uint64(1) << np.uint64(bits)) - np.uint64(1)
 
 

@@ -1,7 +1,7 @@
 """BM25 over the rows of a run, window by window, with bounds from the blocks.
 
 Scores are sums of integers: every gain is rounded to a whole number once, so a row's score does not depend on the order in which
-lists are read, and bounds are exact. A window is passed over if the bounds of its blocks cannot reach the worst of the best k rows.
+lists are read, and bounds are exact. A window is skipped if the bounds of its blocks cannot reach the worst of the best k rows.
 The lists of small gains, which cannot reach it on their own, are only read where rows of the other lists need them ("MaxScore":
 H. Turtle and J. Flood, Query evaluation: strategies and optimizations, 1995; with bounds of blocks: S. Ding and T. Suel, Faster top-k
 document retrieval using block-max indexes, SIGIR 2011).
@@ -22,7 +22,7 @@ COLUMN, FIRST_BLOCK, STOP_BLOCK, POSTINGS = (int(field) for field in ListField)
 AT_BLOCK, UNPACKED, PLACE = (int(field) for field in CursorField)
 
 SPARSE_BLOCKS = 16
-"""Blocks of postings of a window up to which its rows are marked, rather than looking at all sums of the window."""
+"""Most blocks of postings in a window for which the touched rows are marked; with more, all sums of the window are read."""
 
 
 @inlined
@@ -68,7 +68,7 @@ def _begin(call):
 
 @part
 def _bound_lists(call, start, end):
-    """Move the cursors to the blocks of a window, and set the largest gain and the blocks of every list; return the next row of any."""
+    """Move the cursors to a window; set the largest gain and the number of blocks of every list; return where the next block begins."""
     table, cursors, bounds, overlaps = call.table, call.cursors, call.bounds, call.overlaps
     following = call.stop
     for i in range(call.lists):
@@ -188,16 +188,16 @@ def _add_others(call, start, end):
     """Add what the rows of a window gain from bitmaps and unpacked lists; return the largest possible sum of these gains."""
     sums, highest = call.sums, np.int64(0)
     for m in range(call.bitmaps):
-        constant, found = call.constants[m], False
+        constant, any_set = call.constants[m], False
         for word in range(start >> 6, (end + 63) >> 6):
             bits = call.bits[m, word]
             if bits:
-                found = True
+                any_set = True
                 at = (word << 6) - start
                 for i in range(min(64, end - (word << 6))):
                     if (bits >> np.uint64(i)) & np.uint64(1):
                         sums[at + i] += constant
-        if found:
+        if any_set:
             highest += constant
     rows, gains = call.extra_rows, call.extra_gains
     for x in range(call.extras):
@@ -252,7 +252,7 @@ def _list_candidates(call, start, end, least):
 def _probe_rest(call, first, start, end, left, threshold, sparse):
     """Complete the sums of rows that can exceed a threshold with the lists from `first` on, and push them.
 
-    `left` is the most that these lists give.
+    `left` is the largest sum of gains from these lists.
     """
     sums, candidates, bounds = call.sums, call.candidates, call.bounds
     if sparse:
@@ -322,7 +322,7 @@ def rank_rows(address):
         highest = _add_others(call, start, end) if further else np.int64(0)
         left, done, blocks = total, 0, np.int64(0)
         sparse = not further
-        # as long as rows of the remaining lists alone may exceed the threshold, all of their rows count
+        # while the remaining lists alone may exceed the threshold, every row in them is a candidate
         while done < count and (call.size < call.k or left > threshold):
             if bounds[done] > 0:
                 blocks += call.overlaps[done]

@@ -19,7 +19,7 @@ from vsearch.kernels.toolchain.library import sources_digest, why_compiled
 logger = logging.getLogger("vsearch")
 
 #: Messages already issued in this process.
-_said: set[str] = set()
+_issued: set[str] = set()
 _lock = threading.Lock()
 
 
@@ -85,6 +85,6 @@ def warn_uncached(reason: str) -> None:
 
 def _first(message: str) -> bool:
     with _lock:
-        new = message not in _said
-        _said.add(message)
+        new = message not in _issued
+        _issued.add(message)
         return new

@@ -84,7 +84,7 @@ def processor_features(path: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
 
 
 def targets_here(features: frozenset[str] | None = None) -> list[str]:
-    """Return the targets that this processor, or one with the given features, runs, best first; none outside Linux."""
+    """Return the targets that run on this processor, or on one with the given features, best first; none outside Linux."""
     if platform.system() != "Linux":
         return []
     features = processor_features() if features is None else features
@@ -196,7 +196,9 @@ class Function:
         self._returns_none = result == "none"
         # kernels write only zeros to these, so all threads may share them
         self._outputs = (ctypes.byref(ctypes.c_void_p()), ctypes.byref(ctypes.c_void_p()))
-        self._scalars_only = self._returns_none and native is not None and all(taken is None for taken in self._takes)
+        self._scalars_only = (
+            self._returns_none and native is not None and all(argument is None for argument in self._takes)
+        )
         if native is not None:
             native.argtypes, native.restype = types, ctypes.c_int32
 
