@@ -234,6 +234,7 @@ def test_a_process_that_was_killed_leaves_a_spool(
 def test_what_is_refused(table: pa.Table, parquet: Path, encoder: Path, tmp_path: Path) -> None:
     other = tmp_path / "others"
     other.mkdir()
+    twice = table.append_column("id", table["id"])
     (other / "file").touch()
     vsearch.build(np.eye(4, dtype=np.float32), tmp_path / "there")
     with TextSpool(tmp_path / "held", "x", 64):
@@ -241,8 +242,9 @@ def test_what_is_refused(table: pa.Table, parquet: Path, encoder: Path, tmp_path
             ({"text_column": "body"}, "text_column and encoder must be passed together"),
             ({"encoder": encoder}, "text_column and encoder must be passed together"),
             ({"spool": tmp_path / "s"}, "text_column and encoder must be passed together"),
-            ({"text_column": "none", "encoder": encoder}, r"no column 'none' .* columns are: id, body, number"),
+            ({"text_column": "none", "encoder": encoder}, r"no column 'none'; the columns are: id, body, number"),
             ({"text_column": "number", "encoder": encoder}, "column 'number' is int64, not text"),
+            ({"text_column": "id", "encoder": encoder, "embeddings": twice}, "several columns are named 'id'"),
             ({"text_column": "body", "encoder": encoder, "vectors": "body"}, "pass only one"),
             ({"text_column": "body", "encoder": encoder, "attributes": ["nil"]}, "no column 'nil'"),
             ({"text_column": "body", "encoder": encoder, "spool": other}, "must contain nothing else, got 'file'"),

@@ -81,7 +81,7 @@ def second_partitions(
 def _losses(
     residuals: NDArray[np.float32], offsets: NDArray[np.float32], squares: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """The losses (n, partitions) of residuals (n, d) to centroids at `offsets` from their own, with these squares."""
+    """Return the losses (n, partitions) of residuals (n, d); `offsets` lead from their centroid to each, `squares` are their squared norms."""
     lengths = np.einsum("ij,ij->i", residuals, residuals)[:, None]
     products = residuals @ offsets.T
     projections = lengths - products  # times the length of the residual
@@ -142,7 +142,7 @@ def lay_out_copies(
 def copies_of_codes(
     model: Model, codes: RowCodes, shard_partitions: range, used: NDArray[np.bool_]
 ) -> dict[str, dict[str, NDArray[np.generic]]]:
-    """Return the arrays of copies of rows by file kind, given only their codes, which are decoded for that.
+    """Return the arrays of copies of rows by file kind; the vectors are decoded from the codes of the rows.
 
     Parameters
     ----------

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 Train = Callable[[NDArray[np.float32], int, int], NDArray[np.float32]]
-"""Centroids of a sample: how many, and the seed."""
+"""Trains centroids, given a sample, the number of centroids and a seed."""
 
 Assign = Callable[[NDArray[np.float32], NDArray[np.float32]], NDArray[np.int32]]
-"""The nearest centroid of each row of a sample."""
+"""Finds the nearest centroid of each row, given rows and centroids."""
 
 PER_COARSE = 64
 """Rows for each coarse centroid that the coarse level is trained on."""
@@ -44,9 +44,9 @@ def train_in_levels(
 
 
 def divide(counts: NDArray[np.int64], total: int) -> NDArray[np.int64]:
-    """Divide `total` centroids among parts with so many rows each, int64: in proportion, at least 1 and at most one a row.
+    """Divide `total` centroids among parts in proportion to their rows, `counts`; return int64 (parts,).
 
-    `total` is at least the number of parts with rows and at most the number of rows.
+    A part with rows gets at least one centroid, and at most one per row. `total` is at least the number of parts with rows and at most the number of rows.
     """
     exact = counts * (total / counts.sum())
     shares = np.minimum(np.maximum(np.floor(exact).astype(np.int64), counts > 0), counts)

@@ -19,9 +19,11 @@ SAMPLE_PER_PARTITION = 48
 LEAST_SAMPLE = 4096
 SAMPLE_BYTES = 512 << 20
 SHARD_ROWS = 1_000_000
-SPREAD_BYTES = 8 << 20  # centroids, as float64, that the direction of their spread is computed from
+SPREAD_BYTES = 8 << 20  # of centroids, as float64, from which the direction of their spread is computed
 ITERATIONS = 10
-FLAT = 1 << 16  # centroids from which k-means has two levels: below that, the time of a build is spent elsewhere
+FLAT = (
+    1 << 16
+)  # number of centroids from which k-means has two levels: with fewer, other steps take most of the time of a build
 SOME = 256  # rows and centroids that are checked to choose between float32 and float64
 LOST_IN_FLOAT32 = 1e-5  # squared distance relative to the vector's square, below which few digits of float32 are left
 LOST_IN_FLOAT64 = 1e-14
@@ -34,9 +36,11 @@ SHORT = 0.25  # quantile of the residuals that counts as short
 MOST_SPLIT = 4  # largest number of centroids after splitting, relative to the number before
 LOOSE_ROWS = 2048  # rows that are checked first for loose partitions
 LOOSE_PIECES = 8
-SOME_MORE = 1.5  # number of centroids after splitting, relative to the number before, that needs no further reason
+SOME_MORE = (
+    1.5  # number of centroids after splitting, relative to the number before, up to which splits are always kept
+)
 LEAST_CLUSTER = 4  # sampled rows of a cluster
-TIGHTER = 4.0  # least ratio of squared distances before and after splitting, of the median row of loose partitions: reason for more
+TIGHTER = 4.0  # least ratio of squared distances before and after splitting, of the median row of loose partitions, to keep more
 
 Vectors = Callable[[NDArray[np.int64]], NDArray[np.float32]]
 """Returns prepared vectors float32 (n, d) of ascending rows."""
@@ -190,10 +194,10 @@ def _train_in_float64(sample: NDArray[np.float32], partitions: int, seed: int) -
 
 
 def split_loose(sample: NDArray[np.float32], centroids: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
-    """Split centroids (p, d) that stand for clusters far farther apart than the rows of other partitions; at most fourfold.
+    """Split centroids (p, d) of partitions that hold several clusters, far apart compared with the rows of other partitions; at most fourfold.
 
     With fewer partitions than clusters, some partitions hold several clusters. One byte per dimension then has to span the
-    distance between these, and does not resolve distances within one. Where splitting brings rows hardly nearer to their
+    distance between these, and does not resolve distances within one. If splitting hardly brings rows nearer to their
     centroids (many rows are almost duplicates and the others are not in clusters), the centroids are returned unchanged.
     """
     before, most = centroids, MOST_SPLIT * len(centroids)

@@ -54,7 +54,7 @@ class PartWriter(Protocol):
         """Check the attributes of the input, before anything is written; raise InputError if the part cannot use them."""
 
     def entry(self) -> DocumentsEntry | TextEntry | dict[str, Any]:
-        """The part's entry in the manifest; of a leg a dict that JSON can hold."""
+        """The part's entry in the manifest; for a leg, a dict of JSON values."""
 
     def write_shard(self, rows: NDArray[np.int64], arrays: WriteArrays, attributes: pa.Table | None) -> None:
         """Write the files of a shard by calling ``arrays(kind, arrays)`` for each.

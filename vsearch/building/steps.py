@@ -1,6 +1,6 @@
-"""Steps of a build as functions of rows and numbers, for a build in one process and for one of many tasks alike.
+"""Steps that builds in one process share with builds of many tasks on a cluster.
 
-Every step is given the same rows in both, in batches of the same lengths, so that it returns the same numbers.
+Both pass a step the same rows in batches of the same lengths, so that the results are identical.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def training_rows(rows: int, dimensions: int, options: BuildOptions) -> NDArray[
 
 
 def train_on(drawn: NDArray[np.generic], chosen: NDArray[np.int64], rows: int, options: BuildOptions) -> Trained:
-    """Train centroids and codec on the vectors (n, d) of the rows `chosen`, out of so many rows.
+    """Train centroids and codec on the vectors (n, d) of the rows `chosen`; the input has `rows` rows.
 
     Raises
     ------
@@ -56,7 +56,7 @@ def train_on(drawn: NDArray[np.generic], chosen: NDArray[np.int64], rows: int, o
 
 
 def assign_batch(raw: NDArray[np.generic], first: int, trained: Trained, options: BuildOptions) -> NDArray[np.int32]:
-    """The nearest centroid of each of at most `BATCH_ROWS` vectors (n, d), which begin with row `first`.
+    """The nearest centroid of each of at most `BATCH_ROWS` vectors (n, d), the first of which is row `first`.
 
     Raises
     ------
@@ -70,7 +70,7 @@ def assign_batch(raw: NDArray[np.generic], first: int, trained: Trained, options
 def deal(
     trained: Trained, counts: NDArray[np.int64], rows: int, options: BuildOptions
 ) -> tuple[Trained, list[NDArray[np.int64]]]:
-    """Deal partitions with so many rows each to shards.
+    """Deal partitions to shards, given the number of rows of each partition.
 
     Returns
     -------

@@ -81,7 +81,8 @@ def vector_column(schema: pa.Schema, column: str | None, label: str) -> str:
     names = list(schema.names)
     if column is not None:
         if names.count(column) != 1:
-            msg = f"{label}: no column {column!r} (or more than one); the columns are: {', '.join(names)}"
+            state = "several columns are named" if column in names else "no column"
+            msg = f"{label}: {state} {column!r}; the columns are: {', '.join(names)}"
             raise InputError(msg)
         kind = schema.field(column).type
         if element_type(kind, named=True) is None:

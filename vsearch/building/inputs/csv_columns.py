@@ -3,8 +3,8 @@
 An empty field is NULL. A quoted empty field is an empty string in text columns and NULL in others, as are the words in
 `NULL_WORDS`. An empty line is NULL in a file with one column and is ignored otherwise. Leading columns without a name,
 where pandas writes an index, are named as by `DataFrame.reset_index`: ``index``, or ``level_0`` and so on. Fields are
-separated by commas; by tabs in a ``.tsv`` file; by semicolons, tabs or bars if these occur in the first line and commas do
-not. Integers beyond 64 bits become decimals, and beyond the 38 digits of a decimal they stay text: float64 would round them.
+separated by commas; by tabs in a ``.tsv`` file; by semicolons, tabs or vertical bars if these occur in the first line and commas
+do not. Integers beyond 64 bits become decimals, and beyond the 38 digits of a decimal they stay text: float64 would round them.
 """
 
 from __future__ import annotations

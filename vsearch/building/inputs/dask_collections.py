@@ -16,9 +16,10 @@ def refuse_collection(source: object) -> None:
     Raises
     ------
     InputError
+        The source is one; only builds on a cluster (``client=``) read these.
     """
     if is_collection(source):
         raise InputError(
-            f"a dask {type(source).__name__} needs client=, which reads it on a dask cluster or by processes of this machine; or pass "
-            "its compute()"
+            f"a dask {type(source).__name__} needs client=, which reads it on a dask cluster or with processes on this machine; or pass "
+            "the result of its compute()"
         )

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from vsearch.encoders.encoder import TextEncoder
 
 CHUNK = 512
-"""Texts per record of the spool: the maximum that a killed build has to compute again."""
+"""Texts per record of the spool; a killed build computes at most this many again."""
 
 TOGETHER = 8
 """Texts that a thread embeds at a time. Each is processed alone, so its vector does not depend on the others."""
@@ -58,10 +58,10 @@ class TextTable:
                 raise InputError(f"text_column={column!r} requires a table, got {type(source).__name__}")
             source = named_column(source)[0]
         table = open_table(source, "texts").reread(scratch)
-        if list(table.schema.names).count(column) != 1:
-            raise InputError(
-                f"{table.label}: no column {column!r} (or more than one); the columns are: {', '.join(table.schema.names)}"
-            )
+        names = list(table.schema.names)
+        if names.count(column) != 1:
+            state = "several columns are named" if column in names else "no column"
+            raise InputError(f"{table.label}: {state} {column!r}; the columns are: {', '.join(names)}")
         kind = table.schema.field(column).type
         if not _is_text(kind):
             raise InputError(f"{table.label}: column {column!r} is {kind}, not text")

@@ -12,7 +12,7 @@ from vsearch.building.inputs.uuids import is_uuid
 def is_nested(arrow_type: Any) -> bool:
     """Whether values of an Arrow type are stored as JSON: structs, maps, and lists of these or of lists.
 
-    Not if they contain bytes, which are often images, or keys of maps that are neither text nor integers.
+    Types that contain bytes, which are often images, or map keys other than text and integers, are not.
     """
     from pyarrow import types
 

@@ -89,7 +89,7 @@ def series_type(series: Any, name: str, label: str) -> pa.DataType:
 
 
 def _holds_objects_only(series: Any) -> bool:
-    """Whether a series holds no number, text, time or similar value: Arrow has no complex numbers, and no one type for sets."""
+    """Whether a series holds no number, text, time or similar value: Arrow has no type for complex numbers or sets."""
     kinds = set(map(type, series[series.notna().to_numpy()]))
     plain = (str, bytes, Number, np.generic, date, time, timedelta)
     return bool(kinds) and not any(issubclass(kind, plain) and not issubclass(kind, COMPLEX) for kind in kinds)

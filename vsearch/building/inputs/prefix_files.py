@@ -134,7 +134,7 @@ def source_store(url: str, storage: Mapping[str, Any]) -> tuple[Store, str | Non
     if PurePosixPath(name).suffix.lower() in (*COLUMNAR, *VECTOR_FILES):
         store = open_store(head or ("/" if url.startswith("/") else "."), **storage)
         try:
-            below = store.list(name)  # a folder of such a name, as Spark writes them
+            below = store.list(name)  # Spark writes folders with such names
         except StoreError:  # a file is not a folder
             below = []
         if not any(info.path.startswith(f"{name}/") for info in below):
@@ -156,7 +156,7 @@ def list_files(store: Store, name: str | None = None) -> tuple[FoundFile, ...]:
     Raises
     ------
     InputError
-        There are no files, files of vectors are mixed with tables, or an incomplete set of shards.
+        There are no files, files of vectors are mixed with tables, or shards are missing.
     """
     try:
         infos = store.list("") if name is None else [store.head(name)]

@@ -115,7 +115,7 @@ class PrefixRows:
                 count += batch.num_rows
                 yield fitted(batch, selected, label)
             if count != high - low:
-                raise InputError(f"{label}: holds other rows than its header declares; write it again")
+                raise InputError(f"{label}: does not hold the rows that its header declares; write it again")
 
     def _chunks(self, start: int, stop: int) -> Iterator[NDArray[Any]]:
         """Vectors as the files have them, in order."""

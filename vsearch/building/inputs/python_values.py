@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 DEEPEST = 200
-"""Levels of nested values in which UUIDs are looked for; values nested deeper are refused as JSON, too."""
+"""Depth to which nested values are searched for UUIDs; deeper values cannot be written as JSON either."""
 
 
 def python_array(values: Any, kind: Any = None, *, from_pandas: bool = False) -> pa.Array:

@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from vsearch.metrics import Metric
 
 LONG_LIST = 32
-"""Number lists of one length, at least this, are vectors; so are lists as long as the vectors themselves, if that is ..."""
+"""Lists of numbers, all of one length, are taken for vectors if they are at least this long."""
 
 SHORT_VECTOR = 8
-"""... at least this."""
+"""They are also taken for vectors if they are exactly as long as the embeddings, and at least this long."""
 
 SKIP = "repair them, or leave them out with missing='skip'"
 
@@ -258,7 +258,7 @@ def split_table(
 
 
 def without_vectors(attributes: object, dimensions: int, known: Callable[[], Iterable[str]] | None) -> object:
-    """Leave out columns that hold vectors, not attributes: number lists all of one length that plain lists rarely have.
+    """Leave out columns that hold vectors rather than attributes: long lists of numbers, all of one length (see `LONG_LIST`).
 
     Only the first batch is examined; a warning lists the columns that are left out.
     """

@@ -72,11 +72,12 @@ def natural_key(path: str) -> list[int | str]:
 
 
 def check_shards(files: Sequence[PurePath], where: PurePath, *, complete: bool) -> None:
-    """Refuse shards (``train-00000-of-00010``) of several splits or sets and, of a `complete` folder, an incomplete set.
+    """Refuse files that are not one set of shards (``train-00000-of-00010``); files without such names are not checked.
 
     Raises
     ------
     InputError
+        Shards of several splits or sets, or, if `complete` is true, a set in which some are missing.
     """
     matches = [(path, _SHARD.fullmatch(path.stem)) for path in files]
     sets = {(path.parent, match[1], int(match[3])): set[int]() for path, match in matches if match}

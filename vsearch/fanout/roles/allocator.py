@@ -252,7 +252,10 @@ def _answer_batches(
             answers.append(_gather(snapshot, *waiting, request))
         local = len(planned) - 1 if stop == request.count else None  # the task that this thread executes
         futures = [
-            (task, (_call if place == local else pool.submit)(carried(calls.processor), task.request.shard, task.request))
+            (
+                task,
+                (_call if place == local else pool.submit)(carried(calls.processor), task.request.shard, task.request),
+            )
             for place, task in enumerate(planned)
         ]
         waiting = (stop - start, futures)
