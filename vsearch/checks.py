@@ -79,6 +79,7 @@ def check_freshness(at_least: object, freshness: object) -> None:
     Raises
     ------
     InputError
+        A number is invalid.
     """
     if isinstance(at_least, bool) or not isinstance(at_least, (int, np.integer)) or not 0 <= at_least <= 2**62:
         msg = f"at_least must be the number of a snapshot, got {at_least!r}"

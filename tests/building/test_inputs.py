@@ -113,7 +113,11 @@ def test_ids_may_be_a_column_that_no_attribute_is(tmp_path: Path, scratch: Path)
         (TABLE.drop_columns(["embedding"]), {}, "no column is a list .*the columns are: sku .*string, price int64"),
         (TABLE, {"vectors": "price"}, "column 'price' is int64, not a list"),
         (TABLE, {"vectors": "absent"}, "no column 'absent'.*the columns are: sku, embedding, price"),
-        (TABLE.rename_columns(["a", "b", "b"]), {"vectors": "b"}, "several columns are named 'b'; the columns are: a, b, b"),
+        (
+            TABLE.rename_columns(["a", "b", "b"]),
+            {"vectors": "b"},
+            "several columns are named 'b'; the columns are: a, b, b",
+        ),
         (TABLE, {"id": "absent"}, "no attribute column 'absent'"),
         (TABLE, {"id": "sku", "ids": "sku"}, "pass only one of them"),
         (TABLE, {"missing": "drop"}, "missing must be 'error' or 'skip', got 'drop'"),

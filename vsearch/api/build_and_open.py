@@ -346,19 +346,19 @@ def open(
     timeout : float, optional
         Seconds that opening may take; searches have their own.
     **storage
-        For S3: ``endpoint``, ``region``, ``profile``, ``anonymous``, ``allow_http``, ``access_key_id``,
-        ``secret_access_key``, ``session_token``. For Google Cloud Storage: ``endpoint``, ``anonymous``, ``allow_http``,
-        ``credentials_file``, ``service_account_key``, ``bearer_token``. For Azure: ``account``, ``endpoint``, ``anonymous``,
-        ``allow_http``, ``account_key``, ``sas_token``, ``bearer_token``. Defaults come from the provider's usual environment
-        variables and files.
+        For S3: ``endpoint``, ``region``, ``profile``, ``anonymous``, ``allow_http``, ``access_key_id``, ``secret_access_key``,
+        ``session_token``. For Google Cloud Storage: ``endpoint``, ``anonymous``, ``allow_http``, ``credentials_file``,
+        ``service_account_key``, ``bearer_token``. For Azure: ``account``, ``endpoint``, ``anonymous``, ``allow_http``,
+        ``account_key``, ``sas_token``, ``bearer_token``. By default, the provider's usual environment variables and files are used.
 
     Raises
     ------
     InputError
         More than one of `snapshot`, `tag`, `as_of` and `refresh` is set, or one is invalid.
-    IndexNotFoundError, CorruptIndexError, FormatVersionError, StoreError
-    SnapshotNotFoundError
-        The snapshot does not exist or was pruned.
+    IndexNotFoundError, SnapshotNotFoundError
+        There is no index at this place, or the snapshot does not exist or was pruned.
+    CorruptIndexError, FormatVersionError, StoreError
+        The index is damaged, or was written by a later version of vsearch, or the store cannot be read.
     SearchTimeoutError
         Opening exceeded the timeout.
     """

@@ -162,6 +162,7 @@ class ChangeableIndex(OpenedIndex):
             An attribute or id does not exist, a value does not fit, or neither `ids` nor `where` is set. PredicateError if
             `where` is invalid, or empty: ``"true"`` names all rows.
         ConflictError
+            The index was rebuilt or retrained in the meantime, or `if_snapshot` is not the newest snapshot.
         """
         from vsearch.live.operations import Update
 
@@ -185,6 +186,7 @@ class ChangeableIndex(OpenedIndex):
             Neither or both of `ids` and `where` are set. PredicateError if `where` is invalid, or empty: ``"true"`` names all
             rows.
         ConflictError
+            The index was rebuilt or retrained in the meantime, or `if_snapshot` is not the newest snapshot.
         """
         from vsearch.live.operations import Delete
 
@@ -218,6 +220,7 @@ class ChangeableIndex(OpenedIndex):
         InputError
             The attribute already exists, or the values have an unsupported type.
         ConflictError
+            The index was rebuilt or retrained in the meantime, or `if_snapshot` is not the newest snapshot.
         """
         from vsearch.live.attributes import AddColumn, attribute_of, is_type, read_values
 
@@ -235,6 +238,7 @@ class ChangeableIndex(OpenedIndex):
         InputError
             There is no such attribute.
         ConflictError
+            The index was rebuilt or retrained in the meantime, or `if_snapshot` is not the newest snapshot.
         """
         from vsearch.live.attributes import DropColumn
 
@@ -248,6 +252,7 @@ class ChangeableIndex(OpenedIndex):
         InputError
             There is no attribute `name`, or one named `new` already exists.
         ConflictError
+            The index was rebuilt or retrained in the meantime, or `if_snapshot` is not the newest snapshot.
         """
         from vsearch.live.attributes import RenameColumn, check_name
 

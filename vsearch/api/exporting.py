@@ -69,6 +69,7 @@ class ExportableIndex(OpenedIndex):
         InputError
             The file name has another ending, the file already exists, or an option is invalid.
         PredicateError
+            `where` is not a valid predicate on the attributes.
         """
         from vsearch.search.listing import passing_rows
 

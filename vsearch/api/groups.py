@@ -78,13 +78,14 @@ class GroupSearch:
         Raises
         ------
         InputError
+            An option is invalid, or `per` is not an attribute by which rows can be grouped.
         """
         types = fixed.types
         check_search(k=1, timeout=timeout, columns=columns, known=tuple(types))
         (name,) = stored_names([per], tuple(types))
         if types[name].startswith(("list<", "float")):
             raise InputError(
-                f"per must be an attribute of numbers without fractions, texts, times or flags; {per!r} is {types[name]}"
+                f"per must name an attribute that is neither a list nor a float, got {per!r}, which is {types[name]}"
             )
         until = None if timeout is None else time.monotonic() + timeout
         return cls(fixed, name, (per, *(column for column in columns if column != per)), options, until)

@@ -40,6 +40,7 @@ class VersionedIndex(OpenedIndex):
         Raises
         ------
         InputError
+            `name` is not a valid tag.
         SnapshotNotFoundError
             The snapshot does not exist, or was pruned in the meantime.
         """
@@ -55,7 +56,10 @@ class VersionedIndex(OpenedIndex):
 
         Raises
         ------
-        InputError, ConflictError
+        InputError
+            `name` is not a valid tag.
+        ConflictError
+            The index was rebuilt or retrained in the meantime.
         """
         from vsearch.live.commits import commit_change, newest_of
         from vsearch.live.history import Tag
@@ -115,8 +119,9 @@ class VersionedIndex(OpenedIndex):
         Raises
         ------
         InputError
+            Neither or both of `snapshot` and `tag` are passed.
         SnapshotNotFoundError
-            The snapshot does not exist or was pruned.
+            The snapshot or the tag does not exist, or the snapshot was pruned.
         """
         from vsearch.live.commits import newest_of
         from vsearch.live.history import restore

@@ -325,6 +325,7 @@ class Index(
         Raises
         ------
         InputError
+            An argument is invalid, or `truth` is passed without `queries`.
         SearchTimeoutError
             The measurement exceeded the timeout.
         """
@@ -360,6 +361,7 @@ class Index(
         Raises
         ------
         InputError
+            An argument is invalid, the index has no rows, or no row passes `where`.
         ConflictError
             The index was replaced or retrained in the meantime.
         """

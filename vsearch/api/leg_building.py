@@ -21,6 +21,7 @@ def leg_writers(text: Any, sparse: Any, legs: Any) -> tuple[PartWriter, ...]:
     Raises
     ------
     InputError
+        An argument is invalid, or there is no such leg.
     """
     return tuple(leg.writer(argument) for leg, argument in _find_legs(text, sparse, legs))
 
@@ -31,6 +32,7 @@ def leg_forecasts(text: Any, sparse: Any, legs: Any) -> tuple[Forecast, ...]:
     Raises
     ------
     InputError
+        An argument is invalid, or there is no such leg.
     """
     forecasts = [leg.forecast(argument) for leg, argument in _find_legs(text, sparse, legs)]
     return tuple(forecast for forecast in forecasts if forecast is not None)
@@ -42,6 +44,7 @@ def sparse_column(sparse: Any) -> tuple[str | None, dict[str, pa.Array]]:
     Raises
     ------
     InputError
+        `sparse` is neither a name nor a column of weights.
     """
     if sparse is None or isinstance(sparse, str):
         return sparse, {}

@@ -60,6 +60,7 @@ class MaintainableIndex(OpenedIndex):
         Raises
         ------
         InputError
+            An option is invalid.
         ConflictError
             The index was rebuilt or retrained in the meantime.
         """

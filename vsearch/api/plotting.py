@@ -54,7 +54,12 @@ class PlottableIndex(OpenedIndex):
 
         Raises
         ------
-        InputError, PredicateError, SearchTimeoutError
+        InputError
+            An argument is invalid, or the index has no rows.
+        PredicateError
+            `where` is not a valid predicate on the attributes.
+        SearchTimeoutError
+            The measurement did not finish in time.
         """
         check_search(k=k, timeout=timeout)
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -89,7 +94,10 @@ class PlottableIndex(OpenedIndex):
 
         Raises
         ------
-        InputError, SearchTimeoutError
+        InputError
+            An argument is invalid, or the index has no rows.
+        SearchTimeoutError
+            The measurement did not finish in time.
         """
         check_search(k=k, timeout=timeout)
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -109,6 +117,7 @@ class PlottableIndex(OpenedIndex):
         Raises
         ------
         InputError, PredicateError, SearchTimeoutError
+            As for `recall_curve`.
         MissingDependencyError
             matplotlib is not installed.
         """
@@ -123,6 +132,7 @@ class PlottableIndex(OpenedIndex):
         Raises
         ------
         InputError, SearchTimeoutError
+            As for `selectivity_curve`.
         MissingDependencyError
             matplotlib is not installed.
         """

@@ -139,6 +139,7 @@ class ReadableIndex(OpenedIndex):
         Raises
         ------
         PredicateError
+            `where` is not a valid predicate on the attributes.
         """
         from vsearch.search.listing import count_rows
 
@@ -175,6 +176,7 @@ class ReadableIndex(OpenedIndex):
         InputError
             An option is invalid, or `after` is not the id of a row that satisfies the predicate, which `order` requires.
         PredicateError
+            `where` is not a valid predicate on the attributes.
         """
         from vsearch.search.listing import list_page, make_table, parse_order
 
@@ -211,6 +213,7 @@ class ReadableIndex(OpenedIndex):
         Raises
         ------
         InputError, PredicateError
+            As for `rows`.
         """
         from vsearch.search.listing import list_page, make_batches, parse_order, passing_rows
 
@@ -243,6 +246,7 @@ class ReadableIndex(OpenedIndex):
         InputError
             There is no such attribute, or `limit` is invalid.
         PredicateError
+            `where` is not a valid predicate on the attributes.
         """
         from vsearch.checks import stored_names
         from vsearch.search.facets import count_values
@@ -265,6 +269,7 @@ class ReadableIndex(OpenedIndex):
         InputError
             There is no such attribute, or it holds lists.
         PredicateError
+            `where` is not a valid predicate on the attributes.
         """
         from vsearch.checks import stored_names
         from vsearch.search.facets import extremes

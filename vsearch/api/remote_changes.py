@@ -80,6 +80,7 @@ class RemoteChanges(RefusesChanges):
         InputError
             Rows are invalid, or their ids are in the index already.
         ConflictError
+            The index was rebuilt or retrained in the meantime, or `if_snapshot` is not the newest snapshot.
         RemoteError
             The stack has no writer, or it failed. The change can be repeated with the same `token`.
         """
@@ -181,6 +182,7 @@ class RemoteChanges(RefusesChanges):
         Raises
         ------
         InputError
+            An option is invalid.
         RemoteError
             The stack has no keeper, or it failed.
         """

@@ -59,7 +59,14 @@ class Client:
 
         Raises
         ------
-        InputError, IncompleteAnswerError, SearchTimeoutError, RemoteError
+        InputError
+            The functions refused the request.
+        IncompleteAnswerError
+            A shard did not answer, and the request does not allow partial answers.
+        SearchTimeoutError
+            The search did not finish in time.
+        RemoteError
+            The functions could not be called, or failed.
         """
 
         def check(reply: Any) -> bool:
@@ -91,7 +98,12 @@ class Client:
 
         Raises
         ------
-        InputError, ConflictError, RemoteError
+        InputError
+            The function refused the request.
+        ConflictError
+            The index was rebuilt or retrained in the meantime, or changed since the snapshot of the request.
+        RemoteError
+            The function could not be called, or failed.
         """
         return self._call(function, request, lambda reply: isinstance(reply, kind), deadline or Deadline(), absent)
 
@@ -169,6 +181,7 @@ def search_options(
     Raises
     ------
     InputError
+        An option is invalid.
     """
     if isinstance(columns, str):
         raise InputError(f"columns must be a sequence of names, got {columns!r}; use [{columns!r}]")

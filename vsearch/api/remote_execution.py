@@ -52,6 +52,7 @@ class ExecutionOptions:
         Raises
         ------
         InputError
+            An option is invalid.
         """
         check_search(k=1, timeout=timeout)
         if mode not in MODES:

@@ -198,6 +198,7 @@ class RemoteIndex(RemoteReading, RemoteChanges, RemoteWords, RemoteWeights, Asyn
         Raises
         ------
         RemoteError
+            The functions could not be called, or failed.
         """
         return self._describe(Deadline())[0]
 
@@ -235,7 +236,12 @@ class RemoteIndex(RemoteReading, RemoteChanges, RemoteWords, RemoteWeights, Asyn
 
         Raises
         ------
-        InputError, SearchTimeoutError, RemoteError
+        InputError
+            An argument is invalid, or `queries` is not passed.
+        SearchTimeoutError
+            The measurement did not finish in time.
+        RemoteError
+            The functions could not be called, or failed.
         """
         from vsearch.api.remote_rows import measure_remote_recall
 

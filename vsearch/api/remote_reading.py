@@ -65,6 +65,7 @@ class RemoteReading(GroupedSearch, PagedSearch):
         InputError
             An id is not in the index, unless they are skipped, or has the wrong type.
         RemoteError
+            The functions could not be called, or failed.
         """
         from vsearch.api.remote_rows import get_remote_rows
 
@@ -77,7 +78,10 @@ class RemoteReading(GroupedSearch, PagedSearch):
 
         Raises
         ------
-        PredicateError, RemoteError
+        PredicateError
+            `where` is not a valid predicate on the attributes.
+        RemoteError
+            The functions could not be called, or failed.
         """
         from vsearch.api.remote_rows import count_remote_rows
 

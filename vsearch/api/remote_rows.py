@@ -41,7 +41,10 @@ def count_remote_rows(index: SearchableIndex, info: dict[str, Any], where: Where
 
     Raises
     ------
-    PredicateError, RemoteError
+    PredicateError
+        `where` is not a valid predicate on the attributes.
+    RemoteError
+        The functions could not be called, or failed.
     """
     if where is None:
         rows: int = info["rows"]
@@ -69,6 +72,7 @@ def get_remote_rows(
     InputError
         An id is not in the index, unless they are skipped, or has the wrong type, or a column does not exist.
     RemoteError
+        The functions could not be called, or failed.
     """
     import pyarrow as pa
 
@@ -174,7 +178,10 @@ def measure_remote_recall(
     ------
     InputError
         There are no queries or they are invalid: functions do not draw any.
-    RemoteError, SearchTimeoutError
+    RemoteError
+        The functions could not be called, or failed.
+    SearchTimeoutError
+        The measurement did not finish in time.
     """
     check_sample(sample)
     if queries is None:

@@ -126,6 +126,7 @@ def search_many(
         The queries or an argument cannot be used, queries changed while they were read, or `out_url` holds answers of another
         search.
     PredicateError
+        `where` is not a valid predicate on the attributes.
     """
     check_search(k=k)
     encoded = encode_where(where)

@@ -65,7 +65,12 @@ class GroupedSearch:
 
         Raises
         ------
-        InputError, PredicateError, SearchTimeoutError
+        InputError
+            An option is invalid, or rows cannot be grouped by `per`.
+        PredicateError
+            `where` is not a valid predicate on the attributes.
+        SearchTimeoutError
+            The search did not finish in time.
         """
         from vsearch.predicates import parse
 
@@ -113,7 +118,12 @@ class VectorSearch(GroupedSearch):
 
         Raises
         ------
-        InputError, PredicateError, SearchTimeoutError
+        InputError
+            An option is invalid.
+        PredicateError
+            `where` is not a valid predicate on the attributes.
+        SearchTimeoutError
+            The search did not finish in time.
         """
         from vsearch.search.diversity import choose_diverse
 
@@ -165,7 +175,10 @@ class VectorSearch(GroupedSearch):
         ------
         InputError
             An id is not in the index, or an option is invalid.
-        PredicateError, SearchTimeoutError
+        PredicateError
+            `where` is not a valid predicate on the attributes.
+        SearchTimeoutError
+            The search did not finish in time.
         """
         check_search(k=k)
         if options.get("offset"):

@@ -104,7 +104,9 @@ class TextSearchableIndex(LegSearchableIndex):
         Raises
         ------
         InputError
+            There is no such attribute, it does not hold strings, or its words are searched already.
         ConflictError
+            The index was rebuilt or retrained in the meantime, or `if_snapshot` is not the newest snapshot.
         """
         from vsearch.live.texts import AddText
         from vsearch.text.columns import TextColumn
@@ -119,7 +121,9 @@ class TextSearchableIndex(LegSearchableIndex):
         Raises
         ------
         InputError
+            The words of the attribute are not searched.
         ConflictError
+            The index was rebuilt or retrained in the meantime, or `if_snapshot` is not the newest snapshot.
         """
         from vsearch.live.texts import DropText
 

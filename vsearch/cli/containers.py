@@ -22,6 +22,7 @@ def container_spec(url: str, stack: str, platform: str, *, writer: bool, **argum
     Raises
     ------
     InputError
+        The platform is unknown, or an option is invalid or missing.
     """
     from vsearch.deploy.containers import PLATFORMS, ContainerSpec
 

@@ -68,6 +68,7 @@ def check_chunk(context: Context, number: int) -> None:
     Raises
     ------
     InputError
+        A row of the index has one of these ids.
     """
     outputs, plan = context.outputs, context.plan
     turn, chunk = divmod(number, plan.chunks)

@@ -109,6 +109,7 @@ def _check_lists(collection: Any, vectors: str | None) -> None:
     Raises
     ------
     InputError
+        The vector column is text.
     """
     types = {str(name): str(kind) for name, kind in getattr(getattr(collection, "_meta", None), "dtypes", {}).items()}
     some = [types[vectors]] if vectors in types else list(types.values())

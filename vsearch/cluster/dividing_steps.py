@@ -63,6 +63,7 @@ def compare_ids(context: Context, number: int) -> None:
     Raises
     ------
     InputError
+        An id occurs more than once.
     """
     outputs, plan = context.outputs, context.plan
     parts = []

@@ -72,6 +72,7 @@ def estimate_cost(
     Raises
     ------
     InputError
+        `queries` is below 1, or `queries_per_second` is not above 0.
     """
     if queries < 1 or not queries_per_second > 0:
         raise InputError("queries must be at least 1 and queries_per_second above 0")

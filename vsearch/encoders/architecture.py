@@ -135,6 +135,7 @@ class Architecture:
         Raises
         ------
         InputError
+            A value is out of range, or values do not fit together.
         """
         limits = {
             "width": LARGEST_WIDTH,
@@ -204,6 +205,7 @@ def check_size(name: str, value: Any, most: int) -> int:
     Raises
     ------
     InputError
+        The value is not an integer, or out of range.
     """
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
         raise InputError(f"{name} must be an integer from 1 to {most}, got {value!r}")

@@ -70,6 +70,7 @@ def byte_pairs_of(facts: Mapping[str, Any], names: Sequence[str], merges: NDArra
     Raises
     ------
     InputError
+        The parts do not fit together.
     """
     vocabulary = {name: row for row, name in enumerate(names) if name}
     parts: dict[str, dict[str, int]] = {}
@@ -91,6 +92,7 @@ def check_byte_pairs(
     Raises
     ------
     InputError
+        The parts do not fit together.
     """
     ids = set(vocabulary.values())
     if not ids or min(ids) < 0 or max(ids) >= tokens or len(ids) != len(vocabulary):

@@ -58,6 +58,7 @@ def check_bits(bits: Any, quality: Any = None) -> dict[str, Any]:
     Raises
     ------
     InputError
+        `bits` or `quality` is invalid, or `quality` is passed without ``bits="auto"``.
     """
     by_part = bits if isinstance(bits, Mapping) else {"weights": bits, "table": bits}
     unknown = by_part.keys() - {"weights", "table"}

@@ -112,6 +112,7 @@ def read_source(model: Any) -> Bert[Linear]:
     Raises
     ------
     InputError
+        `model` is none of these, or cannot be read.
     """
     if isinstance(model, (str, Path)):
         return read_float_model(model)

@@ -35,6 +35,7 @@ def read_rotary(path: str, config: Mapping[str, Any], layers: int) -> tuple[tupl
     Raises
     ------
     InputError
+        A setting is missing, invalid or not supported.
     """
     kinds = config.get("layer_types")
     if kinds is None:

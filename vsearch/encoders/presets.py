@@ -67,6 +67,7 @@ def find_preset(name: object) -> Preset:
     Raises
     ------
     InputError
+        There is no preset with this name.
     """
     if not isinstance(name, str) or name not in PRESETS:
         raise InputError(f"preset must be one of {', '.join(PRESETS)}, got {name!r}")

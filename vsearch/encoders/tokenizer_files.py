@@ -34,6 +34,7 @@ def known_token(path: str, vocabulary: Collection[str], token: Any) -> str:
     Raises
     ------
     InputError
+        The vocabulary lacks it.
     """
     if not isinstance(token, str) or token not in vocabulary:
         raise InputError(f"{path}: the vocabulary must contain {token!r:.100}")

@@ -31,6 +31,7 @@ def check_tokens(path: str, tokens: Iterable[str], longest: int = LONGEST_TOKEN)
     Raises
     ------
     InputError
+        A token is longer than `longest` characters.
     """
     for token in tokens:
         if len(token) > longest:

@@ -73,6 +73,7 @@ def unigram_of(
     Raises
     ------
     InputError
+        The parts do not fit together.
     """
     special = facts.get("special")
     if not isinstance(special, list) or not all(type(row) is int and 0 <= row < len(names) for row in special):

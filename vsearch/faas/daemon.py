@@ -97,6 +97,7 @@ def status() -> list[dict[str, Any]]:
     Raises
     ------
     FaasError
+        The daemon does not run, or did not answer.
     """
     find()
     functions: list[dict[str, Any]] = json.loads(_ask("/vsearch/functions"))
@@ -109,6 +110,7 @@ def put(spec: FunctionSpec) -> None:
     Raises
     ------
     FaasError
+        The daemon does not run, or refused the function.
     """
     _ask("/vsearch/functions", msgspec.json.encode(spec))
 

@@ -138,6 +138,7 @@ class DocumentIndex:
         Raises
         ------
         InputError
+            The documents do not fit the index, or cannot be encoded.
         """
         if not len(ids):
             return None

@@ -79,6 +79,7 @@ class VsearchIndex:
         Raises
         ------
         InputError
+            The numbers of ids and documents differ, or the vectors are invalid.
         """
         del batch_size
         ids = [documents_ids] if isinstance(documents_ids, str) else [str(id_) for id_ in documents_ids]

@@ -49,6 +49,7 @@ class FusionOptions:
         Raises
         ------
         InputError
+            An option is invalid, or the page ends below the depth to which rankings are fused.
         """
         fusion = "rrf" if fusion is None else fusion
         if not callable(fusion) and not (isinstance(fusion, str) and fusion in {"rrf", "weighted"}):

@@ -84,6 +84,7 @@ def search_leg(
     InputError
         The index does not have this leg, or a query is invalid.
     SearchTimeoutError
+        The search did not finish in time.
     """
     scores, rows = np.full((len(queries), k), np.nan, np.float32), np.full((len(queries), k), -1, np.int64)
     leg.require(snapshot.manifest)
@@ -121,6 +122,7 @@ def search_both(
     InputError
         The index does not have this leg, a query is invalid, or a function did not return a number per row.
     SearchTimeoutError
+        The search did not finish in time.
     """
     leg.require(snapshot.manifest)
     deep = msgspec.structs.replace(request, k=options.depth, offset=0, min_score=None)

@@ -111,6 +111,7 @@ class Leg(ABC, Generic[Planned]):
         Raises
         ------
         InputError
+            The queries are invalid; the message begins with `argument`.
         """
 
     @abstractmethod
@@ -124,6 +125,7 @@ class Leg(ABC, Generic[Planned]):
         InputError
             The index does not have this leg, or a query is invalid; messages are not trusted.
         SearchTimeoutError
+            The search did not finish in time.
         """
 
     @abstractmethod
@@ -221,6 +223,7 @@ class Leg(ABC, Generic[Planned]):
         Raises
         ------
         InputError
+            The argument is invalid.
         """
 
     @abstractmethod

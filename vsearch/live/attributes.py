@@ -49,6 +49,7 @@ def attribute_of(name: str, kind: Any) -> Attribute:
     Raises
     ------
     InputError
+        The type is not an attribute type.
     """
     check_name(name)
     if isinstance(kind, type) and kind in PLAIN_TYPES:
@@ -185,6 +186,7 @@ def read_values(name: str, values: Any, *, per_row: bool) -> tuple[Attribute, An
     Raises
     ------
     InputError
+        The values are not of one attribute type, or all are NULL.
     """
     import pyarrow as pa
 

@@ -105,6 +105,7 @@ def attribute_entries(types: Any) -> tuple[AttributeEntry, ...]:
     Raises
     ------
     InputError
+        A type is not an attribute type, or names are invalid or repeated.
     """
     if types is None:
         return ()
@@ -127,7 +128,9 @@ def text_entry(text: Any, attributes: tuple[AttributeEntry, ...]) -> TextEntry |
     Raises
     ------
     InputError
+        The argument is invalid, or a column is not an attribute of strings or tokens.
     MissingDependencyError
+        Stemming requires snowballstemmer, which is not installed.
     """
     if text is None:
         return None

@@ -280,7 +280,10 @@ def newest_of(snapshot: Snapshot) -> Snapshot:
 
     Raises
     ------
-    StoreError, CorruptIndexError
+    StoreError
+        The store cannot be read.
+    CorruptIndexError
+        A file is missing or damaged.
     """
     store = snapshot.store
     for wait in retry_waits():
@@ -353,6 +356,7 @@ def check_call(token: str | None, if_snapshot: int | None) -> None:
     Raises
     ------
     InputError
+        `token` or `if_snapshot` is invalid.
     """
     if token is not None and not (isinstance(token, str) and 0 < len(token) <= LONGEST_TOKEN):
         raise InputError(f"token must be a string of 1 to {LONGEST_TOKEN} characters, got {token!r:.100}")

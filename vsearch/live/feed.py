@@ -103,6 +103,8 @@ def changes_since(snapshot: Snapshot, since: Any) -> Changes:
     InputError
         `since` is not the number of an older snapshot.
     ChangesNotFoundError
+        A required snapshot was pruned, the index was rebuilt or retrained in between, or there are too many
+        changes.
     """
     manifest, store = snapshot.manifest, snapshot.store
     if isinstance(since, bool) or not isinstance(since, (int, np.integer)) or not 1 <= since <= manifest.snapshot:

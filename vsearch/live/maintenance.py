@@ -41,6 +41,7 @@ def check_options(budget: Any, retune: Any) -> None:
     Raises
     ------
     InputError
+        An option is invalid.
     """
     if not (retune == "auto" or isinstance(retune, bool)):
         raise InputError(f"retune must be 'auto', True or False, got {retune!r:.100}")

@@ -223,12 +223,7 @@ def _as_arrow(values: Any, kind: pa.DataType, name: str) -> Any:
 
 
 def column_of(name: str, values: Any, *, per_row: bool) -> pa.Array:
-    """Return values as an Arrow array: one per row, or a single one.
-
-    Raises
-    ------
-    InputError
-    """
+    """Return values as an Arrow array: one per row, or a single one; raise InputError if they do not have one type."""
     import pyarrow as pa
 
     try:

@@ -31,6 +31,7 @@ def options_of(
     Raises
     ------
     InputError
+        An option is invalid, or does not fit the index.
     """
     manifest = snapshot.manifest
     stored = manifest.quantizer.configuration

@@ -293,6 +293,7 @@ def check_retrainable(snapshot: Snapshot, vectors: object | None, rows: int) -> 
     Raises
     ------
     InputError
+        The index has no rows, was trained by `vsearch.jpq`, or does not store its vectors and none are passed.
     """
     manifest = snapshot.manifest
     if not rows:

@@ -83,6 +83,7 @@ def measure_by_settings(
     InputError
         There are no factors, or one is not a positive number.
     SearchTimeoutError
+        The measurement did not finish in time.
     """
     if not _are_numbers(factors, LARGEST_FACTOR):
         raise InputError(
@@ -121,6 +122,7 @@ def measure_by_share(
     InputError
         There are no shares, one is not above 0 and at most 1, or no row passes any.
     SearchTimeoutError
+        The measurement did not finish in time.
     """
     if not _are_numbers(shares, 1):
         raise InputError(f"shares must be one or more numbers above 0 and at most 1, got {shares!r:.100}")

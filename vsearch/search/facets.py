@@ -28,7 +28,10 @@ def count_values(snapshot: Snapshot, name: str, where: Where, limit: int | None)
 
     Raises
     ------
-    InputError, PredicateError
+    InputError
+        An argument is invalid.
+    PredicateError
+        `where` is not a valid predicate on the attributes.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -62,7 +65,10 @@ def extremes(snapshot: Snapshot, name: str, where: Where) -> tuple[Any, Any]:
 
     Raises
     ------
-    InputError, PredicateError
+    InputError
+        The attribute holds lists.
+    PredicateError
+        `where` is not a valid predicate on the attributes.
     """
     import pyarrow as pa
     import pyarrow.compute as pc

@@ -72,6 +72,7 @@ def passing_rows(snapshot: Snapshot, where: Where) -> NDArray[np.int64]:
     Raises
     ------
     PredicateError
+        `where` is not a valid predicate on the attributes.
     """
     mask = mask_of(snapshot, where, SearchStats())
     if mask is None:
@@ -106,6 +107,7 @@ def list_page(
     Raises
     ------
     PredicateError
+        `where` is not a valid predicate on the attributes.
     InputError
         `after` is not an id, or, with an order, not the id of a row that passes.
     """

@@ -72,6 +72,7 @@ def check_schema(column: str, attributes: pa.Schema | None) -> None:
     Raises
     ------
     InputError
+        There is no such attribute, or it has another type.
     """
     from vsearch.predicates import schema_from_arrow
 

@@ -27,6 +27,7 @@ def as_column(weights: Any) -> pa.Array:
     Raises
     ------
     InputError
+        `weights` is none of the accepted forms.
     """
     import pyarrow as pa
 

@@ -29,6 +29,7 @@ def read_entry(entry: Any) -> SparseEntry:
     Raises
     ------
     CorruptIndexError
+        The entry is damaged.
     """
     try:
         return msgspec.convert(entry, SparseEntry)
@@ -42,6 +43,7 @@ def name_of(manifest: Manifest, entry: SparseEntry) -> str:
     Raises
     ------
     CorruptIndexError
+        There is no such attribute, or it does not hold strings.
     """
     for attribute in manifest.attributes:
         if attribute.field_name == entry.field and attribute.type == "string":

@@ -66,6 +66,7 @@ def open_sparse(snapshot: Snapshot) -> tuple[OpenColumn, SparseEntry]:
     Raises
     ------
     CorruptIndexError
+        A file is missing or damaged.
     """
     opened = _opened.get(snapshot)
     if opened is None:

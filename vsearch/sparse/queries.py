@@ -42,6 +42,7 @@ def read_queries(queries: Any, argument: str) -> list[bytes]:
     Raises
     ------
     InputError
+        A query is not a mapping from terms to weights, has no positive weight, or has too many terms.
     """
     if is_matrix(queries):
         rows = list(matrix_rows(queries, argument))

@@ -121,6 +121,7 @@ def check_weights(weights: Mapping[Any, Any], label: str, most: int) -> dict[str
     Raises
     ------
     InputError
+        A term or a weight is invalid, a term occurs twice, or there are more than `most`.
     """
     if len(weights) > most:
         raise InputError(f"{label} must have at most {most:,} terms, got {len(weights):,}")
@@ -143,6 +144,7 @@ def as_term(key: Any, label: str) -> str:
     Raises
     ------
     InputError
+        The key is neither an integer nor a valid string.
     """
     if isinstance(key, int | np.integer) and not isinstance(key, bool):
         return str(int(key))

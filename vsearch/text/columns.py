@@ -50,6 +50,7 @@ class TextColumn:
     Raises
     ------
     InputError
+        A setting is invalid.
     MissingDependencyError
         `language` is set, and snowballstemmer is not installed.
     """
@@ -113,6 +114,7 @@ def read_columns(text: Any) -> dict[str, TextColumn]:
     Raises
     ------
     InputError
+        The argument has another form, or names too many columns.
     """
     if isinstance(text, str):
         named: dict[Any, Any] = {text: TextColumn()}
@@ -140,6 +142,7 @@ def check_columns(tokens: Mapping[str, bool], kinds: Mapping[str, str]) -> None:
     Raises
     ------
     InputError
+        A column is not an attribute, or has another type.
     """
     for name, has_tokens in tokens.items():
         if name not in kinds:
@@ -174,6 +177,7 @@ def analyzer_of(entry: TextColumnEntry) -> Analyzer | TokenAnalyzer:
     FormatVersionError
         The rules or the stemmers are of another version.
     MissingDependencyError
+        Stemming requires snowballstemmer, which is not installed.
     """
     if entry.tokens:
         return TokenAnalyzer()

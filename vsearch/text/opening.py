@@ -150,6 +150,7 @@ def open_text(snapshot: Snapshot) -> tuple[OpenColumn, ...]:
     InputError
         The index has no text columns.
     CorruptIndexError
+        A file is missing or damaged.
     """
     columns = _opened.get(snapshot)
     if columns is None:

@@ -52,6 +52,7 @@ def stemmer_version() -> str:
     Raises
     ------
     MissingDependencyError
+        snowballstemmer is not installed.
     """
     try:
         return version("snowballstemmer")

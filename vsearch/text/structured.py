@@ -117,6 +117,7 @@ def _check(query: Any) -> dict[str, Any]:
     Raises
     ------
     InputError
+        A clause has unknown keys, or a value of the wrong type.
     """
     keys = (*SIGNS, *KINDS, COLUMN)
     if not isinstance(query, Mapping) or not all(key in keys for key in query):

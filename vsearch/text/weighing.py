@@ -36,6 +36,7 @@ def weigh_words(
     InputError
         The index has no text columns, or a query is invalid.
     SearchTimeoutError
+        The search did not finish in time.
     """
     columns = open_text(snapshot)
     searched = [Searched(column.name, column.analyzer(), column.entry.phrases) for column in columns]

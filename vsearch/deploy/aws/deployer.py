@@ -28,7 +28,12 @@ def deploy(request: DeployRequest, tell: Tell) -> Deployment:
 
     Raises
     ------
-    InputError, StoreError, MissingDependencyError
+    InputError
+        An option is invalid.
+    StoreError
+        AWS refused a request, or the index cannot be read.
+    MissingDependencyError
+        boto3 or a package that the build requires is not installed.
     """
     session = _session(request.region)
     with _packaged(request, tell) as (built, spec):
@@ -49,6 +54,7 @@ def preview(request: DeployRequest, tell: Tell) -> str:
     Raises
     ------
     InputError, StoreError, MissingDependencyError
+        As for `deploy`.
     """
     with _packaged(request, tell) as (_, spec):
         templates = template.make_templates(spec)
@@ -64,6 +70,7 @@ def write_terraform(request: DeployRequest, tell: Tell, folder: Path) -> list[st
     Raises
     ------
     InputError, StoreError, MissingDependencyError
+        As for `deploy`.
     """
     with _packaged(request, tell) as (built, spec):
         return terraform.write_module(spec, built, folder, request.region)

@@ -132,6 +132,7 @@ def read_request(method: str, query: str, headers: Mapping[str, str], body: byte
     Raises
     ------
     InputError
+        The method, a header, a parameter or the body is invalid.
     """
     options = _read_query(query)
     if options.upsert and method != "POST":

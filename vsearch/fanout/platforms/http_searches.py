@@ -88,7 +88,10 @@ def read_search(body: bytes) -> SearchRequest:
 
     Raises
     ------
-    InputError, MissingDependencyError
+    InputError
+        The body is too large or not a valid search.
+    MissingDependencyError
+        The filter is in SQL, and sqlglot is not installed.
     """
     if len(body) > LARGEST_BODY:
         raise InputError(f"the body is too large ({len(body)} bytes); send fewer vectors")

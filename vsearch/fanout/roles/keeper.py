@@ -30,7 +30,14 @@ def keep(worker: Worker, message: Any, deadline: Deadline) -> Reply:
 
     Raises
     ------
-    InputError, ConflictError, StoreError, CorruptIndexError
+    InputError
+        The message is of another type, or an option is invalid.
+    ConflictError
+        The index was rebuilt or retrained in the meantime.
+    StoreError
+        The store cannot be read or written.
+    CorruptIndexError
+        A file is missing or damaged.
     """
     if not isinstance(message, KeepRequest):
         raise InputError(f"a keeper does not take {type(message).__name__}")

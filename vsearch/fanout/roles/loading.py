@@ -133,7 +133,14 @@ class Loader:
 
         Raises
         ------
-        IndexNotFoundError, CorruptIndexError, FormatVersionError, StoreError
+        IndexNotFoundError
+            The store contains no index, or no such snapshot (SnapshotNotFoundError).
+        CorruptIndexError
+            The manifest is damaged.
+        FormatVersionError
+            A later version of vsearch wrote the index.
+        StoreError
+            The store cannot be read.
         """
         number = self.newest.number() if snapshot is None else snapshot
         key = f"manifest {number}"

@@ -78,6 +78,7 @@ def check_documents(manifest: Manifest, documents: Documents) -> None:
     Raises
     ------
     InputError
+        The index has no documents of this kind, or the query vectors or options do not fit it.
     """
     entry = _entry_of(manifest)
     check_changes(manifest)

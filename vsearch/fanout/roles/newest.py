@@ -54,6 +54,7 @@ class NewestSnapshot:
         SnapshotNotFoundError
             The newest snapshot is older than `at_least`.
         StoreError
+            The store cannot be read.
         """
         known, now = self._known, time.monotonic()
         if known is not None and known[0] >= at_least:

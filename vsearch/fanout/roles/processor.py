@@ -46,6 +46,7 @@ def check_columns(manifest: Manifest, options: Options) -> Options:
     Raises
     ------
     InputError
+        A column is not an attribute of the index.
     """
     names = stored_names(options.columns, [attribute.name for attribute in manifest.attributes])
     return options if names == options.columns else msgspec.structs.replace(options, columns=names)

@@ -288,7 +288,12 @@ def _prepare(worker: Worker, number: int) -> None:
 
     Raises
     ------
-    CallError, StoreError, CorruptIndexError
+    CallError
+        A processor could not be called, or failed.
+    StoreError
+        The store cannot be read.
+    CorruptIndexError
+        A file is missing or damaged.
     """
     manifest = worker.loader.manifest(number)
     if worker.loader.retention.values(HeldEncoder) and has_encoder(manifest):

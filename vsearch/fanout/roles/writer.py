@@ -141,6 +141,7 @@ def _operation(snapshot: Snapshot, request: WriteRequest) -> Operation:
     Raises
     ------
     InputError
+        The arguments do not fit the kind of change.
     """
     if request.dry_run and request.operation != "delete":
         raise InputError(f"dry_run is for deletions, got {request.operation}")

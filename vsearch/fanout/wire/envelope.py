@@ -111,6 +111,7 @@ def from_event(event: object) -> bytes:
     Raises
     ------
     InputError
+        The event has another form, or its message is not valid base64.
     """
     body = event.get("vsearch") if isinstance(event, dict) else None
     if not isinstance(body, str):

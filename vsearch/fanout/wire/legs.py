@@ -54,6 +54,7 @@ def check_leg(leg: LegQueries, count: int, *, planned: bool) -> None:
     Raises
     ------
     ValueError
+        They are not; the message says which rule they break.
     """
     present, absent = (leg.planned, leg.queries) if planned else (leg.queries, leg.planned)
     if len(present) != count or absent:

@@ -41,7 +41,10 @@ def read_reply(envelope: Envelope, data: bytes, function: str, id: str | None) -
 
     Raises
     ------
-    ReportedError, CallError
+    ReportedError
+        The function reported a failure.
+    CallError
+        The reply is malformed, of another type, or to another request.
     """
     try:
         reply = envelope.unpack(data)

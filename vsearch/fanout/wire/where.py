@@ -17,6 +17,7 @@ def encode_where(where: Any) -> bytes | None:
     Raises
     ------
     PredicateError
+        It is not a valid predicate.
     """
     if where is None:
         return None
@@ -32,6 +33,7 @@ def bind_where(manifest: Manifest, options: Options) -> Bound | None:
     Raises
     ------
     PredicateError
+        It is not a valid predicate on the attributes of the index.
     """
     if options.where is None:
         return None

@@ -94,7 +94,12 @@ def import_index(
 
     Raises
     ------
-    InputError, IndexExistsError, MissingDependencyError
+    InputError
+        The source or an option is invalid.
+    IndexExistsError
+        There is an index at `url`, and `overwrite` is false.
+    MissingDependencyError
+        A package that the source requires is not installed.
     """
     from vsearch.api.build_and_open import build
 

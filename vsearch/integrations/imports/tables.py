@@ -68,6 +68,7 @@ def source_of_tables(
     Raises
     ------
     InputError
+        Columns share a name, or there is no column of vectors or ids with the given name.
     """
     import pyarrow as pa
 

@@ -37,6 +37,7 @@ def read_column(shard: Shard, name: str, attribute: Attribute, *, plain: bool = 
     Raises
     ------
     CorruptIndexError
+        The column or its encoding is damaged.
     """
     from vsearch.predicates import ColumnHeader, decode_column  # not needed without predicates
 

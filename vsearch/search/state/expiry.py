@@ -145,6 +145,7 @@ def check_ttl(ttl: object, attributes: Iterable[Attribute]) -> None:
     Raises
     ------
     InputError
+        There is no such attribute, or its type cannot hold expiry times.
     """
     types = {attribute.name: attribute.type for attribute in attributes}
     if ttl not in types:

@@ -71,6 +71,7 @@ def refuse_tables(ids: Any) -> None:
     Raises
     ------
     InputError
+        `ids` is a mapping or a table.
     """
     if isinstance(ids, Mapping) or hasattr(ids, "columns"):
         raise InputError(

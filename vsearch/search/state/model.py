@@ -245,6 +245,7 @@ def check_queries(queries: Any, dimensions: int, metric: Metric | None = None) -
     Raises
     ------
     InputError
+        The shape or the type is wrong, or a number is not finite or too large.
     """
     if (
         type(queries) is np.ndarray

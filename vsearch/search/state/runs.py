@@ -99,6 +99,7 @@ def run_columns(bundle: Bundle, path: str) -> Mapping[str, EncodingEntry]:
     Raises
     ------
     CorruptIndexError
+        The description of the attributes is damaged.
     """
     try:
         return msgspec.convert(bundle.facts.get("columns", {}), dict[str, EncodingEntry])

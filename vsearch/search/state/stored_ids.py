@@ -25,6 +25,7 @@ def check_ids(file: SegmentFile, rows: int, *, text: bool) -> None:
     Raises
     ------
     CorruptIndexError
+        The ids are missing, or have another type or number.
     """
     columns = file.entry.columns
     if text:

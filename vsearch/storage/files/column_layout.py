@@ -23,6 +23,7 @@ def check_layout(file: SegmentFile, column: ColumnEntry, kind: ColumnType) -> in
     Raises
     ------
     CorruptIndexError
+        A buffer is missing, too short or of another type.
     """
     rows, item = file.entry.rows, kind.item
     if column.nulls:

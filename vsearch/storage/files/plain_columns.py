@@ -55,6 +55,7 @@ def check_column(column: Column, rows: int) -> None:
     Raises
     ------
     ValueError
+        They are not.
     """
     if column.rows != rows:
         raise ValueError(f"a column must have {rows} rows, got {column.rows}")
@@ -92,6 +93,7 @@ def read_column(file: SegmentFile, name: str, rows: Rows) -> Column:
     Raises
     ------
     CorruptIndexError
+        The column is damaged, or its type is unknown.
     """
     column = next((column for column in file.entry.columns if column.name == name), None)
     if column is None:  # an array of integers, not a column of a table

@@ -87,6 +87,7 @@ def check_arrays(path: str, arrays: Mapping[str, NDArray[np.generic]]) -> None:
     Raises
     ------
     InputError
+        The type or shape of an array is not supported.
     """
     for name, array in arrays.items():
         if array.dtype.name not in DTYPES or not 1 <= array.ndim <= 3 or 0 in array.shape[1:]:

@@ -48,7 +48,10 @@ def read_manifest(store: Store, snapshot: int | None = None) -> Manifest:
         The store contains no index.
     SnapshotNotFoundError
         The snapshot does not exist or was pruned.
-    CorruptIndexError, FormatVersionError
+    CorruptIndexError
+        The manifest is damaged.
+    FormatVersionError
+        A later version of vsearch wrote the index.
     """
     if isinstance(snapshot, bool) or not (snapshot is None or isinstance(snapshot, (int, np.integer))):
         raise InputError(f"snapshot must be an integer, got {snapshot!r:.100}")

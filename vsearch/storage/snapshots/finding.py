@@ -39,7 +39,10 @@ def tagged_snapshot(store: Store, tag: str) -> int:
 
     Raises
     ------
-    InputError, SnapshotNotFoundError
+    InputError
+        `tag` is not a valid tag.
+    SnapshotNotFoundError
+        No snapshot has the tag.
     """
     check_tag(tag)
     tags = stored_tags(read_manifest(store))

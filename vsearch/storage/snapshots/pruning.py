@@ -102,6 +102,7 @@ def prune(
     Raises
     ------
     InputError
+        An option is invalid.
     CorruptIndexError
         A snapshot to keep cannot be read, so its files are unknown. Nothing was removed.
     ConflictError

@@ -28,6 +28,7 @@ def map_file(descriptor: int) -> NDArray[np.uint8]:
     Raises
     ------
     OSError
+        The file cannot be mapped.
     """
     untracked: Any = {"trackfd": False}
     if sys.version_info >= (3, 13):

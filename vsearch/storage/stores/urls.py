@@ -34,6 +34,7 @@ def split_url(url: str) -> SplitResult:
     Raises
     ------
     InputError
+        The URL is not valid.
     """
     try:
         parts = urlsplit(url)
