@@ -49,7 +49,7 @@ def test_smaller_encoders(run, model: Path, tmp_path: Path) -> None:
     assert (made["weight_bits"], made["table_bits"], len(made["layers"])) == ("ternary", "ternary", 1)
     pruned = ("--layers", "0,1", "--vocabulary", 100)
     warned = run("encoder", "compress", model, tmp_path / "c", *options[:2], *pruned)
-    assert "11 tokens were left out" in warned.errors
+    assert "11 tokens were dropped" in warned.errors
     assert "pass holdout" in warned.errors
     assert run("encoder", "compress", model, tmp_path / "c", *options[:2], *pruned, "--holdout", options[1]).status == 0
     made = run("encoder", "info", tmp_path / "c", "--json").json

@@ -1,4 +1,4 @@
-"""Models with channels that are far larger than all others: plain quantization breaks, columns apart keep the vectors."""
+"""Models with channels that are far larger than all others: plain quantization breaks, outlier columns preserve the vectors."""
 
 from __future__ import annotations
 

@@ -147,7 +147,7 @@ def test_frequent_tokens_are_kept(folder: Path, tmp_path: Path) -> None:
     """Texts of kept tokens have the same vectors as before."""
     count = len(needed_tokens(TOKENIZER)) + len({word for text in CALIBRATION for word in text.split()})
     whole = compress(folder, CALIBRATION)
-    with pytest.warns(VsearchWarning, match=r"0\.0% of 40 texts.*pass holdout"):
+    with pytest.warns(VsearchWarning, match=r"0\.0% of 40 texts.*pass holdout="):
         made = compress(folder, CALIBRATION, vocabulary=count)
     assert made.report.dropped_tokens == len(VOCABULARY) - count
     assert made.report.split_texts == 0
@@ -159,11 +159,9 @@ def test_frequent_tokens_are_kept(folder: Path, tmp_path: Path) -> None:
 
 def test_the_cost_is_measured_and_said(folder: Path) -> None:
     least = len(needed_tokens(TOKENIZER))
-    with pytest.warns(
-        VsearchWarning, match=r"with which 100\.0% of 40 texts were written.*first percentile 0\."
-    ) as caught:
+    with pytest.warns(VsearchWarning, match=r"which occur in 100\.0% of 40 texts.*first percentile 0\.") as caught:
         report = compress(folder, CALIBRATION, vocabulary=least, holdout=CALIBRATION).report
-    assert "pass holdout" not in str(caught[0].message)
+    assert "pass holdout=" not in str(caught[0].message)
     assert report.split_texts == 1
     assert report.worst_cosine < 0.95
     assert caught[0].filename == __file__

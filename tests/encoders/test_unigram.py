@@ -154,7 +154,7 @@ def test_vocabularies_are_pruned(folder: Path, encoder: CompressedEncoder, tmp_p
     kept = ["the red house of a river"] * 9
     count = len(needed.union(TOKENIZER.encode(kept[0], UNBOUNDED)))
     assert len(needed) < count < len(NAMES)
-    with pytest.warns(VsearchWarning, match="tokens were left out"):
+    with pytest.warns(VsearchWarning, match="tokens were dropped"):
         made = compress(folder, kept, vocabulary=count)
     pruned = made.model.tokenizer
     assert isinstance(pruned, Unigram)

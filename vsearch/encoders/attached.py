@@ -1,4 +1,4 @@
-"""Compressed encoders in an index, stored as files of its model that searches by vectors do not read."""
+"""Compressed encoders in an index, stored among its model files; searches by vectors do not read them."""
 
 from __future__ import annotations
 

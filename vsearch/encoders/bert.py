@@ -39,7 +39,7 @@ class Table(Protocol):
 
 
 def text_bounds(texts: Sequence[list[int]]) -> NDArray[np.intp]:
-    """Return where all texts but the last end among the tokens of all."""
+    """Return the positions, among the tokens of all texts, at which all texts but the last end."""
     return np.cumsum([len(ids) for ids in texts])[:-1]
 
 
@@ -78,7 +78,7 @@ class Layer(Generic[P]):
     """A transformer layer: four linear layers, and two normalizations.
 
     In BERT, these follow attention and the feed-forward layers; in ModernBERT, they precede them. Its first layer has none before
-    attention. There, `up` returns the gates after the values that they multiply, so its outputs are twice the inputs of `down`.
+    attention. Its `up` returns values and then the gates by which they are multiplied: twice as many outputs as `down` has inputs.
     """
 
     attention: P

@@ -48,7 +48,7 @@ ALWAYS_REQUIRED = [char for byte, char in _BYTES.items() if byte < 0xF5 and byte
 
 
 class _Classes(dict[int, str]):
-    """A table for `str.translate`: space and apostrophe, and the letters after it that matter, stay; other letters become ``a``,
+    """A table for `str.translate`: space, apostrophe and the letters of contractions stay; other letters become ``a``,
     digits and other numbers ``0``, whitespace a tab, and all else a point.
     """
 
@@ -89,9 +89,9 @@ class BytePairs(WordTokenizer):
     composed : bool
         Whether texts are normalized to NFC.
     spaced : bool
-        Whether a text that does not start with a space gets one, as does each part after an added token.
+        Whether a space is prepended to texts, and to parts after an added token, that do not start with one.
     whole : bool
-        Whether a word that is a token is not split, even if merges would not lead to it.
+        Whether a word that is itself a token is kept whole, even if merges would not produce it.
     """
 
     vocabulary: Mapping[str, int]

@@ -176,7 +176,7 @@ def _is_composing(path: str, described: Any) -> bool:
 
 
 def _adds_space(path: str, described: Any) -> bool:
-    """Whether a space is put before texts; other ways to split texts into words than that of GPT-2 are refused."""
+    """Whether a space is put before texts; tokenizers that split texts into words differently from GPT-2 are refused."""
     kind = described.get("type") if isinstance(described, dict) else None
     if kind != "ByteLevel" or described.get("use_regex", True) is not True:
         raise InputError(f"{path}: the pre_tokenizer must be ByteLevel with use_regex, got {kind!r:.100}")

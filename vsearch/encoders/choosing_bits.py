@@ -1,7 +1,7 @@
-"""The bits of each part of an encoder: as passed, or as few as keep a quality.
+"""Choose the bits of each part of an encoder: those requested, or the fewest that preserve a given quality.
 
-Each linear layer and the token table is rounded to fewer bits alone, which shows how much the vectors depend on it. Bits are then
-taken where a byte costs least, as long as the texts' vectors stay near those of the model.
+To measure its sensitivity, each linear layer, and the token table, is rounded to fewer bits while all others stay float. Bits are
+then saved where a saved byte costs the least quality, as long as the vectors of the texts stay close to those of the model.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 AUTO: Literal["auto"] = "auto"
 QUALITY = 0.99
-"""Mean cosine similarity that "auto" keeps by default."""
+"""Mean cosine similarity that "auto" preserves by default."""
 
 CHOICES: tuple[Bits, ...] = (8, 4, 3, 2)
 """Bits among which "auto" chooses."""
@@ -83,7 +83,7 @@ def compress_to_quality(
     requested: Mapping[str, Any],
     quality: float | None,
 ) -> tuple[QuantizedBert, Sensitivity]:
-    """Quantize a model to as few bytes as keep a mean cosine similarity.
+    """Quantize a model to the fewest bytes that preserve a mean cosine similarity.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ def compress_to_quality(
     Raises
     ------
     InputError
-        8 bits do not keep this quality.
+        8 bits do not preserve this quality.
     """
     least = QUALITY if quality is None else quality
     model = replace(model, positions=stored_positions(model))  # so that vectors are those of the stored model
@@ -119,7 +119,7 @@ def compress_to_quality(
         near = float(cosines(expected, vectors).mean())
         if near < least and count == 0:
             raise InputError(
-                f"quality {least} cannot be kept: the mean cosine is {near:.5f} even without fewer bits; ask for less"
+                f"quality must be at most {near:.5f}, the mean cosine before bits are reduced, got {least}"
             )
         return near >= least, quantized
 

@@ -49,11 +49,11 @@ def compress(
         "auto" chooses 8, 4, 3 or 2 bits for each linear layer and the table. "ternary" is experimental: without training,
         vectors differ strongly from those of the model.
     quality : float, optional
-        Mean cosine similarity to the model on the calibration texts that ``bits="auto"`` keeps, with as few bytes as possible.
-        0.99 by default.
+        Mean cosine similarity to the model on the calibration texts that ``bits="auto"`` preserves with as few bytes as
+        possible; 0.99 by default.
     layers : int or sequence of int, optional
-        The transformer layers to keep: their numbers from 0, or how many. A number of layers is chosen on `texts`. Similarity
-        decreases much without training.
+        The transformer layers to keep: their numbers from 0, or how many. A number of layers is chosen on `texts`. Without
+        training, similarity drops considerably.
     vocabulary : int, optional
         Number of tokens to keep: special tokens, all single characters, and those that are most frequent in all of `texts`. Words
         with other tokens are split into more of these.
@@ -67,12 +67,12 @@ def compress(
     Raises
     ------
     InputError
-        The model is not supported, an argument is invalid, or 8 bits do not keep the quality.
+        The model is not supported, an argument is invalid, or 8 bits do not preserve the quality.
 
     Warns
     -----
     VsearchWarning
-        Dropping tokens changes some texts much, or this was not measured on other texts (`holdout`).
+        Dropping tokens changes the vectors of some texts considerably, or this was not measured on other texts (`holdout`).
     """
     requested_bits = check_bits(bits, quality)
     calibration = check_texts(texts)

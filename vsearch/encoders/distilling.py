@@ -1,4 +1,4 @@
-"""Train a compressed encoder with torch, so that its vectors of queries come near those that the index has."""
+"""Train a compressed encoder with torch, so that its query vectors stay close to the vectors in an index."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ CLIP = 1.0
 """Largest norm of the gradients."""
 
 SCALE_RATE = 20
-"""The scales of groups are relative, so that they learn so many times faster than weights."""
+"""Learning rate of the scales of groups, which are relative, as a multiple of that of weights."""
 
 MEASUREMENTS = 10
-"""How many times the similarity on the holdout is measured, and a checkpoint written."""
+"""Number of times that the similarity on the holdout is measured and a checkpoint is written."""
 
 HELD_OUT, MOST_HELD_OUT = 0.1, 500
 """Fraction of the texts that are held out by default, and their maximum number."""
@@ -85,11 +85,11 @@ def distill(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> CompressedEncoder:
-    """Compress a text encoder, and train it to give the vectors of the model for queries; needs torch.
+    """Compress a text encoder, and train it to reproduce the vectors of the model for queries; requires torch.
 
-    Documents keep the vectors that they have. The training starts with the result of `compress`; it learns the weights, the scales of
-    groups or steps of rows, biases and normalizations of the layers with inputs and weights rounded as they will be. The loss is 1
-    minus the cosine to the model's vectors, plus a part for the attention of each layer that fades.
+    The vectors of documents need not change. Training starts from the result of `compress`. It updates the weights, scales of groups
+    or steps of rows, biases and normalizations of the layers, with inputs and weights rounded as in the result. The loss is 1 minus
+    the cosine similarity to the model's vectors, plus a term for the attention of each layer, which decreases to 0.
 
     Parameters
     ----------
@@ -113,9 +113,9 @@ def distill(
     checkpoint : path, optional
         File in which the state is kept ten times during the training. If it exists, the training continues where it ended.
     seed : int
-        Of the order of the texts. The same arguments give the same encoder on the same machine with one thread.
+        Seed of the order of the texts. The same arguments yield the same encoder on the same machine with one thread.
     progress : callable, optional
-        Called with a stage, and how many of how many steps are done.
+        Called with ``(stage, done, total)``.
 
     Returns
     -------
@@ -298,7 +298,7 @@ class _Training:
         self._optimizer.step()
 
     def _attention_loss(self, batch: Batch, outputs: Outputs, expected: Outputs) -> Tensor:
-        """Return the mean difference of the attention of layers to that of the same layers of the model."""
+        """Return the mean difference between the attention of the kept layers and that of the same layers of the model."""
         functional, losses = self._torch.nn.functional, []
         for number, original in enumerate(self._run.kept):
             if self._run.preset.attention == "outputs":

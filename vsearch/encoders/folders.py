@@ -34,7 +34,7 @@ VOCABULARIES = ("tokenizer.json", "vocab.txt")
 
 MODERN = "modernbert"
 OFFSET = ("roberta", "xlm-roberta")
-"""Models whose first position has not the first embedding."""
+"""Types of models in which the first position does not have the first embedding."""
 
 KINDS = ("bert", *OFFSET, MODERN)
 Reader: TypeAlias = Callable[[str, Mapping[str, Any], int], Tokenizer]

@@ -85,7 +85,7 @@ def attend(rows: NDArray[np.float32], heads: int, distance: int = 0) -> NDArray[
 
 
 def attention(rows: NDArray[np.float32], heads: int, distance: int = 0) -> Iterator[NDArray[np.float32]]:
-    """Yield the shares float32 (heads, n, t) of attention that the next n tokens (second axis) pay to each; see `attend`."""
+    """Yield the attention weights float32 (heads, n, t) of the next n tokens (second axis) for all tokens; see `attend`."""
     query, key, _ = rows.reshape(len(rows), 3, heads, -1).transpose(1, 2, 0, 3)
     scale = np.float32(1 / np.sqrt(query.shape[-1]))
     places = np.arange(len(rows))
@@ -104,7 +104,7 @@ def attention_received(rows: NDArray[np.float32], heads: int, distance: int = 0)
 
 
 def rotate(rows: NDArray[np.float32], heads: int, base: float) -> NDArray[np.float32]:
-    """Turn queries and keys by angles that grow with the position (RoFormer), as pairs of the two halves of each head.
+    """Rotate queries and keys by angles that grow with the position (RoFormer); the halves of a head form the pairs.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ def rotate(rows: NDArray[np.float32], heads: int, base: float) -> NDArray[np.flo
         Query, key and value of each token.
     heads : int
     base : float
-        Pair ``i`` of ``n`` turns by ``base ** (-i / n)`` per position.
+        Pair ``i`` of ``n`` is rotated by ``base ** (-i / n)`` per position.
     """
     turned = rows.reshape(len(rows), 3, heads, 2, -1).copy()
     cosines, sines = rotation(len(rows), turned.shape[-1], base)[:, :, None, None]
@@ -123,7 +123,7 @@ def rotate(rows: NDArray[np.float32], heads: int, base: float) -> NDArray[np.flo
 
 
 def rotation(tokens: int, pairs: int, base: float) -> NDArray[np.float32]:
-    """Return the cosines and sines float32 (2, tokens, pairs) of the angles by which `rotate` turns."""
+    """Return the cosines and sines float32 (2, tokens, pairs) of the angles of `rotate`."""
     frequencies = (base ** (-np.arange(pairs) / pairs)).astype(np.float32)
     angles = np.arange(tokens, dtype=np.float32)[:, None] * frequencies
     return np.stack([np.cos(angles), np.sin(angles)])

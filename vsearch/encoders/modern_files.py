@@ -62,7 +62,7 @@ def _read_base(path: str, config: Mapping[str, Any], kind: str) -> float:
     if described is None:
         name, default = BASES[kind]
         base = config.get(name)
-        if base is None:  # without its own, local attention has the base of the other
+        if base is None:  # local attention defaults to the base of global attention
             base = config.get(BASES[FULL][0], default) if name in config else default
     else:
         scaling = described.get("rope_type", "default") if isinstance(described, dict) else None

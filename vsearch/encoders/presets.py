@@ -21,7 +21,7 @@ class Preset:
     Attributes
     ----------
     weights, table : bits
-        Of the linear layers, which are trained, and of the token table, which is not.
+        Bits of the linear layers, which are trained, and of the token table, which is not.
     kept : float
         Fraction of the layers that is kept.
     attention : {"shares", "outputs"}
@@ -30,9 +30,9 @@ class Preset:
     weight : float
         Factor of this part of the loss at the start; it decreases linearly to 0.
     noise : float
-        Fraction of the rows of a linear layer that are not rounded in a step, so that gradients of these are exact.
+        Fraction of the rows of a linear layer that are not rounded in a step, so that their gradients are exact.
     rate : float
-        Learning rate at its highest.
+        Highest learning rate.
     """
 
     weights: Bits

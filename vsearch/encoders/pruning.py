@@ -28,8 +28,8 @@ def choose_layers(model: Bert[Linear], texts: list[list[int]], layers: Any) -> t
     texts : list of list of int
         Token ids of the calibration texts.
     layers : int or sequence of int
-        Numbers of layers; or how many, of which the others are left out one by one: always the one without which the mean cosine
-        similarity to the model's vectors is highest.
+        Numbers of layers, or how many to keep. In the latter case, layers are dropped one by one: each time the one whose removal
+        leaves the highest mean cosine similarity to the model's vectors.
 
     Raises
     ------
@@ -104,7 +104,7 @@ def keep_tokens(model: Bert[Linear], texts: Sequence[str], count: int) -> Bert[L
 
 
 def needed_tokens(tokenizer: WordPiece) -> set[int]:
-    """Return the ids of special tokens, and of tokens without which words could not be spelled that can be now.
+    """Return the ids of special tokens, and of the tokens required to spell every word that the vocabulary can spell now.
 
     These are all single characters, at the start of a word and within it, and all tokens with a character that is no token itself.
     """

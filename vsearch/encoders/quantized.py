@@ -129,7 +129,7 @@ class Packed(NamedTuple):
 
 
 class Apart(NamedTuple):
-    """Columns whose inputs are far larger than all others, multiplied in float32 instead.
+    """Outlier columns: their inputs are far larger than all others, and they are multiplied in float32.
 
     Attributes
     ----------
@@ -159,7 +159,7 @@ class QuantizedLinear:
     packed : Packed or None
         The weights in their layout on disk, for fewer than 8 bits.
     apart : Apart or None
-        Columns that are not quantized.
+        Outlier columns, which are not quantized.
     """
 
     blocks: NDArray[np.int8]

@@ -36,11 +36,11 @@ SHARE_APART = 0.01
 """Fraction of the columns of a linear layer that may stay float."""
 
 LARGEST_INPUT_ERROR = 0.04
-"""Change of the outputs by rounded inputs, relative to how much the outputs of tokens differ, from which some columns stay
+"""Change of the outputs by rounding the inputs, relative to how much the outputs of tokens differ, from which outlier columns stay
 float. It is 0.01 to 0.02 if no column is much larger than the others."""
 
 SOME_INPUTS = 1024
-"""Number of tokens for measuring this."""
+"""Number of tokens on which this change is measured."""
 
 TABLE = "table"
 """Name of the token table among the parts with their own number of bits."""
@@ -149,9 +149,9 @@ def quantize_to_each(linear: Linear, inputs: NDArray[np.float32], choices: Itera
 
 
 def columns_apart(linear: Linear, inputs: NDArray[np.float32], channels: NDArray[np.float32]) -> NDArray[np.intp]:
-    """Return the columns that are not quantized: none, unless rounding the inputs changes the outputs too much.
+    """Return the outlier columns, which are not quantized: none, unless rounding the inputs changes the outputs too much.
 
-    If it does, they are the hundredth of the columns with the largest inputs divided by `channels`, if without these the outputs
+    If it does, they are the hundredth of the columns with the largest inputs divided by `channels`, provided that the outputs then
     change at most half as much.
     """
 

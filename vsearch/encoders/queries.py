@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     Encode = Callable[[Sequence[str]], NDArray[np.float32]]
 
 LONGEST = 1 << 20
-"""Maximum number of characters of a query; an encoder reads a few hundred words of it."""
+"""Maximum number of characters of a query; an encoder reads only a few hundred words of it."""
 
 TOGETHER, CHARACTERS = 32, 16_384
-"""Number of texts that are encoded between two checks of the deadline, and of characters after which no other text is: models that
-read thousands of tokens take seconds for such a text."""
+"""Texts are encoded in groups between checks of the deadline: at most so many texts, and no further ones after so many characters,
+since models that read thousands of tokens take seconds for a long text."""
 
 
 def as_texts(queries: Any) -> list[str] | None:
@@ -47,20 +47,20 @@ def as_texts(queries: Any) -> list[str] | None:
 
 
 def check_hybrid(queries: Any, text: Any) -> list[str]:
-    """Return the texts of a search that are encoded and whose words are searched.
+    """Return the texts of a hybrid search, which are encoded and whose words are searched for.
 
     Raises
     ------
     InputError
-        The queries are no texts, or other words were given.
+        The queries are not texts, or `text` is passed as well.
     """
     if text is not None:
         raise InputError(
-            "hybrid=True searches the words of the queries themselves: pass text without hybrid, for other words"
+            "hybrid=True searches for the words of the queries themselves; to search for other words, pass text= without hybrid"
         )
     texts = as_texts(queries)
     if texts is None:
-        raise InputError("hybrid=True requires queries that are texts; with vectors, pass text=")
+        raise InputError("hybrid=True requires text queries; with vectors, pass text=")
     return texts
 
 

@@ -25,7 +25,7 @@ WORST = 1.0
 """Percentile of the cosines that is reported as the worst."""
 
 SAFE_WORST = 0.95
-"""With dropped tokens, a lower cosine at this percentile is warned of."""
+"""If tokens were dropped, a lower cosine at this percentile causes a warning."""
 
 
 def cosines(expected: NDArray[np.float32], vectors: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -62,13 +62,13 @@ class EncoderReport:
     dropped_tokens : int
         Number of tokens that were left out of the vocabulary.
     columns_apart : int
-        Number of columns of linear layers that are not quantized, because their inputs are far larger than all others.
+        Number of outlier columns of linear layers, which are not quantized because their inputs are far larger than all others.
     split_texts : float
-        Fraction of the measured texts with such tokens.
+        Fraction of the measured texts with dropped tokens.
     preset : str
-        With which the encoder was trained; empty if it was not.
+        Preset with which the encoder was trained; empty if it was not.
     steps : int
-        Of the training.
+        Number of training steps.
     """
 
     weight_bits: int | float | str
@@ -126,15 +126,17 @@ class EncoderReport:
         )
 
     def warn_of_dropped_tokens(self, *, measured_apart: bool) -> None:
-        """Warn if dropped tokens change some texts much, or if this was not measured on separate texts."""
+        """Warn if dropped tokens change some vectors considerably, or if this was not measured on separate texts."""
         if measured_apart and self.worst_cosine >= SAFE_WORST:
             return
         cost = (
-            f"{self.dropped_tokens} tokens were left out, with which {self.split_texts:.1%} of {self.texts} texts were written; "
+            f"{self.dropped_tokens} tokens were dropped, which occur in {self.split_texts:.1%} of {self.texts} texts; "
             f"cosine to the model: mean {self.cosine}, first percentile {self.worst_cosine}"
         )
         advice = (
-            "" if measured_apart else "; texts with other words lose more: pass holdout, texts that are not in texts"
+            ""
+            if measured_apart
+            else "; texts with other words may lose more: pass holdout=, with texts that are not in texts"
         )
         warnings.warn(cost + advice, VsearchWarning, stacklevel=3)
 

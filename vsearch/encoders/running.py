@@ -132,7 +132,7 @@ class QuantizedBert(Bert[QuantizedLinear]):
 
     @property
     def columns_apart(self) -> int:
-        """Number of columns of linear layers that are not quantized."""
+        """Number of outlier columns of linear layers, which are not quantized."""
         parts = [product.apart for layer in self.layers for product in layer.products()]
         return sum(len(apart.columns) for apart in parts if apart is not None)
 

@@ -1,7 +1,7 @@
 """The layers of an encoder in torch, for training: with float weights, or with weights and inputs rounded as in the compressed encoder.
 
-Rounding has the gradient of the identity within its range (Bengio et al., 2013); the scales of groups and the steps of rows learn
-(Esser et al., Learned Step Size Quantization, 2020).
+Rounding has the gradient of the identity within its range (Bengio et al., 2013); the scales of groups and the steps of rows are
+trained (Esser et al., Learned Step Size Quantization, 2020).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Tensor = Any
 """A tensor of torch, which may not be installed."""
 
 NEAR_EDGE = 0.49
-"""Initial weights may differ from a rounded one by this many units of its group."""
+"""Initial weights may differ from rounded ones by at most this many units of their group."""
 
 
 class TorchProduct(Protocol):
@@ -55,7 +55,7 @@ class FloatProduct:
 
 
 class LearnedProduct:
-    """A linear layer with rounded weights and inputs, whose weights, scales and bias learn.
+    """A linear layer with rounded weights and inputs, whose weights, scales and bias are trained.
 
     Parameters
     ----------
@@ -98,12 +98,12 @@ class LearnedProduct:
         self.shift = torch.zeros(shape).requires_grad_()
 
     def parameters(self) -> dict[str, Tensor]:
-        """Return what learns, by name."""
+        """Return the trainable parameters by name."""
         learned = {"weight": self.weight, "bias": self.bias, "growth": self.growth}
         return learned if self.bits in (8, TERNARY) else learned | {"shift": self.shift}
 
     def apply(self, rows: Tensor, exact: Tensor | None = None) -> Tensor:
-        """Return outputs (..., out) for inputs (..., in); `exact` (out, 1) says for which rows weights are not rounded."""
+        """Return outputs (..., out) for inputs (..., in); `exact` (out, 1) marks rows whose weights are not rounded."""
         torch = import_torch()
         steps, codes, scales, offsets = self._rounded()
         weights = codes * steps if scales is None else (_spread(scales) * codes + _spread(offsets)) * steps
@@ -160,7 +160,7 @@ class TorchEncoder:
     products : dict
         Linear layers by layer and name.
     learns : bool
-        Whether the normalizations learn.
+        Whether the normalizations are trained.
     """
 
     def __init__(self, model: Bert[Any], products: dict[tuple[int, str], Any], *, learns: bool = False) -> None:
@@ -228,7 +228,7 @@ class TorchEncoder:
         )
 
     def _attend(self, layer: int, joined: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the outputs (b, t, width) of attention, and the logarithms (b, heads, t, t) of its shares."""
+        """Return the outputs (b, t, width) of attention, and the logarithms (b, heads, t, t) of the attention weights."""
         torch = import_torch()
         texts, tokens = known.shape
         query, key, value = joined.reshape(texts, tokens, 3, self.sizes.heads, -1).permute(2, 0, 3, 1, 4)
@@ -267,7 +267,7 @@ class Batch:
     embedded : float32 (b, t, width)
         Token embeddings, with those of positions.
     known : bool (b, t)
-        Which places have a token.
+        Positions that hold a token rather than padding.
     """
 
     embedded: Tensor
@@ -285,7 +285,7 @@ class Batch:
 
     @cached_property
     def pairs(self) -> Tensor:
-        """Which pairs of places have tokens, bool (b, 1, t, t)."""
+        """Pairs of positions that both hold a token, bool (b, 1, t, t)."""
         return self.known[:, None, :, None] & self.known[:, None, None, :]
 
 
@@ -299,7 +299,7 @@ class Outputs:
     attended : list of float32 (b, t, width)
         Outputs of attention by layer.
     shares : list of float32 (b, heads, t, t)
-        Logarithms of the shares of attention by layer.
+        Logarithms of the attention weights by layer.
     """
 
     vectors: Tensor

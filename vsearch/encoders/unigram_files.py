@@ -105,7 +105,7 @@ def _check(
 
 
 def _check_words(path: str, described: Any) -> None:
-    """Refuse texts that are split into words otherwise than in XLM-R."""
+    """Refuse tokenizers that split texts into words differently from XLM-R."""
     parts: Any = described.get("pretokenizers") if isinstance(described, dict) else None
     kinds = [part.get("type") if isinstance(part, dict) else None for part in parts] if isinstance(parts, list) else []
     if kinds != ["WhitespaceSplit", "Metaspace"]:

@@ -101,7 +101,7 @@ def _tokenizer_facts(tokenizer: Tokenizer) -> dict[str, Any]:
     if isinstance(tokenizer, BytePairs):
         return byte_pair_facts(tokenizer)
     if not isinstance(tokenizer, WordPiece):
-        raise TypeError(f"tokenizers of the type {type(tokenizer).__name__} have no format")
+        raise TypeError(f"tokenizers of the type {type(tokenizer).__name__} cannot be saved")
     rules = asdict(tokenizer.normalization)
     return {"prefix": tokenizer.prefix, "longest_word": tokenizer.longest_word, **rules}
 
