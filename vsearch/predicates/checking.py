@@ -42,7 +42,7 @@ def check_size(expression: Expression) -> Expression:
         if nodes > MAXIMUM_NODES:
             raise PredicateError(f"the predicate has more than {MAXIMUM_NODES} parts; use IN for long lists of values")
         if depth > MAXIMUM_DEPTH:
-            raise PredicateError(f"the predicate is nested more than {MAXIMUM_DEPTH} deep")
+            raise PredicateError(f"the predicate is nested more than {MAXIMUM_DEPTH} levels deep")
         values += sum(len(node.values) * weight for node, weight in level if isinstance(node, In | Contains))
         if values > MAXIMUM_VALUES:
             raise PredicateError(f"the lists of the predicate hold more than {MAXIMUM_VALUES} values")

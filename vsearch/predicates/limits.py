@@ -72,7 +72,7 @@ class LongLists:
                     f"the WHERE string has more than {MAXIMUM_WORDS} words and symbols; use IN for long lists of values"
                 )
             if deepest > MAXIMUM_NESTING:
-                raise PredicateError(f"the WHERE string has parentheses nested more than {MAXIMUM_NESTING} deep")
+                raise PredicateError(f"the WHERE string has parentheses nested more than {MAXIMUM_NESTING} levels deep")
 
     def _take(self, match: re.Match[str]) -> str:
         literals = match["list"]
@@ -139,7 +139,7 @@ def check_filter(where: Mapping[str, Any]) -> None:
     while level:
         node, depth = level.pop()
         if depth > 2 * MAXIMUM_DEPTH:
-            raise PredicateError(f"the filter is nested more than {MAXIMUM_DEPTH} deep")
+            raise PredicateError(f"the filter is nested more than {MAXIMUM_DEPTH} levels deep")
         if isinstance(node, Mapping):
             level += [(value, depth + 1) for value in node.values()]
             values += len(node)

@@ -53,7 +53,7 @@ def _filter(where: object, depth: int) -> Expression:
     if not isinstance(where, Mapping):
         raise PredicateError(f"a filter must be a dict of columns and conditions, got {where!r}")
     if depth > MAXIMUM_DEPTH:
-        raise PredicateError(f"the filter is nested more than {MAXIMUM_DEPTH} deep")
+        raise PredicateError(f"the filter is nested more than {MAXIMUM_DEPTH} levels deep")
     return _all([_entry(key, value, depth) for key, value in where.items()])
 
 
@@ -76,7 +76,7 @@ def _entry(key: object, value: object, depth: int) -> Expression:
 
 def _conditions(column: str, value: object, depth: int) -> Expression:
     if depth > MAXIMUM_DEPTH:
-        raise PredicateError(f"the filter is nested more than {MAXIMUM_DEPTH} deep")
+        raise PredicateError(f"the filter is nested more than {MAXIMUM_DEPTH} levels deep")
     if not isinstance(value, Mapping):
         return _compare(column, "=", value)
     if not value:

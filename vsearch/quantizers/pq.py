@@ -275,7 +275,9 @@ def load_pq(configuration: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
     scale, deviation = (np.asarray(arrays[f"calibration_{k}"], np.float32) for k in ("scale", "deviation"))
     shape = (int(configuration["subquantizers"]), int(configuration["centroids"]))
     if centroids.ndim != 3 or centroids.shape[:2] != shape or shape[1] not in (NIBBLE, BYTE):
-        raise ValueError(f"the centroids have the shape {centroids.shape}")
+        raise ValueError(
+            f"the centroids must have the shape (subquantizers, {NIBBLE} or {BYTE}, n), got {centroids.shape}"
+        )
     if rotation.shape != (centroids.shape[0] * centroids.shape[2],) * 2:
         raise ValueError("the centroids do not match the rotation")
     if scale.shape != (1,) or deviation.shape != (1,):

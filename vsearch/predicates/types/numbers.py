@@ -76,7 +76,7 @@ def float_key(value: float) -> int:
 
 
 def own_keys(values: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-    """Return the keys of integers that are their own keys."""
+    """Return integers as int64 keys, unchanged."""
     return np.ascontiguousarray(values, np.int64)
 
 
