@@ -199,7 +199,7 @@ def test_bad_queries_are_named() -> None:
         ([query, np.full((1, 6), np.nan)], "query 1: vector 0 contains NaN"),
         (query * 1e15, "query 0 is too large"),
         ([query, query * 1e38], "query 1 is too large"),
-        ([], "no queries"),
+        ([], "at least one query"),
         (["text"], "query"),
     ):
         with pytest.raises(InputError, match=message):
@@ -284,7 +284,9 @@ def test_documents_of_another_width_and_ragged_ones_are_skipped(tmp_path, matric
     assert index.info()["rows"] == 2
     assert sorted(index.search_documents(np.ones((1, 6)), k=2, columns=["n"]).columns["n"].to_pylist()) == [0, 4]
     listed = [matrices[0].tolist(), [[1.0], [1.0, 2.0]], np.ones((2, 5)), matrices[1]]
-    with pytest.warns(VsearchWarning, match="1 of vectors of unlike lengths, 1 not of 6 dimensions.: 1, 2; skipped"):
+    with pytest.warns(
+        VsearchWarning, match="1 with vectors of different lengths, 1 not of 6 dimensions.: 1, 2; skipped"
+    ):
         vsearch.build_documents(listed, None, tmp_path / "list", missing="skip")
 
 

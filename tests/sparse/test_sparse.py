@@ -256,7 +256,7 @@ def changed(**arrays):
         ([*ROWS[:19], {5: 1.0, "5": 2.0}], "once"),
         ([*ROWS[:19], {str(i): 1.0 for i in range(100_001)}], "at most 100,000 terms, got 100,001"),
         ([*ROWS[:19], ["a"]], "list of dicts"),
-        ("nothing", "must name an attribute"),
+        ("nothing", "must be the name of an attribute"),
         ("number", "must be maps"),
         ("text", "row 0 of 'text' must be a map of weights"),
         (5, "must be a CSR matrix of weights"),
@@ -414,5 +414,5 @@ def test_the_plan_knows_the_size_of_weights():
     made = vsearch.build(vectors(700), "memory://sparse/planned", sparse=ROWS)
     actual = made.info()["bytes_per_vector_by_part"]["leg_sparse"]
     assert 0.5 * actual <= plan.bytes_per_vector["sparse"] <= 2 * actual
-    with pytest.raises(InputError, match="must name an attribute"):
+    with pytest.raises(InputError, match="must be the name of an attribute"):
         vsearch.plan(vectors(700), sparse="weights")

@@ -46,7 +46,7 @@ def test_a_plan_has_the_text_columns():
     ]:
         with pytest.raises(InputError, match=reason):
             vsearch.plan(data, attributes, text=given)
-    with pytest.raises(InputError, match="there are none"):
+    with pytest.raises(InputError, match="the input has no attributes"):
         vsearch.plan(data, text="body")
 
 

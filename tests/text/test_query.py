@@ -123,7 +123,7 @@ def test_other_asterisks_are_texts(text):
 
 def test_columns_that_are_not_there():
     assert read("TITLE:cats").counts == {Term(0, "cat"): 1}
-    with pytest.raises(InputError, match=r"'Price' in price: is not a text column, those are title, body"):
+    with pytest.raises(InputError, match=r"'Price' in price: is not a text column; the text columns are: title, body"):
         parse("price:10", COLUMNS, ["Price"])
     assert parse("price: 10", COLUMNS, ["price"]).counts[Term(1, "price")] == 1
     assert read("titel:x").counts[Term(1, "titel")] == 1

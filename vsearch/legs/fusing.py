@@ -17,7 +17,7 @@ DEPTH = 100
 """Candidates of each part by default, if that is at least twice k; the same for every offset, so that pages do not overlap."""
 
 DEEPEST = 10_000
-"""Candidates of each part at most."""
+"""Maximum number of candidates of each part."""
 
 LEAST_WEIGHT, MOST_WEIGHT = 1e-6, 1e6
 
@@ -118,7 +118,7 @@ def fuse(candidates: Candidates, options: FusionOptions, k: int, query: int, *, 
     Parameters
     ----------
     query : int
-        Its number, for errors.
+        Number of the query, for errors.
     squared : bool
         Whether scores of vectors are squared distances.
 

@@ -1,6 +1,6 @@
 """The protocol of legs: plan queries, scan rows, and describe the stored data.
 
-A leg finds rows of an index in another way than by their vectors. Searches of one process, functions, fusion with vectors, builds and
+A leg finds rows of an index by means other than their vectors. Searches in one process, functions, fusion with vectors, builds and
 changes all use it through `Leg`; `vsearch.legs.registry` has one record of each, and `vsearch.testing.legs` their tests.
 """
 
@@ -78,15 +78,15 @@ class Leg(ABC, Generic[Planned]):
     Attributes
     ----------
     name : str
-        In manifests, messages and arguments.
+        Name of the leg in manifests, messages and arguments.
     query : str
         The word for a query in errors: "there must be one <query> for each of the 3 queries".
     probe : bytes
-        A valid query that costs little, by which functions check options when there are no queries.
+        A valid, cheap query, with which functions check options when there are no queries.
     absent : str
         The error of a search in an index without this leg.
     in_use : str
-        Why an attribute cannot be dropped that the leg reads.
+        The reason, for errors, why an attribute that the leg reads cannot be dropped.
     """
 
     name: ClassVar[str]
@@ -155,14 +155,14 @@ class Leg(ABC, Generic[Planned]):
         return scores
 
     def warnings(self, manifest: Manifest, queries: Sequence[bytes]) -> list[str]:  # noqa: ARG002
-        """Return what callers should know of queries, as `read` returns them; searches warn of it, also through functions."""
+        """Return warnings about queries as returned by `read`; searches issue them, also through functions."""
         return []
 
     # In functions
 
     @abstractmethod
     def pack(self, snapshot: Snapshot, planned: Sequence[Planned]) -> PackedQueries:
-        """Return planned queries for a message to a processor."""
+        """Pack planned queries for a message to a processor."""
 
     @abstractmethod
     def unpack(self, snapshot: Snapshot, packed: PackedQueries) -> list[Planned]:
@@ -175,7 +175,7 @@ class Leg(ABC, Generic[Planned]):
         """
 
     def packed_bytes(self, longest: int) -> int:
-        """Return the bytes that a packed query has at most, given those of the query."""
+        """Return the maximum bytes of a packed query, given the bytes of the query."""
         return 4 * longest + 256
 
     def occurs(self, snapshot: Snapshot, planned: Planned, places: Sequence[int]) -> bool:  # noqa: ARG002
@@ -202,7 +202,7 @@ class Leg(ABC, Generic[Planned]):
         return [kind for kind in kinds if kind.startswith(leg_prefix(self.name))]
 
     def load(self, snapshot: Snapshot, *, ranked: bool) -> dict[str, int]:
-        """Read what searches of a snapshot need; return their bytes in memory by file. Without `ranked`, only planning follows."""
+        """Read the files that searches of a snapshot need, or only planning without `ranked`; return their bytes in memory by file."""
         sizes: dict[str, int] = {}
         for run in snapshot.shards:
             files = {kind: run.files[kind] for kind in self.kinds(snapshot.manifest, run.files, ranked=ranked)}

@@ -25,7 +25,7 @@ class LegKind:
     Attributes
     ----------
     name : str
-        In manifests, messages and arguments: up to 32 characters a-z, 0-9 and _, the first a letter.
+        Name in manifests, messages and arguments: up to 32 characters a-z, 0-9 and _, the first a letter.
     description : str
     leg : str
         ``module:object``; the object is a `Leg`.

@@ -203,7 +203,7 @@ def load_token_codec(entry: TokenCodecEntry, arrays: Mapping[str, NDArray[Any]])
     """
     codebook = np.asarray(arrays["codebook"])
     if codebook.dtype != np.float32 or codebook.ndim != 2 or len(codebook) != entry.centroids:
-        msg = f"the codebook is {codebook.dtype} {codebook.shape}"
+        msg = f"the codebook must be float32 ({entry.centroids}, d), got {codebook.dtype} {codebook.shape}"
         raise ValueError(msg)
     if not 1 <= len(codebook) <= LARGEST_CODEBOOK or not np.isfinite(codebook).all():
         msg = "the codebook is empty, too large or not finite"

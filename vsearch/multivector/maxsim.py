@@ -139,7 +139,7 @@ def score_exactly(
 
 @dataclass(frozen=True, eq=False)
 class RowMatches:
-    """For the hits of one query: the best vector of the document for each query vector, and its score.
+    """The best vector of each hit of a query for each query vector, and its score.
 
     Attributes
     ----------

@@ -233,7 +233,7 @@ def _make_lists(
     documents = read_documents(run.files, run.rows, entry)
     centroids = centroids_of(token_codec, documents.codes)
     if centroids.max(initial=0) >= len(token_codec.codebook):
-        raise CorruptIndexError(run.files[kinds.PATCH_CODES].path, "a code is no centroid's number")
+        raise CorruptIndexError(run.files[kinds.PATCH_CODES].path, "a code is not the number of a centroid")
     counts, listed = list_documents_of(centroids, documents.lengths, len(token_codec.codebook))
     return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]), listed
 
@@ -246,9 +246,9 @@ def list_documents_of(
     Parameters
     ----------
     centroids : int64 (vectors,)
-        Document by document; `lengths` uint32 (documents,) are how many each has.
+        Document by document; `lengths`, uint32 (documents,), is the number of each document.
     codebook : int
-        Centroids that there are.
+        Number of centroids.
     """
     documents = max(1, len(lengths))
     pairs = np.unique(centroids * documents + np.repeat(np.arange(len(lengths)), lengths))

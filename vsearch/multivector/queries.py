@@ -73,7 +73,7 @@ def prepare_queries(
         raise InputError(msg)
     unchecked = split_queries(vectors)
     if not unchecked:
-        msg = "there are no queries"
+        msg = "query vectors must contain at least one query"
         raise InputError(msg)
     if dimensions is None:
         dimensions = unchecked[0].shape[-1] if unchecked[0].ndim else 0

@@ -1,4 +1,4 @@
-"""Vectors of multi-vector documents, as far as the index keeps them."""
+"""Read the vectors of multi-vector documents: the stored ones, or those decoded from codes."""
 
 from __future__ import annotations
 

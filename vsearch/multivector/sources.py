@@ -251,7 +251,7 @@ def matrices(vectors: Any, *, skip: bool = False) -> Iterator[Found]:
         except InputError:
             if not skip:
                 raise
-            yield "of vectors of unlike lengths"
+            yield "with vectors of different lengths"
             continue
         if piece.ndim == 3:
             yield from _of_block(piece)

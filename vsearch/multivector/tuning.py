@@ -1,4 +1,4 @@
-"""Search settings of an index of documents: how hard candidates are looked for by the encodings."""
+"""Tune the search settings of an index of documents, which determine how its encodings are searched for candidates."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vsearch.search.state.snapshot import Snapshot
 from vsearch.search.tuning import tune
 
 CANDIDATE_RECALL, CANDIDATES = 0.98, 256
-"""Target to which the candidates of an index are tuned."""
+"""Recall, and the number of candidates for which it is reached, that settings are tuned to by default."""
 
 QUERY_VECTORS = 16
 SAMPLE_QUERIES = 64
@@ -35,7 +35,7 @@ def draw_queries(
 def tune_encodings(
     snapshot: Snapshot, queries: NDArray[np.float32], recall: float = CANDIDATE_RECALL, k: int = CANDIDATES
 ) -> SearchSettings:
-    """Find settings that reach a recall for encoded queries float32 (m, D), and for queries unlike them."""
+    """Find settings that reach a recall for encoded queries float32 (m, D), and for queries from elsewhere in the space."""
     sample = Sample(prepare_queries(snapshot.model, queries), None)
     foreign = draw_foreign(snapshot, FOREIGN_QUERIES, snapshot.manifest.seed)
     return tune(snapshot, sample, recall, min(k, snapshot.live_count), foreign)[0]

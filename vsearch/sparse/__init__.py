@@ -1,1 +1,1 @@
-"""Learned sparse vectors as a leg of search: rows with weights of terms, as SPLADE and similar encoders give them."""
+"""Learned sparse vectors as a leg of search: rows with weights of terms, as computed by SPLADE and similar encoders."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from vsearch.building.shards import WriteArrays
 
 WEIGHT_BYTES = 100
-"""Of memory per weight of a shard, while its postings are made."""
+"""Bytes of memory per weight of a shard, while its postings are made."""
 
 
 class SparseWriter:
@@ -80,9 +80,11 @@ def check_schema(column: str, attributes: pa.Schema | None) -> None:
         {} if attributes is None else {attribute.name: attribute.kind for attribute in schema_from_arrow(attributes)}
     )
     if column not in kinds:
-        raise InputError(f"sparse must name an attribute, those are {', '.join(kinds) or 'none'}, got {column!r:.100}")
+        raise InputError(
+            f"sparse must be the name of an attribute ({', '.join(kinds) or 'there are none'}), got {column!r:.100}"
+        )
     if kinds[column] != "string":
-        raise InputError(f"the sparse weights {column!r:.100} must be maps, or JSON objects, got {kinds[column]}")
+        raise InputError(f"the sparse weights {column!r:.100} must be maps or JSON objects, got {kinds[column]}")
 
 
 def weights_of(attributes: pa.Table | None, column: str, rows: int) -> RowWeights:
@@ -97,7 +99,7 @@ class SparseForecast:
     column: str
 
     def __call__(self, table: pa.Table | None, rows: int, shards: int) -> LegForecast:
-        """Return the forecast for so many rows, given the first of them: the size of lists grows with their number."""
+        """Return the forecast for `rows` rows, given the first of them as a table: the size of lists grows with their number."""
         check_schema(self.column, None if table is None else table.schema)
         sampled, begun = (0 if table is None else table.num_rows), time.perf_counter()
         weights = weights_of(table, self.column, sampled)

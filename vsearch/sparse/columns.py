@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 COLUMN = "sparse"
-"""Name of the attribute of weights that are not a column yet."""
+"""Name of the attribute in which weights are stored if they are not passed as a column of the input."""
 
 DIGITS = 4
-"""Significant digits of weights in it."""
+"""Significant digits of weights in that attribute."""
 
 
 def as_column(weights: Any) -> pa.Array:

@@ -1,4 +1,4 @@
-"""What a manifest says of the weights of an index: their attribute and their step."""
+"""The manifest entry of the weights of an index: their attribute and their step."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ def name_of(manifest: Manifest, entry: SparseEntry) -> str:
     for attribute in manifest.attributes:
         if attribute.field_name == entry.field and attribute.type == "string":
             return attribute.name
-    raise CorruptIndexError("manifest", f"its sparse weights {entry.field!r:.100} are no attribute of strings")
+    raise CorruptIndexError("manifest", f"its sparse weights {entry.field!r:.100} are not an attribute of strings")
 
 
 def as_text(entry: SparseEntry) -> TextColumnEntry:
-    """Return the text column as which postings of weights are opened: its BM25 adds up products of weights and numbers of steps."""
+    """Return a text column with which postings of weights are opened: its BM25 sums products of weights and numbers of steps."""
     return TextColumnEntry("0", entry.field, 1.0, SATURATION, 0.0, AnalyzerEntry(0))

@@ -83,13 +83,13 @@ class SparseLeg(Leg[PlannedWeights]):
         return score_words([open_sparse(snapshot)[0]], snapshot, planned.weighted, rows, deadline)
 
     def pack(self, snapshot: Snapshot, planned: Sequence[PlannedWeights]) -> PackedQueries:  # noqa: ARG002
-        """Return the queries as they came: planning them needs no statistics."""
+        """Return the queries unchanged: planning them needs no statistics."""
         return PackedQueries(tuple(query.encoded for query in planned))
 
     def unpack(self, snapshot: Snapshot, packed: PackedQueries) -> list[PlannedWeights]:
         """Plan the queries of a message."""
         if packed.shared:
-            raise InputError("the message is inconsistent: weights share nothing")
+            raise InputError("the message is inconsistent: sparse queries have no shared data")
         column, entry = open_sparse(snapshot)
         return [plan_query(query, column, entry) for query in packed.queries]
 

@@ -17,10 +17,10 @@ from vsearch.errors import InputError
 from vsearch.kernels.text.fields import LARGEST
 
 STEPS = 255
-"""Of the weight that one in a thousand exceeds, at most."""
+"""Maximum number of steps of the weight that one in a thousand exceeds."""
 
 MOST_STEPS = LARGEST - 1
-"""Of any weight. Blocks of postings state larger numbers as unlimited."""
+"""Maximum number of steps of any weight. In the tables of blocks, larger numbers stand for no limit."""
 
 LEAST_STEP, LARGEST_STEP = 2.0**-40, 2.0**32
 

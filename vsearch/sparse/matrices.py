@@ -1,4 +1,4 @@
-"""CSR matrices of weights, of SciPy or alike: SciPy itself is not needed."""
+"""CSR matrices of weights, of SciPy or of the same form; SciPy itself is not required."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vsearch.sparse.weights import MOST_ROW_TERMS, MOST_WEIGHT
 
 
 def is_matrix(value: Any) -> bool:
-    """Whether a value is a CSR matrix, of SciPy or alike."""
+    """Whether a value is a CSR matrix, of SciPy or of the same form."""
     return all(hasattr(value, name) for name in ("indptr", "indices", "data", "shape"))
 
 
@@ -23,7 +23,7 @@ def matrix_rows(matrix: Any, label: str) -> Iterator[dict[str, float]]:
     Raises
     ------
     InputError
-        The arrays do not fit its shape, a row has a column twice, or a weight is not a number from 0 on.
+        The arrays do not fit its shape, a row has a column twice, or a weight is negative or not a number.
     """
     starts, columns, weights, width = _checked(matrix, label)
     for first, stop in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True):

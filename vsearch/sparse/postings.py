@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from vsearch.storage.snapshots.text_entries import TextColumnEntry
 
 PREFIX = leg_prefix(NAME)
-"""Of the kinds of the files of postings."""
+"""Prefix of the kinds of the files of postings."""
 
 FILES = tuple(files_of(as_text(SparseEntry("-", 1.0))))
 """Names of these files."""

@@ -65,7 +65,7 @@ def read_queries(queries: Any, argument: str) -> list[bytes]:
 
 
 def plan_query(data: bytes, column: OpenColumn, entry: SparseEntry) -> PlannedWeights:
-    """Plan a query of a message. Terms that no row has are left out.
+    """Plan a query from a message. Terms that no row has are left out.
 
     Raises
     ------

@@ -1,8 +1,8 @@
 """Weights of terms: how rows and queries state them, and their limits.
 
 A row states its weights as a JSON object, the form in which attributes hold maps. A term is a string; integers, such as token numbers,
-are terms in decimal. A weight of 0 is no weight. Negative weights are refused: rows match that have a term of the query, and a sum
-that may be negative could not tell them from others.
+are terms in decimal. A weight of 0 is the same as none. Negative weights are refused: a row matches if it has a term of the query, and
+such rows could not be told from others by sums that may be negative or 0.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from vsearch.checks import is_number
 from vsearch.errors import InputError
 
 LONGEST_TERM = 256
-"""Characters."""
+"""Maximum number of characters of a term."""
 
 MOST_TERMS = 10_000
-"""Of a query."""
+"""Maximum number of terms of a query."""
 
 MOST_ROW_TERMS = 100_000
 
@@ -61,12 +61,12 @@ def read_rows(texts: Iterable[str | None], name: str) -> RowWeights:
     texts : iterable of str or None
         JSON objects; None for a row without weights.
     name : str
-        Of the attribute, for errors.
+        Name of the attribute, for errors.
 
     Raises
     ------
     InputError
-        A text is no object of numbers, a term is empty or too long, or a weight is negative or too large.
+        A text is not a JSON object of numbers, a term is empty or too long, or a weight is negative or too large.
     """
     known: dict[str, int] = {}
     sizes: list[int] = []

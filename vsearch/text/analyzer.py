@@ -26,7 +26,7 @@ LONGEST_TERM = 128
 """Maximum number of characters of a term; longer words are split into several."""
 
 LONGEST_CODE = 64
-"""Maximum number of characters of a code that is a term besides its parts."""
+"""Maximum number of characters of a code that is a term itself, in addition to its parts."""
 
 MOST_KNOWN = 16384
 """Maximum number of chunks of queries whose terms are cached."""
@@ -149,7 +149,7 @@ class Places(NamedTuple):
 
 
 class QueryAnalyzer(Protocol):
-    """Reads the words of queries, as those of the texts of a column were read."""
+    """Splits queries into terms in the same way as the texts of a column."""
 
     def terms(self, text: str) -> list[str]:
         """Return the terms of a text, in order."""

@@ -183,14 +183,14 @@ def analyzer_of(entry: TextColumnEntry) -> Analyzer | TokenAnalyzer:
         return TokenAnalyzer()
     if entry.analyzer.version != VERSION:
         raise FormatVersionError(
-            f"the texts of this index were split into words by version {entry.analyzer.version} of the rules, this vsearch has "
-            f"version {VERSION}; upgrade vsearch"
+            f"the texts of this index were split into words by version {entry.analyzer.version} of the rules, but this "
+            f"vsearch has version {VERSION}: upgrade vsearch"
         )
     stems = entry.analyzer.stemmer
     if stems is not None and _release(stems) != _release(stemmer_version()):
         raise FormatVersionError(
-            f"the words of this index were stemmed by snowballstemmer {stems:.30}, here is {stemmer_version():.30}, which may stem "
-            f"otherwise: install snowballstemmer=={'.'.join(_release(stems)):.30}.*, or use drop_text, add_text and optimize"
+            f"the words of this index were stemmed by snowballstemmer {stems:.30}, but {stemmer_version():.30} is installed and may stem "
+            f"differently: install snowballstemmer=={'.'.join(_release(stems)):.30}.*, or use drop_text, add_text and optimize"
         )
     return Analyzer(_settings(entry.analyzer))
 

@@ -18,7 +18,7 @@ from vsearch.text.postings import ARRAYS, BLOCKS, SPARE, Postings
 from vsearch.text.tokens import TokenAnalyzer, token_occurrences
 
 MOST = 2**32 - 64
-"""Bytes of the dictionary, of the packed blocks, and of the positions of a segment."""
+"""Maximum number of bytes of the dictionary, of the packed blocks, and of the positions of a segment."""
 
 
 def make_postings(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 TERM_BYTES = 40
-"""Of memory per word of a shard's texts, while its postings are made."""
+"""Bytes of memory per word of the texts of a shard, while its postings are made."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,11 @@ class TextForecast:
         return cls(read_columns(text))
 
     def __call__(self, table: pa.Table | None, rows: int, shards: int) -> LegForecast:
-        """Return the forecast for so many rows, given the first of them."""
+        """Return the forecast for `rows` rows, given the first of them as a table."""
         from vsearch.predicates import schema_from_arrow
 
         if table is None:
-            raise InputError("text columns are attributes, and there are none")
+            raise InputError("text columns must be attributes, but the input has no attributes")
         check_columns(
             {name: column.tokens for name, column in self.columns.items()},
             {a.name: a.kind for a in schema_from_arrow(table.schema)},

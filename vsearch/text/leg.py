@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from vsearch.storage.snapshots.text_entries import TextEntry
 
 TERM_BYTES = 24
-"""Of a weighed term of one character in a message."""
+"""Bytes of a weighed term of one character in a message."""
 
 
 class TextLeg(Leg[WeightedQuery]):

@@ -58,7 +58,7 @@ def _place(columns: Sequence[OpenColumn], weighted: WeightedQuery, run: Shard, d
 def _gains(
     columns: Sequence[OpenColumn], weighted: WeightedQuery, term: Term, run: Shard
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the rows of a run that have a phrase, and what each gains, computed as for the postings of a term."""
+    """Return the rows of a run that have a phrase, and the score that it adds to each, as for the postings of a term."""
     column = columns[term.column]
     rows, repeated = phrase_rows(column, weighted, term, run)
     fixed, slope = norm_of(column, weighted.lengths[term.column])

@@ -49,7 +49,7 @@ def files_of(entry: TextColumnEntry) -> list[str]:
 
 
 SPARE = 2
-"""Words after the bits of the last block, since kernels read two words for every number."""
+"""Spare words after the bits of the last block, since kernels read two words for every number."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from vsearch.text.analyzer import QueryAnalyzer
 
 MOST_WORDS = 10_000
-"""Terms of a query, over all columns."""
+"""Maximum number of terms of a query, over all columns."""
 
 MOST_PREFIXES = 64
 """Maximum number of prefixes of a query, over all columns."""
@@ -26,28 +26,28 @@ MOST_EXPANDED = 100_000
 """Maximum number of terms that the prefixes of a query match, over all columns and runs."""
 
 LONGEST_QUERY = 1_000_000
-"""Characters."""
+"""Maximum number of characters of a query."""
 
 _TOO_MANY = f"a text query must have at most {MOST_WORDS:,} words over all columns; shorten it"
 
 MOST_WARNINGS = 10
-"""Of a query."""
+"""Maximum number of warnings about a query."""
 
 CLOSING = ",.;:!?)]}'\"”’»"
-"""Characters after a word that are not part of it, nor of the syntax."""
+"""Characters after a word that belong neither to it nor to the syntax."""
 
 _CLAUSE = re.compile(r'([+-]?)((?:[^\s":]+:)?"[^"]*"|\S+)')
 
 
-#: An asterisk that someone may take for a wildcard.
+#: An asterisk that may have been meant as a wildcard.
 _INSIDE = re.compile(r"(?<!\*)\*(?=\w)")
 
-#: Anything but words; most queries have nothing else.
+#: Matches any syntax other than plain words, which most queries do without.
 _SYNTAX = re.compile(r'["*:]|(?:^|\s)[+-]')
 
 
 class Term(NamedTuple):
-    """A term of a column, all terms with a prefix, or a phrase: terms at these positions, counted from any, and no text."""
+    """A term of a column, all terms with a prefix, or a phrase: terms at relative positions (`phrase`; `text` is empty)."""
 
     column: int
     text: str
@@ -176,7 +176,7 @@ class Clauses:
 
 
 def warn_of_asterisks(text: str) -> None:
-    """Warn about an asterisk that may be meant as a wildcard, where the query is passed: a function could not."""
+    """Warn about an asterisk that may be meant as a wildcard, in the caller's process: functions cannot warn users."""
     inside = _INSIDE.search(text)
     if inside is not None:
         before, after = (
@@ -264,19 +264,19 @@ def _column(name: str, numbers: Mapping[str, int], others: Iterable[str]) -> int
         return numbers[known]
     if known is not None:
         raise InputError(
-            f"{known!r} in {name + ':':.100} is not a text column, those are {', '.join(numbers)}; filter it with where=, or "
-            "write a space after the colon to look for the word"
+            f"{known!r} in {name + ':':.100} is not a text column; the text columns are: {', '.join(numbers)}. Filter it with where=, "
+            "or write a space after the colon to search for the word"
         )
     return None
 
 
 def unknown_columns(text: str, names: Collection[str], others: Collection[str]) -> list[str]:
-    """Return warnings about words before a colon that resemble the name of a text column, and are none.
+    """Return warnings about words before a colon that resemble the name of a text column but are not one.
 
     Parameters
     ----------
     names, others : collection of str
-        Of the text columns, and of all attributes.
+        Names of the text columns, and of all attributes.
     """
     warned: dict[str, str] = {}
     for _, clause in _CLAUSE.findall(text) if ":" in text else ():

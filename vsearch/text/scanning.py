@@ -25,7 +25,7 @@ class PlacedQuery:
     lists, weights : int64 (n, 4), float64 (n,)
         See `ListField`; by descending weight. Weights are scaled to whole numbers.
     bitmaps, constants : uint64 (m, words), int64 (m,)
-        Rows of prefixes, and what each gains.
+        Rows of each prefix as a bitmap, and the score that it adds.
     extras : sequence of (int64 (n,), int64 (n,))
         Rows of phrases, ascending, and their scores.
     met : uint64 (words,) or None

@@ -1,6 +1,6 @@
-"""A search for the words of one query without signs or filters, as most are: as little Python around the kernel as possible.
+"""Search for the words of one query without signs or filters, the most common kind, with little Python around the kernel.
 
-It finds what `vsearch.text.search.rank_words` finds.
+The results are those of `vsearch.text.search.rank_words`.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from vsearch.search.state.snapshot import Snapshot
 
 LONGEST = 4096
-"""Characters of a query."""
+"""Maximum number of characters of a query."""
 
 MOST_LISTS = 64
-"""Terms of a query, over all columns."""
+"""Maximum number of terms of a query, over all columns."""
 
 # read once, since looking up a member of an enumeration costs as much as the assignment
 COLUMNS, ADDRESSES, LISTS, MASK, WORDS = map(
@@ -44,7 +44,7 @@ STOP, BASE, SIZE, SCORED, DAMAGED, SORTED = map(
 )
 
 Known = tuple[float, tuple[bytes | None, ...]]
-"""What a term gains at most, and its list in each run as a row of the kernel's table; None in runs without it."""
+"""The maximum score of a term, and its list in each run as a row of the kernel's table; None in runs without it."""
 
 _table_row = struct.Struct("4q")
 
@@ -81,7 +81,7 @@ class _OpenWords:
         column, known = self.columns[number], self.known[number]
         for postings, place in zip(column.runs, column.lists(term), strict=True):
             if place is not None:
-                postings.ensure(place[0], place[1])  # and it stays: the files are mapped or in memory
+                postings.ensure(place[0], place[1])  # once is enough: the files are mapped or in memory
         rows = tuple(None if place is None else _table_row.pack(number, *place) for place in column.lists(term))
         if len(known) >= MOST_KNOWN:
             known.clear()
