@@ -137,7 +137,7 @@ def test_settings_that_are_refused(targets, host, environment, writable, message
 
 @pytest.mark.parametrize("origin", ["example.org", "https://example.org/page", "https://", "null", "https://a b"])
 def test_origins_that_are_refused(origin):
-    with pytest.raises(vsearch.InputError, match="an origin is"):
+    with pytest.raises(vsearch.InputError, match="an origin must be"):
         ServerSettings.of(["x"], "127.0.0.1", {}, writable=False, origins=[origin])
 
 

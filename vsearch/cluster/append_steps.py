@@ -63,7 +63,7 @@ def encode_chunk(context: Context, number: int) -> None:
 
 
 def check_chunk(context: Context, number: int) -> None:
-    """Refuse ids of a chunk that rows of the index have.
+    """Refuse ids of a chunk that are in the index already.
 
     Raises
     ------
@@ -90,7 +90,7 @@ def find_known(snapshot: Snapshot, encoded: Encoded) -> tuple[int, Any]:
     Raises
     ------
     InputError
-        A row that has not expired has such an id.
+        A row that has not expired has one of these ids.
     """
     manifest = snapshot.manifest
     ids, _ = read_delta_ids(snapshot.store, encoded.delta, manifest.id_type, manifest.snapshot)

@@ -1,7 +1,7 @@
-"""Appends of many tasks: each chunk of rows becomes a delta, and one commit adds all of them.
+"""Appends in many tasks: each chunk of rows becomes a delta, and one commit adds all of them.
 
-Other writers can commit in the meantime. If one of their commits makes the deltas invalid, or may have added the same ids, the tasks that
-this concerns run again on the newest snapshot, in a further round.
+Other writers can commit in the meantime. If one of their commits makes the deltas invalid, or may have added the same ids, the affected
+tasks run again on the newest snapshot, in a further round.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from vsearch.storage import Manifest, Store
 
 ROUNDS = 8
-"""Number of rounds after which an append gives up, because other writers change too much meanwhile."""
+"""Number of rounds after which an append gives up, because other writers changed too much in the meantime."""
 
 
 @dataclass(eq=False)
@@ -50,7 +50,7 @@ class AppendDeltas:
         The snapshots that the rows were encoded for, and that their ids were compared with.
     chunks : list of Encoded
     expired : list of int
-        For each chunk, how many rows of the index have one of its ids; all of these have expired.
+        For each chunk, the number of rows of the index that have one of its ids; all of these have expired.
     first : int
         Number of the first row, in an index that numbers its rows.
     reserved : bool
@@ -178,7 +178,7 @@ def append_job(
     store = snapshot.store
     outputs = Outputs(store, job.id)
     attempt = outputs.begin(job)
-    token = token or f"{job.id}-{attempt.generation}"  # a run that died after its commit finds it again
+    token = token or f"{job.id}-{attempt.generation}"  # a run that resumes after its commit recognizes it
     place = Place(store.url, dict(storage), dict(source_storage), job.id, attempt.generation)
     try:
         snapshot = newest_of(snapshot)
@@ -240,7 +240,7 @@ class _Appending:
             commit, snapshot = commit_change(checked, operation, token=token, if_snapshot=if_snapshot, check=True)
             if not operation.outdated:
                 return commit, snapshot
-        msg = f"{self.store.url}: the index was changed during each of {ROUNDS} rounds of the append; append again when less changes"
+        msg = f"{self.store.url}: the index was changed during each of {ROUNDS} rounds of the append; append again when there are fewer changes"
         raise ConflictError(msg)
 
     def _base(self, turn: int, newest: Snapshot, encoded: Snapshot | None) -> tuple[Based, Snapshot]:

@@ -1,7 +1,7 @@
 """Sources that are dask collections: their partitions are written to files below the index, from which the job then reads.
 
-The files lie in a folder named by the collection's token. So a build that is started again finds those that are written, as long as
-dask gives the same collection the same token; what is given up, `vsearch prune` removes.
+The files lie in a folder named by the collection's token. A build that is started again finds the files that are already
+written, as long as dask assigns the collection the same token. `vsearch prune` removes the files of abandoned builds.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def written_collection(
     progress: Progress,
     vectors: str | None = None,
 ) -> Iterator[str]:
-    """Write the partitions of a collection, and remove them after the job, also if the input cannot be used.
+    """Write the partitions of a collection, and remove the files after the job, even if the input cannot be used.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def written_collection(
     Raises
     ------
     InputError
-        A partition is no table, or there are no rows.
+        A partition is not a table, or there are no rows.
     """
     _check_lists(collection, vectors)
     folder = collection_folder(collection)
@@ -75,7 +75,7 @@ def collection_folder(collection: Any) -> str:
 
 
 def has_files(store: Store, collection: Any) -> bool:
-    """Whether files of a collection were written by a job that did not end."""
+    """Whether files of a collection were written by a job that did not finish."""
     return any(store.list(collection_folder(collection)))
 
 
@@ -104,7 +104,7 @@ def write_partition(
 
 
 def _check_lists(collection: Any, vectors: str | None) -> None:
-    """Refuse a frame of which dask has made the vectors text.
+    """Refuse a frame whose vectors dask has converted to text.
 
     Raises
     ------
@@ -116,8 +116,8 @@ def _check_lists(collection: Any, vectors: str | None) -> None:
     if some and all(kind.startswith(("str", "large_string")) for kind in some):
         column = f"column {vectors!r}" if vectors in types else "every column"
         raise InputError(
-            f"{column} of the dask DataFrame is text: dask turns lists into text, unless they come from read_parquet or the frame is made "
-            "under dask.config.set({'dataframe.convert-string': False})"
+            f"{column} of the dask DataFrame is text: dask converts lists to text, unless they come from read_parquet or the frame is "
+            "created under dask.config.set({'dataframe.convert-string': False})"
         )
 
 
@@ -142,7 +142,7 @@ def _write_all(
         done, rows = done + 1, rows + count
         progress(STAGE, done, len(parts))
     if not rows:
-        raise InputError(f"the dask {kind} has no rows; give at least one vector")
+        raise InputError(f"the dask {kind} has no rows; there must be at least one vector")
 
 
 def _remove(store: Store, folder: str) -> None:

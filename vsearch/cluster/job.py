@@ -66,7 +66,7 @@ class Job(msgspec.Struct, frozen=True):
         See `Division`.
     kind : {"build", "append", "optimize", "retrain"}
     subject : tuple of str
-        For changes: what tells one change of an index from another, such as a token.
+        For changes: what distinguishes this change of the index from others, such as a token.
     known : tuple of str
         For appends: the attributes of the index.
     """
@@ -85,7 +85,7 @@ class Job(msgspec.Struct, frozen=True):
 
     @property
     def id(self) -> str:
-        """32 hex digits."""
+        """Id of the job: 32 hex digits."""
         return hashlib.blake2b(msgspec.json.encode(self), digest_size=16).hexdigest()
 
 

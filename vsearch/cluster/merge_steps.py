@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from vsearch.search.state.snapshot import Snapshot
 
 FORCE = "force"
-"""In the subject of a job: merge everything that can be merged."""
+"""Entry in the subject of a job: merge everything that can be merged."""
 
 
 def plans_of(context: Context) -> list[ShardPlan]:

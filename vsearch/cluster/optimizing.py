@@ -1,4 +1,4 @@
-"""Optimizations of many tasks: each shard is merged by one, then one commit replaces the segments of all of them."""
+"""Optimizations in many tasks: each task merges one shard, then one commit replaces the segments of all shards."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def optimize_by_job(
     progress: Progress,
     limit: TimeLimit | None = None,
 ) -> tuple[OptimizeReport, Snapshot]:
-    """Merge as due by many tasks, or resume that, and commit; deltas are folded in this process.
+    """Run the merges that are due in many tasks, or resume them, and commit; deltas are folded in this process.
 
-    A merge that does not fit in `limit`, judged as if one process did it, is not begun.
+    A merge that one process is not expected to finish within `limit` is not started.
 
     Raises
     ------

@@ -157,4 +157,4 @@ class Outputs:
 def refuse_missing(error: Exception, store: Store, job: str, advice: str) -> None:
     """Raise ConflictError if `error` is that an object of a job no longer exists; otherwise do nothing."""
     if isinstance(error, FileNotFoundError) and not isinstance(error, VsearchError):
-        raise ConflictError(f"{store.url}: objects of the {job}'s job are missing ({error}): {advice}") from error
+        raise ConflictError(f"{store.url}: objects of the {job} job are missing ({error}): {advice}") from error

@@ -1,4 +1,4 @@
-"""Retraining of many tasks: the stages of a build, whose source is the index itself, then the commit of a retraining."""
+"""Retraining in many tasks: the stages of a build, whose source is the index itself, then the commit of a retraining."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ def retrain_by_job(
     storage: Mapping[str, Any],
     progress: Progress,
 ) -> tuple[Commit, Snapshot]:
-    """Retrain an index by many tasks, or resume that, and commit it.
+    """Retrain an index in many tasks, or resume that, and commit it.
 
     Raises
     ------
     InputError
         The index has no rows, does not store its vectors, or an option does not fit it.
     ConflictError
-        The index was rebuilt or retrained meanwhile, or objects of the job were removed.
+        The index was rebuilt or retrained in the meantime, or objects of the job were removed.
     """
     store = snapshot.store
     outputs = Outputs(store, job.id)

@@ -198,6 +198,6 @@ def _commit(store: Store, outputs: Outputs, context: Context, base: int, *, over
     except ConflictError as error:
         msg = (
             f"{store.url}: another index was committed there during the build; repeat it with overwrite=True to replace that "
-            "one, which only commits what is built, or choose another location, and prune the leftovers"
+            "index (only the commit is left to do), or choose another location and prune the leftovers"
         )
         raise ConflictError(msg) from error

@@ -82,7 +82,7 @@ class Reply(msgspec.Struct, frozen=True):
 
 
 SCHEDULED = b'{"version": "0", "detail-type": "Scheduled Event", "source": "aws.events", "detail": {}}'
-"""The event of a schedule."""
+"""The event that a schedule sends."""
 
 
 def refuse(status: int, kind: str, message: str, **more: str) -> Reply:

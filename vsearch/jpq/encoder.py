@@ -200,7 +200,7 @@ def load_encoder(index: Searchable, module: Any = None) -> Encode:
     except MissingDependencyError:
         if STATE in files:
             raise
-        return TextEncoder(read_float_model(files)).encode  # slower, and of BERT alone
+        return TextEncoder(read_float_model(files)).encode  # slower, and only for BERT
     if STATE in files:
         from safetensors.torch import load
 
@@ -244,7 +244,7 @@ def encode_all(encoder: Any, texts: Sequence[str], batch: int = 64) -> NDArray[n
     finally:
         encoder.train(training)
     if not parts:
-        raise InputError("there are no texts")
+        raise InputError("texts must contain at least one text")
     vectors = np.concatenate(parts).astype(np.float32)
     in_input_order = np.empty_like(vectors)
     in_input_order[order] = vectors

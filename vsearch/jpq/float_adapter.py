@@ -1,6 +1,6 @@
-"""Train the linear adapter of the queries on the vectors themselves, before any code.
+"""Train the linear adapter of the queries on the vectors themselves, rather than on their codes.
 
-Errors of codes are noise to the adapter: trained without them, it ranks rows better that training never saw.
+The errors of codes are noise to the adapter: trained without them, it ranks unseen rows better.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ SPREAD = 1.5
 """Standard deviation to which the scores of a list are scaled before the loss."""
 
 MOST_ROWS = 1 << 16
-"""Rows that are searched, at most: all relevant ones of as many queries as fill half of them, and random others."""
+"""Maximum number of rows that are searched: the relevant rows of as many queries as fill half of them, and random others."""
 
 CHUNK = 256
-"""Queries that are scored at a time against all of these rows."""
+"""Number of queries that are scored against these rows at a time."""
 
 Progress = Callable[[str, int, int], None]
 

@@ -1,8 +1,8 @@
-"""Encode the vectors again, most precisely in those directions that the adapted queries look at.
+"""Encode the vectors again, with the most precision in the directions that matter to the adapted queries.
 
 The error of a score is the inner product of a query and the error of a vector. Its mean square is the squared length of
 ``W @ error``, where ``W @ W`` are the second moments of the queries; so vectors are transformed by W before PQ, and queries by its
-inverse. A smaller exponent keeps more of the other directions, which unusual queries look at.
+inverse. A smaller exponent preserves more of the other directions, which matter to unusual queries.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from vsearch.jpq.reassign import Source
 
 EXPONENT = 0.25
-"""Of the second moments of the queries in the transform of the vectors. 1/2 would minimize the mean squared error of scores."""
+"""Exponent of the second moments of the queries in the transform of the vectors. 1/2 would minimize the mean squared error of scores."""
 
 LEAST = 1e-4
-"""Smallest second moment that counts, relative to the largest."""
+"""Lower limit of second moments, relative to the largest."""
 
 
 def fit_transform(queries: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -124,11 +124,11 @@ def train(
     centroids : bool
         Whether to train the centroids.
     refit : bool
-        Whether to start by training the adapter on the vectors themselves, and by encoding these with new centroids that preserve
-        most precisely what such queries look at, if that ranks better. Then only the centroids are trained further. Needs
-        `documents`, `adapter`, and the metric cosine or ip.
+        Whether to first train the adapter on the vectors themselves, and encode these with new centroids, with the most precision
+        in the directions that matter to the queries; kept only if that ranks better. Then only the centroids are trained further.
+        Requires `documents`, `adapter`, and the metric cosine or ip.
     reassign : bool
-        Whether to encode the vectors again with the trained centroids, if that ranks better. Needs `documents`.
+        Whether to encode the vectors again with the trained centroids; kept only if that ranks better. Requires `documents`.
     documents : array or path, optional
         The vectors that the index was built from, as in `vsearch.build`.
     document_ids : array, optional

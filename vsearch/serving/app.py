@@ -36,7 +36,7 @@ BOUNDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 """Upper bounds of the buckets of request times, in seconds."""
 
 BODY_SECONDS = 60.0
-"""How long a client may take to send a body."""
+"""Seconds that a client may take to send a body."""
 
 METHODS = ["GET", "POST", "PATCH", "PUT", "DELETE"]
 HEADERS = ["content-type", "x-api-key", "x-write-key"]
@@ -120,7 +120,7 @@ def _handler(endpoint: Endpoint, inspector: Inspector, name: str, metrics: Metri
         except TimeoutError:
             status, document = 408, TOO_SLOW
         except ClientDisconnect:
-            return Response(status_code=400)  # no one receives it
+            return Response(status_code=400)  # the client is gone
         else:
             status, document = (413, TOO_LARGE) if body is None else (0, {})
         if body is not None and not status:

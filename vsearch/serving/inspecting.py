@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from vsearch.api.hits import Hits
 
 LARGEST_SHOWN = 500
-"""Hits that a page may ask for."""
+"""Maximum number of hits that a page may request."""
 
 MOST_VALUES = 30
-"""Values of an attribute that are offered for a filter."""
+"""Maximum number of values of an attribute that are offered for a filter."""
 
 SECONDS = 30.0
-"""Timeout of a search, and of measuring a curve."""
+"""Timeout of a search, and of the measurement of a curve, in seconds."""
 
 MEGABYTES = 1769
-"""Memory of the functions whose bill is shown: with this much, they have one processor."""
+"""Memory of the functions whose bill is shown, in MB; with this much, they have one processor."""
 
 CURVE_FACTORS = (0.25, 0.5, 0.75, 1.0, 1.3, 2.0, 3.0)
 
@@ -102,7 +102,7 @@ class Inspector:
         if path not in ANSWERS:
             return 404, {"error": "absent", "message": f"the console has no {path[:100]!r}"}
         if method != "POST":
-            return 405, {"error": "refused", "message": "POST to the console"}
+            return 405, {"error": "refused", "message": f"requests to the console must be POST, got {method[:20]}"}
         kind, answer = ANSWERS[path]
         try:
             request = msgspec.json.decode(body or b"{}", type=kind)
@@ -132,7 +132,7 @@ class Inspector:
         index = self.index()
         index.count()  # looks for a newer snapshot
         facts = index.info()
-        facts["url"] = facts["url"].rpartition("/")[2]  # where it is stored is not the page's business
+        facts["url"] = facts["url"].rpartition("/")[2]  # the page must not learn where the index is stored
         documents = index.has_documents
         possible = {
             "text": facts["encoder"] and not documents,
@@ -267,7 +267,7 @@ def _query(index: Index, request: SearchForm) -> Any:
         return index.document_vectors([like]).vectors[0] if documents else index.vectors([like]).vectors[0]
     if documents:
         if not request.vectors:
-            raise InputError("this index holds documents of many vectors: paste a list of vectors, or choose a row")
+            raise InputError("this index holds multi-vector documents: paste a list of vectors, or choose a row")
         return _array(request.vectors)
     if request.vectors is not None:
         raise InputError("this index holds single vectors: paste one")

@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 SHARE = 4
-"""All indexes and processes of a server together have one in so many bytes of the machine for each role."""
+"""Each role may use one byte in this many of the machine's memory, shared by all indexes and processes of a server."""
 
 LEAST = 256
-"""Megabytes that each role has at least."""
+"""Minimum megabytes of each role."""
 
 UNKNOWN = 4 << 30
-"""Bytes that are assumed if the system does not say how many there are."""
+"""Bytes of memory that are assumed if the system does not report them."""
 
 LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
-"""Where Linux has the limit of a container."""
+"""Files in which Linux reports the memory limit of a container."""
 
 
 def role_megabytes(indexes: int, processes: int) -> int:

@@ -79,14 +79,16 @@ class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         search, write = (environment.get(name, "") for name in ("VSEARCH_API_KEY", "VSEARCH_WRITE_KEY"))
         if not is_loopback(host):
             if not search:
-                raise InputError(f"others can connect to {host}: set VSEARCH_API_KEY, or serve 127.0.0.1")
+                raise InputError(f"other machines can connect to {host}: set VSEARCH_API_KEY, or serve on 127.0.0.1")
             if writable and not write:
-                raise InputError(f"others can connect to {host}: set VSEARCH_WRITE_KEY, or do without --writable")
+                raise InputError(f"other machines can connect to {host}: set VSEARCH_WRITE_KEY, or omit --writable")
         keyless = not search or (writable and not write)
         allowed = tuple(origin.lower().rstrip("/") for origin in origins)
         for origin in allowed:
             if not ORIGIN.fullmatch(origin):
-                raise InputError(f"an origin is a scheme and a host, such as https://example.org, got {origin!r:.100}")
+                raise InputError(
+                    f"an origin must be a scheme and a host, such as https://example.org, got {origin!r:.100}"
+                )
         if "*" in allowed and keyless:
             raise InputError("all web pages could call the server: set keys, or name the origins")
         return cls(indexes, _hash(search), _hash(write), writable, allowed, keyless, processes)
