@@ -180,7 +180,7 @@ def test_wrong_uses_say_what_is_wrong(stack):
         (lambda: remote.search(QUERIES[0], 10, text="a", depth=3), "at least offset"),
         (lambda: remote.search(QUERIES[0, :3], text="a"), "8 dimensions"),
         (lambda: remote.search("ak", hybrid=True), "no query encoder"),
-        (lambda: remote.search(QUERIES[0], hybrid=True), "requires queries that are texts"),
+        (lambda: remote.search(QUERIES[0], hybrid=True), "requires text queries"),
     ]:
         with pytest.raises(InputError, match=reason):
             ask()
@@ -337,7 +337,7 @@ def test_words_over_http(stack):
         ({"words": "ak", "vector": [0.0] * 8, "weights": [0, 0]}, "weights"),
         ({"words": "ak", "query_vectors": [[0.0] * 8]}, "cannot be combined"),
         ({"vector": [0.0] * 8, "fusion": "rrf"}, "require words"),
-        ({"vector": [0.0] * 8, "hybrid": True}, "requires queries that are texts"),
+        ({"vector": [0.0] * 8, "hybrid": True}, "requires text queries"),
         ({"text": "ak", "words": "b", "hybrid": True}, "words of the queries themselves"),
         ({"text": "ak", "hybrid": True}, "no query encoder"),
     ],

@@ -19,7 +19,7 @@ LIMITS = Limits(
     most_memory=10_240,
     seconds=900,
 )
-"""Of synchronous invocations."""
+"""Limits of synchronous invocations."""
 
 PRICES = {
     "x86_64": Prices("us-east-1", "2026-09", 0.20e-6, 0.0000166667, 0.0004e-3, 0.005e-3),
@@ -28,7 +28,7 @@ PRICES = {
 """AWS Lambda and S3 Standard by architecture, without the free tier; reading within the region is free of charge."""
 
 FORECAST = Forecast(whole_processor=1769, hop=0.005, byte=1 / 50e6)
-"""`hop` and `byte`, which travels as JSON, are assumptions."""
+"""`hop`, and `byte` (messages are base64 in JSON), are assumptions."""
 
 
 def connect(

@@ -36,9 +36,9 @@ STATUS = {
 }
 
 LARGEST_ANSWER = 6_000_000
-"""Bytes of a JSON document as a string in the platform's reply, which takes 6 MB with all that is around it."""
+"""Maximum bytes of a JSON document as a string in the platform's reply, which may have 6 MB in all."""
 
-TOO_LARGE = {"error": "too large", "message": "the answer is too large; ask for fewer queries or a smaller k"}
+TOO_LARGE = {"error": "too large", "message": "the answer is too large; send fewer queries or use a smaller k"}
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,9 @@ class KeyHashes:
     Attributes
     ----------
     search : str
-        Of the API key, in the header x-api-key.
+        Hash of the API key, which clients send in the header x-api-key.
     write : str
-        Of the write key, in the header x-write-key.
+        Hash of the write key, which clients send in the header x-write-key.
     """
 
     search: str = ""
@@ -58,7 +58,7 @@ class KeyHashes:
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> KeyHashes:
-        """Those that a function was deployed with."""
+        """Return the hashes that a function was deployed with."""
         return cls(environment.get("VSEARCH_API_KEY_SHA256", ""), environment.get("VSEARCH_WRITE_KEY_SHA256", ""))
 
 
@@ -97,7 +97,7 @@ def answer(
     if path != "/search":
         return 404, {"error": "absent", "message": f"there is no {path[:100]!r}; POST to /search, or to /rows"}
     if method != "POST":
-        return 405, {"error": "refused", "message": "POST to /search"}
+        return 405, {"error": "refused", "message": f"requests to /search must be POST, got {method[:20]}"}
     arrived = time.monotonic()
     try:
         request = read_search(body)
@@ -164,13 +164,13 @@ def describe() -> dict[str, Any]:
             "columns": {"type": "object", "description": "The requested attributes."},
             "vector_score": {
                 "type": "number",
-                "description": "By vectors, of hits by vectors and words or another leg.",
+                "description": "Score by vectors, for hits by vectors and words or another leg.",
             },
-            "vector_rank": {"type": "integer", "description": "From 1."},
-            "text_score": {"type": "number", "description": "By words; 0 without any of them."},
+            "vector_rank": {"type": "integer", "description": "Rank by vectors, from 1."},
+            "text_score": {"type": "number", "description": "Score by words; 0 if the row has none of them."},
             "text_rank": {
                 "type": "integer",
-                "description": "From 1; 0 without any of the words. Of another leg: <name>_score, <name>_rank.",
+                "description": "Rank by words, from 1; 0 if the row has none of them. Other legs have <name>_score and <name>_rank.",
             },
             "matches": {
                 "type": "array",
@@ -183,7 +183,7 @@ def describe() -> dict[str, Any]:
         "type": "object",
         "required": ["hits", "complete", "snapshot"],
         "properties": {
-            "hits": {"type": "array", "items": {"type": "array", "items": hit}, "description": "One list a query."},
+            "hits": {"type": "array", "items": {"type": "array", "items": hit}, "description": "One list per query."},
             "complete": {"type": "boolean"},
             "warnings": {"type": "array", "items": {"type": "string"}, "description": "Warnings about the queries."},
             "snapshot": {"type": "integer"},
@@ -199,12 +199,12 @@ def describe() -> dict[str, Any]:
     }
     statuses = {
         "400": "The request is invalid",
-        "401": "No or a wrong API key",
-        "404": "No such snapshot, or none so new yet",
-        "413": "Too large",
+        "401": "The API key is missing or wrong",
+        "404": "The snapshot does not exist, or not yet",
+        "413": "The request or the answer is too large",
         "500": "An error in vsearch",
     }
-    statuses |= {"502": "The index cannot be read", "503": "Too many concurrent requests", "504": "Out of time"}
+    statuses |= {"502": "The index cannot be read", "503": "Too many concurrent requests", "504": "The time ran out"}
     document = {
         "openapi": "3.1.0",
         "info": {"title": "vsearch", "version": "1", "description": "Nearest rows that satisfy a predicate."},

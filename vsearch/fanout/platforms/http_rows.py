@@ -78,7 +78,7 @@ def answer_rows(
 ) -> tuple[int, dict[str, Any]]:
     """Answer a request whose write key was checked with a status and a JSON document."""
     if method not in OPERATIONS:
-        return 405, {**REFUSED, "message": "POST, PATCH or DELETE to /rows"}
+        return 405, {**REFUSED, "message": f"requests to /rows must be POST, PATCH or DELETE, got {method[:20]}"}
     arrived = time.perf_counter()
     try:
         request, timeout = read_request(method, query, headers, body)
@@ -127,7 +127,7 @@ STATUS = {
 def read_request(method: str, query: str, headers: Mapping[str, str], body: bytes) -> tuple[WriteRequest, float | None]:
     """Read a change; returns the message to the writer and the timeout in seconds.
 
-    Rows are passed on as they came: the writer checks them.
+    Rows are passed on unchanged: the writer checks them.
 
     Raises
     ------
@@ -136,7 +136,7 @@ def read_request(method: str, query: str, headers: Mapping[str, str], body: byte
     """
     options = _read_query(query)
     if options.upsert and method != "POST":
-        raise InputError(f"upsert is for POST, got {method}")
+        raise InputError(f"upsert is only allowed with POST, got {method}")
     operation: Operation = "upsert" if options.upsert else OPERATIONS[method]
     token = headers.get(TOKEN_HEADER) or uuid4().hex
     if len(token) > LONGEST_TOKEN:
@@ -197,7 +197,7 @@ def describe_schemas() -> dict[str, Any]:
             "type": "object",
             "required": list(counts),
             "properties": {**counts, "bill": {"type": "object"}},
-            "description": "`snapshot` contains the change; as `at_least`, a search sees it.",
+            "description": "`snapshot` contains the change; pass it as `at_least` so that a search sees the change.",
         },
         "BadRows": {
             "type": "object",
@@ -206,7 +206,7 @@ def describe_schemas() -> dict[str, Any]:
                 "error": {"type": "string"},
                 "message": {"type": "string"},
                 "count": {"type": "integer", "description": "Number of invalid rows that were found."},
-                "rows": {"type": "array", "items": fault, "description": "The first of them."},
+                "rows": {"type": "array", "items": fault, "description": "The first invalid rows."},
             },
         },
     }
@@ -221,14 +221,14 @@ def describe_paths(failed: dict[str, Any]) -> dict[str, Any]:
         Content of an error.
     """
     texts = {
-        "401": "No or a wrong write key",
+        "401": "The write key is missing or wrong",
         "404": "The stack has no writer",
-        "409": "`if_snapshot` is not the newest, or the index was rebuilt meanwhile",
-        "413": "Too large",
+        "409": "`if_snapshot` is not the newest, or the index was rebuilt in the meantime",
+        "413": "The request is too large",
         "500": "An error in vsearch",
         "502": "The index or the writer cannot be reached",
         "503": "Too many concurrent requests",
-        "504": "Out of time; repeat the request with the same key",
+        "504": "The time ran out; repeat the request with the same key",
     }
     bad = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/BadRows"}}}}
     answers = {
@@ -243,14 +243,14 @@ def describe_paths(failed: dict[str, Any]) -> dict[str, Any]:
         "name": "Idempotency-Key",
         "in": "header",
         "schema": {"type": "string", "maxLength": LONGEST_TOKEN},
-        "description": "A request that is repeated with the same key takes effect once.",
+        "description": "A request that is repeated with the same key takes effect only once.",
     }
     query = {
         "if_snapshot": ({"type": "integer"}, "Commit only if this is the newest snapshot."),
-        "timeout": ({"type": "number"}, "Seconds."),
+        "timeout": ({"type": "number"}, "Timeout in seconds."),
     }
     upsert = {"upsert": ({"type": "boolean"}, "Replace rows with the same ids.")}
-    dry_run = {"dry_run": ({"type": "boolean"}, "Count the rows, and delete none.")}
+    dry_run = {"dry_run": ({"type": "boolean"}, "Count the rows without deleting any.")}
 
     def operation(name: str, summary: str, schema: str, parameters: dict[str, Any]) -> dict[str, Any]:
         reference = {"schema": {"$ref": f"#/components/schemas/{schema}"}}

@@ -55,10 +55,14 @@ class SearchBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hybrid: Annotated[bool, msgspec.Meta(description="Search the words of `text` as well.")] = False
     fusion: Annotated[
         Literal["rrf", "weighted"] | None,
-        msgspec.Meta(description="How rankings by vectors and by words or a leg become one."),
+        msgspec.Meta(description="How rankings by vectors and by words or a leg are fused."),
     ] = None
-    weights: Annotated[tuple[float, float] | None, msgspec.Meta(description="Of vectors and of words or a leg.")] = None
-    depth: Annotated[int | None, msgspec.Meta(description="Candidates by vectors, and by words or a leg.")] = None
+    weights: Annotated[
+        tuple[float, float] | None, msgspec.Meta(description="Weights of vectors and of words or a leg.")
+    ] = None
+    depth: Annotated[
+        int | None, msgspec.Meta(description="Number of candidates by vectors, and by words or a leg.")
+    ] = None
     vector: list[float] | None = None
     vectors: list[list[float]] | None = None
     query_vectors: list[list[float]] | None = None

@@ -1,7 +1,7 @@
 """Arrow IPC bodies from clients, read within a bound on memory.
 
-Compressed buffers, dictionaries and views let a body of some kilobytes expand to any size. The contents of a body are therefore counted
-before it is decompressed, and what its columns take as plain values before they are converted.
+Compressed buffers, dictionaries and views let a body of a few kilobytes expand to any size. Therefore the uncompressed size of a body is
+computed before it is decompressed, and the size of its columns as plain values before they are converted.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 LARGEST_TABLE = 64 << 20
-"""Bytes that a table may always take in memory; the table of a larger body, `MOST_TIMES` its size."""
+"""Bytes that any table may take in memory; the table of a large body may take `MOST_TIMES` the size of the body."""
 
 MOST_TIMES = 4
 
 MOST_ROWS = 1_000_000
-"""Rows of a table; columns without buffers could have any number."""
+"""Maximum number of rows of a table; columns without buffers could have any number."""
 
 VERSION_5 = 4  # MetadataVersion.V5, which counts from 0
 
@@ -40,7 +40,7 @@ def read_arrow(body: bytes) -> Any:
     import pyarrow as pa
 
     largest = max(LARGEST_TABLE, MOST_TIMES * len(body))
-    # a file is a stream behind eight bytes, and in front of an index that is not needed
+    # a file is a stream after eight bytes and before an index, which is not needed
     source = pa.py_buffer(body)[8:] if body[:6] == b"ARROW1" else pa.py_buffer(body)
     try:
         _check_messages(source, largest)
@@ -64,7 +64,7 @@ def _too_large(largest: int) -> InputError:
 
 
 def _check_messages(source: pa.Buffer, largest: int) -> None:
-    """Check the number of rows and the uncompressed size of all batches, as their headers tell them."""
+    """Check the number of rows and the uncompressed size of all batches, as stated in their headers."""
     import pyarrow as pa
 
     reader = pa.ipc.MessageReader.open_stream(source)
@@ -114,7 +114,7 @@ def _sizes(batch: tuple[memoryview, int], body: memoryview) -> tuple[int, Iterat
 
 
 def _batch_of(data: memoryview, *, nested: bool) -> tuple[memoryview, int]:
-    """Where the RecordBatch of a message begins; that of a dictionary lies inside its DictionaryBatch."""
+    """Return where the RecordBatch of a message begins; that of a dictionary lies inside its DictionaryBatch."""
     table = _child(data, _offset(data, 0), 2)
     return data, _child(data, table, 1) if nested else table
 
@@ -135,7 +135,7 @@ def _child(data: memoryview, table: int, number: int) -> int:
 
 
 def _field(data: memoryview, table: int, number: int) -> int:
-    """Where a field of a FlatBuffers table is stored; 0 if the table lacks it."""
+    """Return where a field of a FlatBuffers table is stored; 0 if the table lacks it."""
     entries = table - struct.unpack_from("<i", data, table)[0]
     if entries < 0:
         raise ValueError("a message is damaged")

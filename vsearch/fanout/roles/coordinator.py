@@ -30,7 +30,7 @@ from vsearch.storage.files.plain_columns import empty_column
 CallsFor = Callable[[Manifest, Snapshot | None], Calls]
 
 MOST_WARNINGS = 100
-"""Of an answer."""
+"""Maximum number of warnings of an answer."""
 
 
 def coordinate(

@@ -40,7 +40,7 @@ def keep(worker: Worker, message: Any, deadline: Deadline) -> Reply:
         A file is missing or damaged.
     """
     if not isinstance(message, KeepRequest):
-        raise InputError(f"a keeper does not take {type(message).__name__}")
+        raise InputError(f"a keeper does not accept {type(message).__name__}")
     started = time.monotonic()
     snapshot = open_snapshot(worker.meter, read_manifest(worker.meter, None))
     limit = TimeLimit.of(_time_left(deadline.remaining(), message.budget))

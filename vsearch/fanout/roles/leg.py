@@ -98,7 +98,7 @@ class RequestLeg(Protocol):
         """Raise InputError unless the request matches the index."""
 
     def warnings(self, manifest: Manifest) -> list[str]:
-        """Return what the caller should know of the queries."""
+        """Return warnings about the queries."""
 
     def take(self, positions: NDArray[np.int64] | slice) -> dict[str, Any]:
         """Return the fields of a message with some of the queries."""

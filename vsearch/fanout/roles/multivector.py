@@ -166,10 +166,10 @@ class DocumentLeg:
         return options
 
     def key(self, options: Options) -> None:
-        """Merge by score."""
+        """Return None: rankings are merged by score."""
 
     def plan(self, snapshot: Snapshot, deadline: Deadline) -> DocumentPlan:  # noqa: ARG002
-        """Return the queries: shards are searched where their encodings lead."""
+        """Return the queries, whose encodings determine the partitions to visit."""
         return DocumentPlan(self)
 
     def finish(self, snapshot: Snapshot, merged: Answer, options: Options) -> Answer:  # noqa: ARG002
@@ -197,7 +197,7 @@ class DocumentPlan:
     leg: DocumentLeg
 
     def searches(self, shard: ShardRuns) -> NDArray[np.bool_]:  # noqa: ARG002
-        """No shards besides those that encodings lead to."""
+        """Return no further shards: those of the partitions that encodings visit suffice."""
         return np.zeros(len(self.leg.documents.lengths) // 4, np.bool_)
 
     def take(self, positions: NDArray[np.int64]) -> dict[str, Any]:

@@ -185,7 +185,7 @@ class MaskCache:
 
     Parameters
     ----------
-    most : int
+    capacity : int
         Maximum number of masks per run.
     """
 

@@ -331,7 +331,7 @@ def _arrow_attributes(schema: Schema, table: Any, faults: _Faults) -> Any:
 
 
 def _matching(schema: Schema, name: str) -> str | None:
-    """The attribute of a name; letter case counts only where two differ in nothing else."""
+    """The attribute of a name; letter case matters only if two names differ in nothing else."""
     alike = [name] if name in schema.names else [known for known in schema.names if known.lower() == name.lower()]
     return alike[0] if len(alike) == 1 else None
 

@@ -55,8 +55,8 @@ def load_encoder(loader: Loader, manifest: Manifest) -> TextEncoder:
         raise InputError("the index has no query encoder: pass vectors, or attach one with Index.with_encoder")
     if not has_encoder(manifest):
         raise InputError(
-            "the query encoder of the index is not compressed, and functions run no other: pass vectors, or replace it "
-            "with vsearch.encoders.compress and Index.with_encoder"
+            "the query encoder of the index is not compressed, which functions require: pass vectors, or replace it with "
+            "vsearch.encoders.compress and Index.with_encoder"
         )
     loaded = loader.retention.get(
         _key(manifest),

@@ -69,7 +69,7 @@ class Writer:
                 self.snapshot = newest_of(self.snapshot)
                 return Warmed(snapshot=self.snapshot.manifest.snapshot, bytes=0)
             if not isinstance(message, WriteRequest):
-                raise InputError(f"a writer does not take {type(message).__name__}")
+                raise InputError(f"a writer does not accept {type(message).__name__}")
             try:
                 return self._write(self.snapshot, message, deadline)
             except BadRowsError as error:
@@ -136,7 +136,7 @@ def _is_rebuilt(before: Snapshot, after: Snapshot) -> bool:
 
 
 def _operation(snapshot: Snapshot, request: WriteRequest) -> Operation:
-    """The change that a request asks for.
+    """Return the requested change.
 
     Raises
     ------
@@ -144,10 +144,10 @@ def _operation(snapshot: Snapshot, request: WriteRequest) -> Operation:
         The arguments do not fit the kind of change.
     """
     if request.dry_run and request.operation != "delete":
-        raise InputError(f"dry_run is for deletions, got {request.operation}")
+        raise InputError(f"dry_run is only allowed for deletions, got {request.operation}")
     if request.operation in ("append", "upsert"):
         if request.where is not None:
-            raise InputError(f"where is for update and delete, got {request.operation}")
+            raise InputError(f"where is only allowed for update and delete, got {request.operation}")
         rows = _encoded(snapshot, read_rows_body(snapshot, request.form, request.body))
         return Append(rows) if request.operation == "append" else Upsert(rows)
     where = _decoded(request.where)
@@ -159,7 +159,7 @@ def _operation(snapshot: Snapshot, request: WriteRequest) -> Operation:
             raise InputError("an update needs a value for at least one attribute")
         return Update(values, ids, where)
     if values:
-        raise InputError("a deletion takes ids or where, and no values")
+        raise InputError("a deletion must have ids or where, and no values")
     return Delete(ids, where)
 
 

@@ -168,9 +168,9 @@ def _check_leg(message: SearchRequest | AllocateRequest | ProcessRequest, leg: L
     if leg.depth is None:
         texts = message.texts if isinstance(message, SearchRequest) else ()
         if message.queries or message.dimensions or texts:
-            raise ValueError("a leg has a depth if there are vectors or texts, and only then")
+            raise ValueError("the depth of a leg must be set if and only if there are vectors or texts")
         if message.options.nprobe is not None or message.options.exact:
-            raise ValueError(f"nprobe and exact are for vectors, and there is only the leg {leg.name}")
+            raise ValueError(f"nprobe and exact require vectors, got only the leg {leg.name}")
     elif leg.depth < message.options.k + message.options.offset:
         raise ValueError("depth must be at least offset + k")
     elif isinstance(message, ProcessRequest) and leg.depth != message.options.k:

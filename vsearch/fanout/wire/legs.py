@@ -60,7 +60,7 @@ def check_leg(leg: LegQueries, count: int, *, planned: bool) -> None:
     if len(present) != count or absent:
         raise ValueError(f"there must be {count} queries of the leg {leg.name}, got {len(present)}")
     if leg.shared and not planned:
-        raise ValueError("only planned queries share anything")
+        raise ValueError("shared data is only allowed with planned queries")
     total = sum(map(len, leg.queries))
     if total > LARGEST_TEXTS:
         raise ValueError(f"queries of a leg must have at most {LARGEST_TEXTS} bytes, got {total}")

@@ -20,7 +20,7 @@ from vsearch.fanout.wire.texts import LARGEST_TEXT, MOST_TEXTS
 from vsearch.storage.files.plain_columns import Column
 
 VERSION = 6
-"""1 had no `id`, 2 neither `at_least` and `freshness` nor `moment`, 3 neither `texts` nor changes, 4 no words, 5 no `leg` but words."""
+"""Version 1 had no `id`, 2 neither `at_least` and `freshness` nor `moment`, 3 neither `texts` nor changes, 4 no words, 5 no `leg` but words."""
 LARGEST_MESSAGE = 256 << 20
 LARGEST_BATCH = 100_000
 LARGEST_WHERE = 4 << 20
@@ -265,7 +265,7 @@ class Answer(Message, frozen=True, tag="answer"):
     moment : int or None
         The time of the search, if rows may expire.
     warnings : tuple of str
-        What the caller should know of the queries; from a coordinator.
+        Warnings about the queries; set by a coordinator.
     """
 
     count: Count

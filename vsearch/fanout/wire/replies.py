@@ -50,7 +50,9 @@ def read_reply(envelope: Envelope, data: bytes, function: str, id: str | None) -
         reply = envelope.unpack(data)
     except InputError as error:
         raise CallError(ErrorKind.MALFORMED, f"{function} returned a malformed reply: {error}") from None
-    unread = isinstance(reply, Failure) and not reply.id  # the function could not read the request, nor its id
+    unread = (
+        isinstance(reply, Failure) and not reply.id
+    )  # the function could not read the request, so it does not know its id
     if id is not None and reply.id != id and not unread:
         raise CallError(ErrorKind.MALFORMED, f"{function} replied to another request")
     if isinstance(reply, Failure):
