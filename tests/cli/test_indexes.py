@@ -195,10 +195,10 @@ def test_phrases_tokens_and_weights(run, files, tmp_path: Path) -> None:
     }
     pq.write_table(pa.table(columns), attributes)
     given = ("build", files.vectors, tmp_path / "index", "--attributes", attributes)
-    assert "--phrases needs --text or --tokens" in run(*given, "--phrases").errors
+    assert "--phrases requires --text or --tokens" in run(*given, "--phrases").errors
     assert "'title' in both" in run(*given, "--text", "title", "--tokens", "title=2").errors
     assert "--tokens must be NAME or NAME=WEIGHT" in run(*given, "--tokens", "tags=x").errors
-    assert "must name an attribute" in run(*given, "--sparse", "nothing").errors
+    assert "must be the name of an attribute" in run(*given, "--sparse", "nothing").errors
     assert "--sparse cannot be combined" in run(*given, "--sparse", "weights", "--documents").errors
     built = run(*given, "--text", "title", "--tokens", "tags=2", "--phrases", "--sparse", "weights", "--json")
     assert built.status == 0, built.errors

@@ -180,7 +180,7 @@ def test_the_command(tmp_path, capsys):
     assert not (tmp_path / "bad").exists()
     for more, message in (
         (["--platform", "container"], "already exists"), (["--platform", "floppy"], "--platform must be"),
-        (["--platform", "cloudrun", "--kms-key", "k"], "--kms-key is for functions"), ([], "--out is for"),
+        (["--platform", "cloudrun", "--kms-key", "k"], "--kms-key is for functions"), ([], "--out requires"),
     ):  # fmt: skip
         done = invoke("deploy", "s3://bucket/words", "--stack", "words", "--out", folder, *more)
         assert (done.status, message in done.errors) == (2, True), done.errors

@@ -82,7 +82,7 @@ def test_an_index_of_a_file(tmp_path):
 @pytest.mark.parametrize("description", ["HNSW8", "SQ8", "IVF8,SQ8", "PCA8,Flat", "LSH", "OPQ4,PQ4x4np"])
 def test_other_types_are_refused_by_name(tmp_path, description):
     path, _ = written(tmp_path, description)
-    with pytest.raises(vsearch.InputError, match=r"known are flat indexes|sizes of its lists"):
+    with pytest.raises(vsearch.InputError, match=r"supported are flat indexes|sizes of its lists"):
         read_faiss(path)
 
 

@@ -172,7 +172,7 @@ def test_sources_that_are_not_there(tmp_path, kind):
     with pytest.raises((vsearch.InputError, vsearch.MissingDependencyError)):
         table_of(kind, tmp_path / "nothing")
     assert list(tmp_path.iterdir()) == []  # other libraries would begin an empty database
-    with pytest.raises(vsearch.InputError, match="sources are"):
+    with pytest.raises(vsearch.InputError, match="the kind of a source must be"):
         open_source("floppy", "a")
 
 

@@ -41,7 +41,7 @@ QUESTIONS = (
 )
 
 TYPED = (Question("a bird that cannot fly", None), Question("somebody who bakes bread", "pos = 'noun' AND depth >= 5"))
-"""Texts that are not in the sample, so the encoder that comes with it makes their vectors."""
+"""Texts that are not in the sample, so their vectors are computed by the encoder that comes with it."""
 
 
 def demo(

@@ -26,7 +26,8 @@ def compress(
     bits: Annotated[str, typer.Option(help="Bits per weight on disk: 8, 4, 3, 2, ternary or auto.")] = "8",
     table: Annotated[str | None, typer.Option(help="Bits per value of the token table; --bits by default.")] = None,
     quality: Annotated[
-        float | None, typer.Option(help="Mean cosine to the model that --bits auto keeps on the texts. [default: 0.99]")
+        float | None,
+        typer.Option(help="Mean cosine to the model that --bits auto preserves on the texts. [default: 0.99]"),
     ] = None,
     layers: Annotated[
         str | None, typer.Option(help="Layers to keep: how many, or their numbers from 0, separated by commas.")
@@ -69,10 +70,10 @@ def distill(
     checkpoint: Annotated[
         Path | None, typer.Option(help="File that keeps the state; if it exists, the training continues.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the order of the texts.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the order of the texts.")] = 0,
     as_json: options.AsJson = False,
 ) -> None:
-    """Compress a text encoder and train it to give the vectors of the model; needs torch."""
+    """Compress a text encoder and train it to reproduce the vectors of the model; requires torch."""
     with output.progress() as report:
         encoder = vsearch.encoders.distill(
             model,
@@ -162,7 +163,7 @@ def _read_bits(text: str) -> int | str:
 
 
 def _read_layers(text: str) -> int | list[int]:
-    """One number is how many layers, several are which."""
+    """Parse --layers: one number is how many to keep, several are the numbers of the layers."""
     try:
         numbers = [int(part) for part in text.split(",")]
     except ValueError:

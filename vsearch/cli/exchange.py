@@ -51,7 +51,7 @@ def import_(
     as_json: options.AsJson = False,
     endpoint: options.Endpoint = None,
 ) -> None:
-    """Build an index of what another library stored, with ids and attributes."""
+    """Build an index from data stored by another library, with ids and attributes."""
     from vsearch.integrations.imports.importing import READERS, import_index
 
     if kind not in READERS:

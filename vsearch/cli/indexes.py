@@ -93,7 +93,7 @@ def build(
     tokens: Annotated[
         list[str] | None,
         typer.Option(
-            help="The same for an attribute of lists of strings, which are words as they are (may be repeated).",
+            help="The same for an attribute of lists of strings, which are taken as words unchanged (may be repeated).",
             metavar="COLUMN",
         ),
     ] = None,
@@ -133,7 +133,7 @@ def build(
     if text or tokens:
         arguments["text"] = _text_columns(text or [], tokens or [], phrases=phrases)
     elif phrases:
-        raise InputError("--phrases needs --text or --tokens")
+        raise InputError("--phrases requires --text or --tokens")
     if sparse is not None:
         arguments["sparse"] = sparse
     if columns is not None:

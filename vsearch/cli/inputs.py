@@ -94,7 +94,7 @@ def typed_ids(id_type: str, texts: Sequence[str]) -> list[str] | list[int]:
     Raises
     ------
     InputError
-        They are integers, and a text is none.
+        The ids of the index are integers, and a text is not an integer.
     """
     if id_type == "string":
         return list(texts)
@@ -181,7 +181,7 @@ def _load_npy(path: Path) -> npt.NDArray[Any]:
 
 
 def read_leg_query(value: str) -> tuple[str, Any]:
-    """Return the name of a leg and its query, from NAME=QUERY: JSON, or a text if it is none."""
+    """Return the name of a leg and its query, from NAME=QUERY: JSON, or otherwise a text."""
     name, equals, query = value.partition("=")
     if not (name and equals):
         raise InputError(f"--leg must be NAME=QUERY, got {value!r:.100}")

@@ -45,7 +45,7 @@ def plot(
     """Draw recall against cost, or the partitions of an index; needs matplotlib."""
     check_file(file)
     if where is not None and what is not Picture.RECALL:
-        raise InputError(f"--where is for --what recall, got --what {what.value}")
+        raise InputError(f"--where requires --what recall, got --what {what.value}")
     vectors = None if queries is None else inputs.read_queries(queries)
     index = opened(vsearch.open(url, snapshot, **options.storage(endpoint, anonymous)))
     drawings: dict[Picture, Callable[[], Figure]] = {

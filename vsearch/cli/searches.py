@@ -26,10 +26,10 @@ def search(
     ] = None,
     hybrid: Annotated[bool, typer.Option("--hybrid", help="Search the words of --text as well.")] = False,
     fusion: Annotated[
-        str | None, typer.Option(help="How rankings by vectors and words become one: rrf or weighted.")
+        str | None, typer.Option(help="How rankings by vectors and words are fused: rrf or weighted.")
     ] = None,
     weights: Annotated[str | None, typer.Option(help="Weights of vectors and words, such as 0.7,0.3.")] = None,
-    depth: Annotated[int | None, typer.Option(min=1, help="Candidates by vectors, and by words.")] = None,
+    depth: Annotated[int | None, typer.Option(min=1, help="Number of candidates by vectors, and by words.")] = None,
     leg: Annotated[
         str | None,
         typer.Option(
@@ -51,7 +51,7 @@ def search(
         str | None,
         typer.Option(help="Documents: .npy with the start of each query; without it, the file is one query."),
     ] = None,
-    candidates: Annotated[str | None, typer.Option(help="Documents: how many to re-rank, or all.")] = None,
+    candidates: Annotated[str | None, typer.Option(help="Documents: how many to rerank, or all.")] = None,
     matches: Annotated[
         bool, typer.Option("--matches", help="Documents: print which document vector each query vector matched.")
     ] = False,

@@ -10,10 +10,10 @@ import typer
 from vsearch.errors import MissingDependencyError
 
 STOP_SECONDS = 90
-"""How long requests in progress have after a stop signal."""
+"""Seconds for requests in progress to finish after a stop signal."""
 
 MOST_CONNECTIONS = 1000
-"""Connections that a process takes at once."""
+"""Maximum number of concurrent connections of a process."""
 
 
 def serve(
@@ -21,7 +21,7 @@ def serve(
         list[str], typer.Argument(metavar="INDEX...", help="URLs of indexes; several as NAME=URL, served under /NAME/.")
     ],
     host: Annotated[
-        str, typer.Option(help="Address to listen on; others than this machine's need a key.")
+        str, typer.Option(help="Address to listen on; one that other machines can reach requires a key.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 8000,
     workers: Annotated[int, typer.Option(min=1, max=256, help="Processes; files of folders are shared.")] = 1,
@@ -29,7 +29,7 @@ def serve(
     origins: Annotated[
         list[str] | None,
         typer.Option(
-            "--origin", metavar="ORIGIN", help="Let web pages of an origin call it: https://HOST; repeatable."
+            "--origin", metavar="ORIGIN", help="Let web pages of this origin call the server: https://HOST; repeatable."
         ),
     ] = None,
 ) -> None:

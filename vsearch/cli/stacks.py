@@ -114,7 +114,7 @@ def deploy(
         containers.write(spec, out or stack, keys, as_json=as_json)
         return
     if out is not None and platform is None:
-        raise InputError("--out is for --platform terraform, container and cloudrun")
+        raise InputError("--out requires --platform terraform, container or cloudrun")
 
     if no_url and api_key:
         raise InputError("--no-url cannot be combined with an API key: leave one out, or unset VSEARCH_API_KEY")

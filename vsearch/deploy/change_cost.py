@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from vsearch.storage.stores.base import ObjectInfo
 
 WRITES = 9
-"""Measured appends; the first, of a cold writer, does not count."""
+"""Number of measured appends; the first, by a cold writer, does not count."""
 
 LARGEST_ID = 2**62
 

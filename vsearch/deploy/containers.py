@@ -28,10 +28,10 @@ USER = 10001
 LEAST_MEMORY, MOST_MEMORY = 512, 32_768
 MOST_WORKERS = 8
 LONGEST = 3600
-"""Seconds that a request may take on Cloud Run."""
+"""Maximum number of seconds of a request on Cloud Run."""
 
 PROCESSORS = {1: 4096, 2: 8192, 4: 16_384, 6: 24_576, 8: 32_768}
-"""How many processors a service of Cloud Run may have, and the most memory in MB with so many."""
+"""Possible numbers of processors of a Cloud Run service, and the maximum memory in MB with each."""
 
 EXTRA = "serve"
 LEFT_OUT = ("__pycache__", "compiled", "*.pyc")
@@ -53,10 +53,10 @@ class ContainerSpec:
     index : str
         A folder, or the URL of a bucket.
     name : str
-        Of the service.
+        Name of the service.
     platform : {"container", "cloudrun"}
     memory : int
-        MB.
+        Memory in MB.
     arch : {"x86_64", "arm64"}
     python : str
         Version of Python in the image.
@@ -67,7 +67,7 @@ class ContainerSpec:
     writable : bool
         Whether changes are accepted.
     region : str
-        Of Cloud Run.
+        Region of Cloud Run.
     endpoint : str, optional
         An S3 server to use instead of starting one next to it.
     """
@@ -129,7 +129,7 @@ class ContainerSpec:
 
     @property
     def scheme(self) -> str:
-        """Of the index's URL; "" for a folder."""
+        """Scheme of the index's URL; "" for a folder."""
         return urlsplit(self.index).scheme if "://" in self.index else ""
 
     @property
@@ -149,7 +149,7 @@ def write_context(spec: ContainerSpec, folder: Path, keys: Mapping[str, str] | N
     Raises
     ------
     InputError
-        The folder is there and not empty.
+        The folder exists and is not empty.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} already exists; pass an empty or new folder")
@@ -283,7 +283,7 @@ def compose(spec: ContainerSpec) -> dict[str, Any]:
 
 
 def _literal(text: str) -> str:
-    """Return a text as Docker Compose reads it without putting variables into it."""
+    """Escape a text so that Docker Compose does not interpolate variables in it."""
     return text.replace("$", "$$")
 
 
@@ -362,7 +362,7 @@ def _keys(spec: ContainerSpec, keys: Mapping[str, str]) -> dict[str, str]:
 def _checked(key: str) -> str:
     if not _KEY.fullmatch(key):
         raise InputError(
-            "a key for Docker Compose has letters, digits and - _ . ~ only, since .env has no other characters unquoted"
+            "a key for Docker Compose must have only letters, digits and - _ . ~, since .env files require quotes for others"
         )
     return key
 

@@ -26,7 +26,7 @@ from vsearch.storage import Manifest, Store, read_manifest
 SECONDS_A_MONTH = 30 * 24 * 3600
 
 REQUESTS, SPREAD = 16, 768
-"""Requests to measure, since single requests differ in how many shards they wake; fewer if they have more queries in total."""
+"""Number of requests to measure, since single requests differ in how many shards they call; fewer if each has many queries."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def estimate_cost(
     Parameters
     ----------
     bill : Bill
-        Of warm answers to typical queries.
+        The bill of warm answers to typical queries.
     queries : int
         Number of queries that the bill covers.
     queries_per_second : float
@@ -106,12 +106,12 @@ def measure_bill(
 ) -> tuple[Bill, int]:
     """Run a stack's roles in this process, warm and one at a time, and return their bill; see `rehearsal`.
 
-    Times are those of this machine, so the estimate is as good as this machine resembles the platform's.
+    Times are measured on this machine, so the estimate is only as accurate as this machine is similar to the platform's.
 
     Parameters
     ----------
     queries : int
-        Queries per request. Several requests are measured, the more the fewer queries each has.
+        Queries per request. Several requests are measured; more of them if each has fewer queries.
     vectors : array (m, d), optional
         Queries to measure with; by default rows of the index, which are easier to answer than most queries.
     words : sequence of str

@@ -29,7 +29,7 @@ class DeployRequest:
     stack : str
         Name of the stack, and prefix of its functions.
     memory : int
-        MB per function.
+        Memory per function in MB.
     arch, python : str
         Architecture and Python version of the package; None for a suitable Python version.
     timeout : int
@@ -54,7 +54,7 @@ class DeployRequest:
     storage : dict
         Options of `vsearch.open` for the index.
     options : dict
-        Options of a single platform.
+        Options that only this platform has.
     """
 
     index: str
@@ -87,7 +87,7 @@ class Deployment:
         Whether anything was created, updated or switched.
     functions : tuple of str
     url : str or None
-        Of the function with the JSON API.
+        URL of the function with the JSON API.
     """
 
     stack: str
@@ -108,7 +108,7 @@ class Release:
         Digest of the package and configuration.
     shards : int
     version : int
-        Of the coordinator.
+        Version of the coordinator.
     live : bool
         Whether it is the release that answers.
     """

@@ -35,13 +35,13 @@ LIBRARIES = ("numpy", "obstore", "msgspec", "google-crc32c", "sqlglot")
 """Libraries that handlers import besides vsearch; sqlglot for SQL predicates in JSON requests. The runtime provides boto3."""
 
 OPTIONAL_LIBRARIES = ("snowballstemmer",)
-"""Libraries that handlers import for some indexes: included if they are installed. Stems of words in text columns with a language."""
+"""Libraries that handlers import for some indexes, included if they are installed: for text columns with a language, the stemmer."""
 
 CHANGING_LIBRARIES = (*LIBRARIES, "pyarrow")
-"""Those of the handlers that change the index."""
+"""Libraries that the handlers import that change the index."""
 
 LARGEST_CHANGING = 220 * 1024 * 1024
-"""Size limit of their package in bytes: Arrow alone takes 100 MB."""
+"""Size limit of the package of these handlers in bytes: Arrow alone takes 100 MB."""
 
 MACHINES = {"x86_64": "x86_64", "arm64": "aarch64"}
 
@@ -77,7 +77,7 @@ class Package:
     python : str
         Version of the interpreter that the package is for.
     zipped, unzipped : int
-        Bytes.
+        Sizes in bytes.
     sha256 : str
         Hex digest of the zip, under which its version is published.
     """

@@ -21,10 +21,10 @@ from vsearch.fanout.roles.worker import Worker
 from vsearch.fanout.wire import codec as wire
 
 RUNS = 7
-"""Runs per call; the median counts."""
+"""Number of runs of each call, of which the median counts."""
 
 LONGEST = 2.0
-"""Seconds after which a call is not repeated."""
+"""Calls that take longer than this, in seconds, are not repeated."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Conditions:
     Attributes
     ----------
     memory : int
-        MB per function.
+        Memory per function in MB.
     hop, byte : float
         Seconds that a caller waits for an invocation on top of the function's own time: per call, and per byte of its
         message and reply.

@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from vsearch.predicates import Where
 
 METADATA = "_metadata"
-"""The attribute with the metadata as JSON, of indexes that adapters created."""
+"""The attribute with the metadata as JSON, in indexes that adapters created."""
 
 PAGED = {"nprobe", "exact", "min_score", "timeout", "vectors"}
-"""Options of searches for more rows than one answer may have."""
+"""Options that are allowed in searches for more rows than a single answer may have."""
 
 
 @dataclass(frozen=True, eq=False)

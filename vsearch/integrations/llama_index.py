@@ -230,6 +230,6 @@ def _to_condition(condition: Any, types: Mapping[str, str]) -> Any:
 
 
 def _node(stored: StoredDocument) -> BaseNode:
-    if "_node_content" not in stored.metadata:  # an index that was built otherwise
+    if "_node_content" not in stored.metadata:  # the index was not built by this adapter
         return TextNode(id_=stored.id, text=stored.text, metadata=stored.metadata)
     return metadata_dict_to_node(stored.metadata, text=stored.text)

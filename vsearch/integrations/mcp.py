@@ -17,15 +17,15 @@ from vsearch.api.protocol import SearchableIndex
 from vsearch.errors import InputError, VsearchError
 
 MOST_HITS = 100
-"""Rows that a tool returns at most: a model has to read them."""
+"""Maximum number of rows that a tool returns, since a model has to read them."""
 
 LONGEST_VALUE = 1000
-"""Characters of a value that are returned; `get` returns ten times as many."""
+"""Maximum number of characters of a value that are returned; `get` returns ten times as many."""
 
 SECONDS = 30.0
 
 FREQUENT = 8
-"""Values of a text attribute that the schema names."""
+"""Maximum number of values of a text attribute that the schema lists."""
 
 GRAMMAR = """\
 A filter is SQL as after WHERE, over the attributes of the schema: = <> < <= > >= BETWEEN IN LIKE ILIKE IS NULL AND OR NOT, \
@@ -99,7 +99,7 @@ class IndexTools:
         names = tuple(info["attributes"]) if columns is None else tuple(columns)
         options: dict[str, Any] = {"columns": names, "timeout": SECONDS}
         if info.get("documents"):
-            raise InputError("this index holds documents of many vectors, which cannot be searched with these tools")
+            raise InputError("this index holds multi-vector documents, which cannot be searched with these tools")
         if text is not None and not info.get("encoder") and info.get("text"):
             hits = self._index.search_text(text, k, where, **options)
         elif text is not None and not info.get("encoder"):

@@ -4,7 +4,7 @@
 >>> index.add_documents(ids, model.encode(documents, is_query=False))  # doctest: +SKIP
 >>> pylate.retrieve.ColBERT(index=index).retrieve(model.encode(queries, is_query=True), k=10)  # doctest: +SKIP
 
-It has the methods of `pylate.indexes.Base`, and imports neither PyLate nor torch: any encoder of several vectors works.
+It has the methods of `pylate.indexes.Base`, and imports neither PyLate nor torch: any multi-vector encoder works.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 
 class VsearchIndex:
-    """Documents of many vectors in a vsearch index, which is built from the first call of `add_documents`.
+    """Multi-vector documents in a vsearch index, which the first call of `add_documents` builds.
 
     Parameters
     ----------
     url : str
-        Of the index. A URL of functions works too, for an index that exists.
+        URL of the index, or of functions that search an existing one.
     override : bool
-        Replace an index that exists by the first documents that are added.
+        Replace an existing index with the first documents that are added.
     build_options : dict, optional
         Options of `vsearch.build_documents`, such as ``{"codebook": 1024}``.
     candidates : int or "all", optional
@@ -74,7 +74,7 @@ class VsearchIndex:
         documents_ids : list of str
         documents_embeddings : list of (n, d) arrays or tensors, or one array (documents, n, d)
         batch_size
-            Not used: all are added by one commit.
+            Ignored: all documents are added in one commit.
 
         Raises
         ------

@@ -9,7 +9,7 @@ from vsearch.errors import InputError
 from vsearch.fanout.platforms.aws_lambda import LIMITS
 
 LONGEST_PAUSE = 7 * 24 * 60
-"""Minutes between two runs of a keeper, at most."""
+"""Maximum number of minutes between two runs of a keeper."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class ChangingSpec:
     keep_minutes : int, optional
         If set, there is a keeper, which runs at this interval.
     keeper_memory : int
-        MB of the keeper, which holds the rows of a shard while it merges them.
+        Memory of the keeper in MB; it holds the rows of a shard while it merges them.
     """
 
     code: str

@@ -113,7 +113,7 @@ def _packaged(request: DeployRequest, tell: Tell) -> Iterator[tuple[dict[str, pa
     """Yield the packages, in a temporary folder, by the URLs to upload them to, and the specification of the stack."""
     unknown = sorted(set(request.options) - set(OPTIONS))
     if unknown:
-        raise InputError(f"{', '.join(unknown)}: no such option of AWS Lambda")
+        raise InputError(f"AWS Lambda has no option {', '.join(unknown)}")
     home = request.options.get("bucket") or Place.of(request.index).bucket
     store = storage.open_store(request.index, **request.storage)
     manifest = storage.read_manifest(store, None)

@@ -62,7 +62,7 @@ class StackSpec:
     runtime : str
         Runtime that the package was built for, such as ``python3.13``.
     memory : int
-        MB per function.
+        Memory per function in MB.
     timeout : int
         Seconds per function.
     arch : {"x86_64", "arm64"}

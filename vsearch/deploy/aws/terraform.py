@@ -22,7 +22,7 @@ PROVIDER = ">= 5.60"
 """Version of hashicorp/aws; the first ones lack log groups and SnapStart of functions in Python."""
 
 LONGEST_PREFIX = 38
-"""Characters of the prefix of a role's name, to which the provider adds 26."""
+"""Maximum number of characters of the prefix of a role's name; the provider adds 26."""
 
 _PSEUDO = {
     "AWS::Partition": "${data.aws_partition.current.partition}",
@@ -44,7 +44,7 @@ def make_module(spec: StackSpec, files: Mapping[str, str], region: str | None = 
     files : mapping
         Names of the packages' files in the module's folder by their URLs.
     region : str, optional
-        Of the module's provider; without one, the caller configures the provider.
+        Region of the module's provider; without one, the caller configures the provider.
 
     Raises
     ------

@@ -34,7 +34,7 @@ class OptionalFunctions:
 
     @classmethod
     def of_outputs(cls, outputs: Mapping[str, str]) -> OptionalFunctions:
-        """Those of a deployed stack."""
+        """Return the optional functions of a deployed stack."""
         return cls("Url" in outputs, "Writer" in outputs, "Keeper" in outputs)
 
 
@@ -87,7 +87,7 @@ def roll_back(stack: str, session: Any, optional: OptionalFunctions, release: st
     Parameters
     ----------
     optional : OptionalFunctions
-        Of the deployed stack.
+        The optional functions of the deployed stack.
     release : str, optional
         Name of the release or a unique prefix; by default the one before the live release.
 

@@ -1,1 +1,1 @@
-"""Indexes from what other libraries store."""
+"""Indexes built from the data of other libraries."""

@@ -1,7 +1,7 @@
 """Files of FAISS: flat indexes, IVF and product quantization, read without FAISS so that their sizes are checked first.
 
-Vectors of product quantization are decoded: they are as exact as their codes. Integers and floats are little-endian, and every
-array has its length before it; no length is believed that the rest of the file does not have.
+Vectors of product quantization are decoded: they are only as accurate as their codes. Integers and floats are little-endian,
+and every array is preceded by its length, which is checked against the rest of the file.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from vsearch.integrations.imports.source import BATCH, Columns, Source, make_sou
 LARGEST_DIMENSIONS = 65_536
 LARGEST_BITS = 16
 DEEPEST = 4
-"""Indexes within indexes."""
+"""Maximum depth of indexes within indexes."""
 
 METRICS = {0: "ip", 1: "l2"}
 FLAT = (b"IxF2", b"IxFI", b"IxFl")
@@ -36,7 +36,7 @@ class _File:
     ----------
     file : binary file
     name : str
-        For messages.
+        Name of the file in error messages.
     """
 
     def __init__(self, file: BinaryIO, name: str) -> None:
@@ -47,14 +47,14 @@ class _File:
         return InputError(f"{self._name} is not a FAISS file that can be imported: {why}")
 
     def need(self, size: int) -> int:
-        """Return the place in the file, if so many bytes are left."""
+        """Return the current position in the file; it must be followed by `size` bytes."""
         place = self._file.tell()
         if size < 0 or size > self._size - place:
             raise self.fail(f"an array of {size} bytes at byte {place}, of {self._size} bytes in all")
         return place
 
     def skip(self, size: int) -> int:
-        """Leave out some bytes, and return where they begin."""
+        """Skip `size` bytes, and return the position of the first."""
         place = self.need(size)
         self._file.seek(size, os.SEEK_CUR)
         return place
@@ -70,11 +70,11 @@ class _File:
         return struct.unpack(f"<{form}", self.bytes(struct.calcsize(f"<{form}")))
 
     def array(self, dtype: str, count: int) -> NDArray[Any]:
-        """Read so many elements."""
+        """Read `count` elements."""
         return np.frombuffer(self.bytes(count * np.dtype(dtype).itemsize), dtype)
 
     def counted(self, dtype: str) -> NDArray[Any]:
-        """Read an array with its length before it."""
+        """Read an array that is preceded by its length."""
         (count,) = self.values("Q")
         return self.array(dtype, count)
 
@@ -112,7 +112,7 @@ class _Piece:
 
     place: int
     count: int
-    ids: int | None  # where their ids are; row numbers without
+    ids: int | None  # position of their ids; None if these are row numbers
     base: NDArray[np.float32] | None = None
 
 
@@ -127,12 +127,12 @@ class _Index:
 
 
 def read_faiss(path: str | os.PathLike[str]) -> Source:
-    """Open a file that `faiss.write_index` wrote.
+    """Open a file written by `faiss.write_index`.
 
     Raises
     ------
     InputError
-        The file is damaged, or its index is of another type than those that are known.
+        The file is damaged, or the type of its index is not supported.
     """
     name = os.fspath(path)
     with _open(name) as file:
@@ -174,7 +174,7 @@ def _open(name: str) -> BinaryIO:
 def _read(file: _File, depth: int) -> _Index:
     kind = file.bytes(4)
     if depth > DEEPEST:
-        raise file.fail("too many indexes within each other")
+        raise file.fail(f"indexes are nested more than {DEEPEST} levels deep")
     width, total, metric = _header(file)
     if kind in FLAT:
         (count,) = file.values("Q")
@@ -187,7 +187,7 @@ def _read(file: _File, depth: int) -> _Index:
         if count != total * codec.bytes:
             raise file.fail(f"{count} bytes of codes for {total} vectors")
         piece = _Piece(file.skip(count), total, None)
-        file.skip(4 + 1 + 4)  # how it is searched
+        file.skip(4 + 1 + 4)  # search parameters
         return _Index(width, total, metric, codec, [piece])
     if kind in {b"IxMp", b"IxM2"}:
         inner = _read(file, depth + 1)
@@ -197,7 +197,7 @@ def _read(file: _File, depth: int) -> _Index:
         return _Index(width, total, inner.metric, inner.codec, inner.pieces, ids)
     if kind in {b"IwFl", b"IwPQ"}:
         return _read_inverted(file, kind, width, total, metric, depth)
-    raise file.fail(f"its index is of the type {kind!r}; known are {KNOWN}")
+    raise file.fail(f"its index is of the type {kind!r}; supported are {KNOWN}")
 
 
 def _header(file: _File) -> tuple[int, int, str]:
@@ -205,7 +205,7 @@ def _header(file: _File) -> tuple[int, int, str]:
     if not 1 <= width <= LARGEST_DIMENSIONS or total < 0:
         raise file.fail(f"{total} vectors of {width} dimensions")
     if metric not in METRICS:
-        raise file.fail(f"its metric has the number {metric}; known are inner product (0) and L2 (1)")
+        raise file.fail(f"its metric has the number {metric}; supported are inner product (0) and L2 (1)")
     return width, total, METRICS[metric]
 
 
@@ -237,7 +237,7 @@ def _read_inverted(file: _File, kind: bytes, width: int, total: int, metric: str
         residual, size = file.values("BQ")
         codec = _quantizer(file, width)
         if size != codec.bytes:
-            raise file.fail(f"codes of {size} bytes, which have {codec.bytes}")
+            raise file.fail(f"codes of {size} bytes, expected {codec.bytes}")
     pieces = []
     for number, (place, count, ids) in enumerate(_lists(file, lists, codec.bytes)):
         pieces.append(_Piece(place, count, ids, bases[number] if residual else None))

@@ -1,4 +1,4 @@
-"""Builds an index from what another library stored."""
+"""Build an index from data stored by another library."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Reader:
     open : callable
         Takes a path and the options, and returns a `Source`.
     options : tuple of str
-        Options that it takes, of ``table``, ``vector`` and ``id``.
+        Those of ``table``, ``vector`` and ``id`` that it accepts.
     """
 
     open: Callable[..., Source]
@@ -44,7 +44,7 @@ READERS: Mapping[str, Reader] = {
 
 
 def open_source(kind: str, path: str, **options: str | None) -> Source:
-    """Open what another library stored.
+    """Open data stored by another library.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def open_source(kind: str, path: str, **options: str | None) -> Source:
     path : str
         A file, or the folder of a database; for Qdrant also a server's URL.
     **options
-        ``table`` (or collection), ``vector`` and ``id`` (columns), where the source has them.
+        ``table`` (or collection), ``vector`` and ``id`` (columns), if the source has these.
 
     Raises
     ------
@@ -63,7 +63,7 @@ def open_source(kind: str, path: str, **options: str | None) -> Source:
     """
     reader = READERS.get(kind)
     if reader is None:
-        raise InputError(f"sources are {', '.join(READERS)}, got {kind!r:.100}")
+        raise InputError(f"the kind of a source must be one of {', '.join(READERS)}, got {kind!r:.100}")
     passed = {name: value for name, value in options.items() if value is not None}
     for name in passed:
         if name not in reader.options:
@@ -90,7 +90,7 @@ def import_index(
     url : str
         Where the index is built.
     **options
-        Of `vsearch.build`; ``metric`` is that of the source by default, if it has one.
+        Options of `vsearch.build`; by default, ``metric`` is that of the source, if it has one.
 
     Raises
     ------

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 LONGEST_LINE = 16 << 20
-"""Characters of a row."""
+"""Maximum number of characters of a row."""
 
 MOST_COLUMNS = 2000
 LARGEST_DIMENSIONS = 65_536
@@ -48,7 +48,7 @@ class _Table:
 
 
 def read_pgvector(path: str, table: str | None = None, vector: str | None = None, id: str | None = None) -> Source:
-    """Open a plain dump of ``pg_dump`` with one table, or with the one that is named.
+    """Open a plain dump of ``pg_dump`` with one table, or with `table` among others.
 
     The types of columns are those of the dump's CREATE TABLE; without it, all but the vector are text. Arrays and types that are not
     known are text as well.
@@ -63,7 +63,7 @@ def read_pgvector(path: str, table: str | None = None, vector: str | None = None
     Raises
     ------
     InputError
-        The file is not such a dump, a row is damaged, or the table or column is not there.
+        The file is not such a dump, a row is damaged, or the table or column does not exist.
     """
     import pyarrow as pa
 

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 ID, VECTOR = "id", "vector"
 EXACT = 2**53
-"""Integers up to this are the same as floats."""
+"""Integers up to this magnitude are exact as floats."""
 
 BATCH = 2000
-"""Rows that are read at a time."""
+"""Number of rows that are read at a time."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Source:
 class Columns:
     """Finds the types of attributes in objects like those of JSON, and makes columns of them.
 
-    An attribute has one type. Integers and floats are floats together, if these are exact. An attribute with several types, or of objects, becomes
+    An attribute has one type. Integers and floats together become floats, if these are exact. An attribute with several types, or of objects, becomes
     text, as JSON, and a `VsearchWarning` says so.
     """
 
@@ -59,7 +59,7 @@ class Columns:
         self._kinds: dict[str, set[str]] = {}
 
     def see(self, values: Mapping[str, Any] | None) -> None:
-        """Take note of the attributes of a row."""
+        """Record the types of the attributes of a row."""
         for name, value in (values or {}).items():
             if value is not None:
                 self._kinds.setdefault(_checked(str(name)), set()).add(_kind(value))
@@ -120,7 +120,7 @@ def make_source(
     Parameters
     ----------
     columns : Columns
-        Which have seen all rows.
+        Columns that have seen all rows.
     batches : iterable of (ids, vectors float32 (n, width), attributes)
     text_ids : bool
         Whether ids are strings.

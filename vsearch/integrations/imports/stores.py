@@ -67,7 +67,7 @@ def read_qdrant(path: str, table: str | None = None, vector: str | None = None) 
     Parameters
     ----------
     vector : str, optional
-        Which vector of points that have several.
+        Name of the vector to read, for points that have several.
 
     Raises
     ------
@@ -164,16 +164,16 @@ def _choose(requested: str | None, names: list[str], kind: str) -> str:
         return names[0]
     available = ", ".join(sorted(names))[:300] or "none"
     if requested is None:
-        raise InputError(f"there are several, or none: name the {kind}; there are {available}")
+        raise InputError(f"name the {kind}, unless there is only one; there are {available}")
     if requested not in names:
         raise InputError(f"there is no {kind} {requested!r:.100}; there are {available}")
     return requested
 
 
 def _require_folder(path: str, file: str) -> None:
-    """Refuse a folder in which the other library would begin an empty database."""
+    """Refuse a folder in which the other library would create an empty database."""
     if not (Path(path) / file).is_file():
-        raise InputError(f"{path}: there is no {file} in it, so it is not such a database")
+        raise InputError(f"{path} is not a database of this kind: it has no {file}")
 
 
 def _missing(package: str, error: ImportError) -> MissingDependencyError:

@@ -56,12 +56,12 @@ def read_parquet(path: str, vector: str | None = None, id: str | None = None) ->
 def source_of_tables(
     schema: pa.Schema, batches: Iterable[pa.RecordBatch], vector: str | None, id: str | None
 ) -> Source:
-    """Return the source of rows in Arrow, with the columns of vectors and ids under their names here.
+    """Return the source of rows in Arrow, with the columns of vectors and ids renamed to ``vector`` and ``id``.
 
     Parameters
     ----------
     vector : str or None
-        The column of vectors; the only one that can be it by default.
+        The column of vectors; by default, the only one that can hold vectors.
     id : str or None
         The column of ids. By default a column ``id`` of integers or strings; row numbers if there is none.
 
