@@ -13,11 +13,11 @@ import vsearch
 if TYPE_CHECKING:
     from vsearch.search.recall import RecallReport
 
-WHERE = "is_instance AND lexname = 'noun.person'"  # of the 10,000 glosses those about one particular person
+WHERE = "is_instance AND lexname = 'noun.person'"  # those of the 10,000 glosses that are about a particular person
 
 
 def main() -> None:
-    """Print what each step gives."""
+    """Print the result of each step."""
     sample = vsearch.datasets.load("wordnet-10k")
     with tempfile.TemporaryDirectory() as folder:
         index = vsearch.build(sample.vectors, f"{folder}/glosses", attributes=sample.attributes)
@@ -36,7 +36,7 @@ def main() -> None:
         )
         assert same.ids.tolist() == hits.ids.tolist()
 
-        # half of the queries choose the settings, the other half measures them
+        # tune with half of the queries, measure with the other half
         print("\nbuilt:", describe(index.recall(sample.queries[1::2])))
         report = index.tune(recall=0.99, queries=sample.queries[::2])
         print("tuned:", describe(index.recall(sample.queries[1::2])), "" if report.reached else "(target not reached)")
@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def describe(report: RecallReport) -> str:
-    """One line about a measured recall."""
+    """Describe a measured recall in one line."""
     return f"recall@{report.k} {report.recall:.3f}, {report.rows_scanned_per_query:.0f} rows scanned per query"
 
 

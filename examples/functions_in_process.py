@@ -1,8 +1,8 @@
 """Search through functions without a cloud account: a coordinator, allocators and one processor per shard, and their bill.
 
 The functions run in this process, and their messages are those that AWS Lambda would carry. ``vsearch faas up`` runs packages in
-processes of their own instead, and ``vsearch.open("lambda://stack")`` calls a deployed stack; both give the same kind of
-index. What is imported from below `vsearch.fanout` and `vsearch.storage` here is not part of the public interface.
+processes of their own instead, and ``vsearch.open("lambda://stack")`` calls a deployed stack; both return the same kind of
+index. The imports from `vsearch.fanout` and `vsearch.storage` are not part of the public interface.
 
 Run it with ``python examples/functions_in_process.py``.
 """
@@ -23,7 +23,7 @@ WHERE = "pos = 'verb' AND has_example"
 
 
 def functions_of(url: str, stack: str) -> vsearch.RemoteIndex:
-    """The index at a place, searched by functions of this process, which start cold."""
+    """Return the index at a URL, searched by functions in this process, which start cold."""
     names = Names(stack)
 
     def start(function: str) -> Worker:
@@ -34,7 +34,7 @@ def functions_of(url: str, stack: str) -> vsearch.RemoteIndex:
 
 
 def main() -> None:
-    """Print what functions find and what AWS would ask for it, cold and warm."""
+    """Print the results of functions and what AWS would charge for them, cold and warm."""
     sample = vsearch.datasets.load("wordnet-10k")
     with tempfile.TemporaryDirectory() as folder:
         url = f"{folder}/glosses"

@@ -1,6 +1,6 @@
-"""Documents of many vectors: one vector for each word, MaxSim search under a filter, and which word met which.
+"""Multi-vector documents: one vector per word, MaxSim search under a filter, and which words matched.
 
-A real encoder, such as ColBERT, makes these vectors from words in their context. Here a word's vector is made from its groups of
+A real encoder, such as ColBERT, computes these vectors from words in context. Here a word's vector is computed from its groups of
 three letters, so that nothing has to be downloaded: words that share letters are near each other.
 
 Run it with ``python examples/many_vectors.py``.
@@ -22,12 +22,12 @@ DOCUMENTS = 2000
 
 
 def words(text: str) -> list[str]:
-    """The longer words of a text, in small letters; all of it where there are none."""
+    """Return the longer words of a text, in lower case; the whole text if there are none."""
     return re.findall(r"[a-z]{4,}", text.lower()) or [text]
 
 
 def encode(text: str) -> NDArray[np.float32]:
-    """One unit vector for each word, shape (words, dimensions)."""
+    """Return one unit vector per word, float32 (words, dimensions)."""
     vectors = np.zeros((len(words(text)), DIMENSIONS), np.float32)
     for vector, word in zip(vectors, words(text), strict=True):
         for letters in re.findall(r"(?=(.{1,3}))", f"<{word}>"):
@@ -36,7 +36,7 @@ def encode(text: str) -> NDArray[np.float32]:
 
 
 def main() -> None:
-    """Print the best documents of one query, and what each of its words met."""
+    """Print the best documents for one query, and the word that matched each of its words."""
     attributes = vsearch.datasets.load("wordnet-10k").attributes.slice(0, DOCUMENTS)
     texts = attributes["text"].to_pylist()
     query = "feeding nutrients through tubes"

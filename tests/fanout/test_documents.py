@@ -1,4 +1,4 @@
-"""Documents of many vectors through the functions: the answers are those of the index opened directly."""
+"""Multi-vector documents through the functions: the answers are those of the index opened directly."""
 
 from __future__ import annotations
 
