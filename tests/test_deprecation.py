@@ -85,6 +85,18 @@ def test_documented_paths_still_work(old):
     assert found is getattr(importlib.import_module(home), new)
 
 
+@pytest.mark.parametrize(
+    ("old", "new"), [("neighbours", "neighbors"), ("neighbour_scores", "neighbor_scores"), ("licence", "license")]
+)
+def test_renamed_attributes_still_work(old, new):
+    sample = vsearch.datasets.load("wordnet-10k")
+    with pytest.warns(vsearch.VsearchDeprecationWarning) as caught:
+        assert getattr(sample, old) is getattr(sample, new)
+    (warning,) = caught
+    assert str(warning.message) == f"Dataset.{old} is deprecated since 0.1 and may be removed in 0.3: use {new}"
+    assert warning.filename == __file__
+
+
 def test_an_old_path_is_an_attribute_too_and_its_import_warns():
     script = (
         "import vsearch.fanout; print(vsearch.fanout.bill.Prices.__module__)\nfrom vsearch.fanout.bill import Prices"
@@ -104,7 +116,7 @@ def test_nothing_is_kept_longer_than_promised_without_a_decision():
     found = 0
     for path in (ROOT / "vsearch").rglob("*.py"):
         for since in re.findall(
-            r'= deprecated_names\(.*?since="([\d.]+)"', path.read_text(encoding="utf-8"), re.DOTALL
+            r'= deprecated_(?:names|attribute)\(.*?since="([\d.]+)"', path.read_text(encoding="utf-8"), re.DOTALL
         ):
             name = path.relative_to(ROOT).as_posix()
             assert now < release(kept.get(name, removed_in(since))), f"{name}: its old names may be removed now"

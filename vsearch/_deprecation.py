@@ -47,6 +47,27 @@ def deprecated_names(
     return load
 
 
+def deprecated_attribute(old: str, new: str, *, since: str) -> Any:
+    """Return a property that reads a renamed attribute of a class, with a warning.
+
+    Parameters
+    ----------
+    old : str
+        The old name with its class, such as ``"Dataset.neighbours"``.
+    new : str
+        The new name.
+    since : str
+        The first release that warns, such as ``"0.4"``.
+    """
+    text = f"{old} is deprecated since {since} and may be removed in {removed_in(since)}: use {new}"
+
+    def read(self: Any) -> Any:
+        warnings.warn(text, VsearchDeprecationWarning, stacklevel=2)
+        return getattr(self, new)
+
+    return property(read, doc=f"Deprecated: use `{new}`.")
+
+
 def removed_in(since: str) -> str:
     """The first release that may remove a name that is deprecated since another release."""
     major, minor = map(int, since.split("."))

@@ -84,7 +84,11 @@ class Ours:
 
     @property
     def name(self) -> str:
-        return f"vsearch-{self.quantizer}-{self.bits:g}" + (f"-{self.rerank}" if self.rerank else "") + ("-copies" if self.spill else "")
+        return (
+            f"vsearch-{self.quantizer}-{self.bits:g}"
+            + (f"-{self.rerank}" if self.rerank else "")
+            + ("-copies" if self.spill else "")
+        )
 
     def build(self, task: Task) -> OursIndex:
         vsearch = facade()

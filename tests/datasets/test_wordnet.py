@@ -39,7 +39,7 @@ def test_the_encoder_makes_the_vectors_of_the_sample(sample: datasets.Dataset) -
     vectors = vsearch.encoders.load(sample.encoder).encode(sample.query_texts)
     assert (vectors * sample.queries).sum(axis=1).mean() > 0.99
     nearest = np.argsort(-(vectors @ sample.vectors.astype(np.float32).T), axis=1, kind="stable")[:, :10]
-    kept = [len({*one} & {*other}) / 10 for one, other in zip(nearest, sample.neighbours[:, :10], strict=True)]
+    kept = [len({*one} & {*other}) / 10 for one, other in zip(nearest, sample.neighbors[:, :10], strict=True)]
     assert np.mean(kept) > 0.91
 
 
@@ -48,7 +48,7 @@ def test_shapes_and_types(sample: datasets.Dataset) -> None:
     assert sample.vectors.dtype == np.float16
     assert sample.queries.shape == (200, 384)
     assert sample.queries.dtype == np.float32
-    assert sample.neighbours.shape == sample.neighbour_scores.shape == (200, 100)
+    assert sample.neighbors.shape == sample.neighbor_scores.shape == (200, 100)
     assert len(sample.query_texts) == 200
     assert sample.attributes.num_rows == 10_000
     assert sample.attributes["text"].null_count == 0
@@ -78,10 +78,10 @@ def test_neighbors_are_exact(sample: datasets.Dataset) -> None:
     queries = sample.queries / np.linalg.norm(sample.queries, axis=1, keepdims=True)
     scores = queries @ base.T
     best = -np.sort(-scores, axis=1)[:, :100]
-    np.testing.assert_allclose(sample.neighbour_scores, best, atol=2e-6)
-    np.testing.assert_allclose(np.take_along_axis(scores, sample.neighbours, axis=1), best, atol=2e-6)
+    np.testing.assert_allclose(sample.neighbor_scores, best, atol=2e-6)
+    np.testing.assert_allclose(np.take_along_axis(scores, sample.neighbors, axis=1), best, atol=2e-6)
 
 
-def test_licence_is_beside_the_data(sample: datasets.Dataset) -> None:
-    assert "Princeton University" in sample.licence
+def test_license_is_beside_the_data(sample: datasets.Dataset) -> None:
+    assert "Princeton University" in sample.license
     assert (FOLDER / "LICENSE").is_file()

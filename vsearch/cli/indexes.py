@@ -283,7 +283,7 @@ def _save(sample: vsearch.datasets.Dataset, folder: Path) -> list[Path]:
     import pyarrow.parquet as pq
 
     folder.mkdir(parents=True, exist_ok=True)
-    near = sample.neighbours
+    near = sample.neighbors
     arrays: dict[str, np.ndarray] = {"base": sample.vectors, "queries": sample.queries, "neighbours": near}
     arrays["positives"] = near[:, 0]  # relevance for training and evaluation: the nearest row counts as relevant
     judgments = [f"{query}\t{row}\t1\n" for query, rows in enumerate(near[:, :10].tolist()) for row in rows]
@@ -292,7 +292,7 @@ def _save(sample: vsearch.datasets.Dataset, folder: Path) -> list[Path]:
     pq.write_table(sample.attributes, folder / "attributes.parquet")
     (folder / "qrels.tsv").write_text("query\tdocument\tgrade\n" + "".join(judgments), encoding="utf-8")
     (folder / "queries.txt").write_text("\n".join(sample.query_texts) + "\n", encoding="utf-8")
-    (folder / "LICENSE").write_text(sample.licence, encoding="utf-8")
+    (folder / "LICENSE").write_text(sample.license, encoding="utf-8")
     return [
         *(folder / f"{stem}.npy" for stem in arrays),
         *(folder / n for n in ("attributes.parquet", "qrels.tsv", "queries.txt", "LICENSE")),

@@ -1,4 +1,4 @@
-"""Small data sets that ship with the library, to try it on real vectors without a download."""
+"""Small datasets that ship with the library, to try it on real vectors without a download."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vsearch._deprecation import deprecated_attribute
 from vsearch.errors import InputError
 
 if TYPE_CHECKING:
@@ -31,11 +32,11 @@ class Dataset:
     queries : (queries, dimensions) float32
         Held out: none of them is among the vectors.
     query_texts : tuple of str
-    neighbours : (queries, 100) int32
-        Rows nearest by cosine, best first, ties to the lower row.
-    neighbour_scores : (queries, 100) float32
+    neighbors : (queries, 100) int32
+        The rows nearest to each query by cosine, best first; of equal ones, the lower row first.
+    neighbor_scores : (queries, 100) float32
         Their cosines.
-    licence : str
+    license : str
         Terms under which the data may be used and passed on.
     encoder : pathlib.Path or None
         Folder of a text encoder for `vsearch.encoders.load`: the model of the vectors, compressed to 13.5 MB, under a license of its
@@ -47,10 +48,14 @@ class Dataset:
     attributes: pa.Table
     queries: npt.NDArray[np.float32]
     query_texts: tuple[str, ...]
-    neighbours: npt.NDArray[np.int32]
-    neighbour_scores: npt.NDArray[np.float32]
-    licence: str
+    neighbors: npt.NDArray[np.int32]
+    neighbor_scores: npt.NDArray[np.float32]
+    license: str
     encoder: Path | None = None
+
+    neighbours = deprecated_attribute("Dataset.neighbours", "neighbors", since="0.1")
+    neighbour_scores = deprecated_attribute("Dataset.neighbour_scores", "neighbor_scores", since="0.1")
+    licence = deprecated_attribute("Dataset.licence", "license", since="0.1")
 
     def __repr__(self) -> str:
         rows, dimensions = self.vectors.shape
@@ -63,7 +68,7 @@ def names() -> tuple[str, ...]:
 
 
 def load(name: str) -> Dataset:
-    """Read a data set into memory.
+    """Read a dataset into memory.
 
     Parameters
     ----------
@@ -78,10 +83,10 @@ def load(name: str) -> Dataset:
     Raises
     ------
     InputError
-        There is no data set of this name.
+        There is no dataset of this name.
     """
     if name not in names():
-        raise InputError(f"no data set is named {name!r}; available: {', '.join(names())}")
+        raise InputError(f"no dataset is named {name!r}; available: {', '.join(names())}")
     import numpy as np
     import pyarrow.parquet as pq
 
@@ -94,15 +99,15 @@ def load(name: str) -> Dataset:
         attributes=base.drop_columns(["vector"]),
         queries=_matrix(queries["vector"]).astype(np.float32),
         query_texts=tuple(queries["text"].to_pylist()),
-        neighbours=_matrix(queries["neighbours"]),
-        neighbour_scores=_matrix(queries["neighbour_scores"]),
-        licence=(folder / "LICENSE").read_text(encoding="utf-8"),
+        neighbors=_matrix(queries["neighbours"]),  # columns of the file
+        neighbor_scores=_matrix(queries["neighbour_scores"]),
+        license=(folder / "LICENSE").read_text(encoding="utf-8"),
         encoder=folder / "encoder" if (folder / "encoder").is_dir() else None,
     )
 
 
 def _matrix(column: pa.ChunkedArray) -> npt.NDArray[Any]:
-    """Fixed-size list column as a 2-d array, without a copy where it is one chunk."""
+    """Return a column of fixed-size lists as a 2-d array, without copying it if it has only one chunk."""
     import pyarrow as pa
 
     array = column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)

@@ -1,4 +1,4 @@
-"""Tables in Arrow: those of LanceDB, and Parquet files with embeddings, such as data sets on Hugging Face."""
+"""Tables in Arrow: those of LanceDB, and Parquet files with embeddings, such as datasets on Hugging Face."""
 
 from __future__ import annotations
 
