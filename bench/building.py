@@ -6,7 +6,7 @@ turns. Our time covers everything that ``vsearch.build`` does: it also tunes the
 extra build shows where our time goes.
 
 ``--made 100000x3072`` builds from synthetic vectors of rank 256 plus noise, with as many lists for FAISS as we have partitions,
-and SQ8 codes for re-ranking, so that the codes are comparable.
+and SQ8 codes for reranking, so that the codes are comparable.
 """
 
 from __future__ import annotations

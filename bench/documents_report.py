@@ -157,7 +157,7 @@ def _plot(bench: Bench, out: Path) -> None:
     report.plot(
         out / "plots" / f"documents-{tokens.name}.png",
         curves,
-        title=f"Documents of many vectors: {tokens.documents} documents, {len(tokens.queries)} queries",
+        title=f"Multi-vector documents: {tokens.documents} documents, {len(tokens.queries)} queries",
         x="bytes a document",
         y="nDCG@10",
         log="x",

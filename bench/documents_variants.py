@@ -79,7 +79,7 @@ class Row:
     exact : float or None
         Milliseconds of exact MaxSim on float32, interleaved with these.
     searched_ndcg, contained : float or None
-        Quality of that search, and the fraction of the exact ten best among the re-ranked documents.
+        Quality of that search, and the fraction of the exact ten best among the reranked documents.
     """
 
     name: str
@@ -251,8 +251,8 @@ class Bench:
                 console.print(str(self.stages[-1]))
 
     def _contained(self, index: vsearch.Index, candidates: int | None) -> float:
-        """Fraction of the exact ten best among the re-ranked candidates."""
-        part = index._document_part()  # noqa: SLF001  re-ranked candidates are not part of the results
+        """Fraction of the exact ten best among the reranked candidates."""
+        part = index._document_part()  # noqa: SLF001  reranked candidates are not part of the results
         request = check_request(part.entry, K, candidates, exact=False, deadline=None)
         answer = search_documents(index.snapshot, part, self.tokens.queries, request, None, SearchStats())
         return overlap([take_ids(index.snapshot, rows).tolist() for rows in answer.candidates], self.exact)

@@ -94,7 +94,7 @@ def correlated(attributes: pa.Table, data: Data) -> list[str]:
 
     The correlation is how often two of a query's neighbors share a value, relative to how often two random rows do.
     """
-    neighbours = data.truth.ids
+    neighbors = data.truth.ids
     best: tuple[float, str, pa.Array, Rows] | None = None
     for name in attributes.column_names:
         column = attributes[name]
@@ -104,7 +104,7 @@ def correlated(attributes: pa.Table, data: Data) -> list[str]:
         counts = np.bincount(encoded.indices.fill_null(0).to_numpy(), minlength=len(encoded.dictionary))
         if not 2 <= len(counts) <= 256:
             continue
-        codes = encoded.indices.fill_null(-1).to_numpy()[neighbours]
+        codes = encoded.indices.fill_null(-1).to_numpy()[neighbors]
         together = float((codes[:, :1] == codes[:, 1:]).mean())
         by_chance = float(((counts / counts.sum()) ** 2).sum())
         if best is None or together / by_chance > best[0]:

@@ -1,4 +1,4 @@
-"""Quality of the estimators alone: all codes scanned, nothing re-ranked.
+"""Quality of the estimators alone: all codes scanned, nothing reranked.
 
 ``python -m bench.recall FOLDER`` reports, by bytes per vector, recall@10 and the fraction of the true top 10 among the best 50 and
 the best 100.

@@ -68,10 +68,10 @@ def test_a_few_rows_far_out_do_not_blur_the_others(tmp_path):
 
 def test_positions_in_metres_from_the_center_of_the_earth(tmp_path):
     rng = np.random.default_rng(1)
-    metres = (np.array([4208848.0, 2334863.5, 4171170.2]) + rng.uniform(-2000, 2000, (ROWS, 3))).astype(np.float32)
-    index = vsearch.build(metres, tmp_path / "index", metric="l2", rerank="float32")
-    hits = index.search(metres[::30], k=K)
-    own = np.take_along_axis(distances(metres[::30], metres), hits.ids, axis=1)
+    meters = (np.array([4208848.0, 2334863.5, 4171170.2]) + rng.uniform(-2000, 2000, (ROWS, 3))).astype(np.float32)
+    index = vsearch.build(meters, tmp_path / "index", metric="l2", rerank="float32")
+    hits = index.search(meters[::30], k=K)
+    own = np.take_along_axis(distances(meters[::30], meters), hits.ids, axis=1)
     np.testing.assert_allclose(hits.scores, own, rtol=1e-4, atol=5)
     np.testing.assert_allclose(own[:, 0], 0, atol=5)
 
@@ -104,7 +104,7 @@ def test_clusters_far_from_each_other(tmp_path, kind, rerank):
         hits = index.search(queries, k=K, exact=exact)
         own = np.take_along_axis(true, hits.ids, axis=1)
         assert np.mean(own <= worst) >= told - (0 if exact else 0.05)
-        step = 8e4 if kind == "positions" and rerank == "int8" else 3  # of one byte for some kilometres
+        step = 8e4 if kind == "positions" and rerank == "int8" else 3  # of one byte for some kilometers
         np.testing.assert_allclose(hits.scores, own, rtol=0.03, atol=step)
 
 

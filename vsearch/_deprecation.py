@@ -29,7 +29,7 @@ def deprecated_names(
     since : str
         The first release that warns, such as ``"0.4"``.
     otherwise : callable, optional
-        Called for any other name; the module's own ``__getattr__`` where it has one, such as that of `lazy_names`.
+        Called for any other name; the module's own ``__getattr__`` if it has one, such as that of `lazy_names`.
     """
     removal = removed_in(since)
 

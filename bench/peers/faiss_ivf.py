@@ -1,4 +1,4 @@
-"""FAISS: inverted lists of fast-scan codes, re-ranked with raw or 8-bit vectors."""
+"""FAISS: inverted lists of fast-scan codes, reranked with raw or 8-bit vectors."""
 
 from __future__ import annotations
 

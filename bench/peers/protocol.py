@@ -93,7 +93,7 @@ class Index(Protocol):
     """A built index.
 
     ``bytes_per_vector`` covers everything except the raw vectors (codes, factors, ids, graph, centroids), ``raw_bytes_per_vector``
-    the vectors kept for re-ranking.
+    the vectors kept for reranking.
     """
 
     description: str

@@ -49,7 +49,7 @@ def _saved_bytes(index: Any, task: Task) -> int:
 
 @dataclass(frozen=True)
 class RabitqIvf:
-    """Inverted lists of 1 to 9 bit codes; 32 keeps raw vectors for re-ranking."""
+    """Inverted lists of 1 to 9 bit codes; 32 keeps raw vectors for reranking."""
 
     bits: int
     package: str = "rabitqlib"

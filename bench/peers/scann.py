@@ -1,4 +1,4 @@
-"""ScaNN: a tree of partitions, anisotropic 4-bit hashing, re-ranking with raw vectors."""
+"""ScaNN: a tree of partitions, anisotropic 4-bit hashing, reranking with raw vectors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""turbovec: a flat scan of TurboQuant codes, alone or with float re-ranking by NumPy."""
+"""turbovec: a flat scan of TurboQuant codes, alone or with float reranking by NumPy."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CALIBRATION_ROWS = 4096
 
 @dataclass
 class TurbovecIndex:
-    """turbovec keeps no raw vectors; ``base`` is passed if NumPy re-ranks."""
+    """turbovec keeps no raw vectors; ``base`` is passed if NumPy reranks."""
 
     codes: Any
     base: Floats | None

@@ -101,7 +101,7 @@ def build(
     bits : float
         Average bits per dimension of the codes that are scanned, 0.25 to 8.
     rerank : {"auto", "int8", "float16", "float32"} or None
-        The codes with which the best candidates are re-ranked; with None, scores are estimates. "auto" is "int8", but None for PQ, since
+        The codes with which the best candidates are reranked; with None, scores are estimates. "auto" is "int8", but None for PQ, since
         exact scores would undo its training (`vsearch.jpq`).
     partitions, shards : int, optional
         Defaults depend on the number of rows.

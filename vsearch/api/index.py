@@ -234,7 +234,7 @@ class Index(
         query_keep : float
             Use only this fraction of each query's vectors, by saliency.
         candidates : int or "all", optional
-            Number of documents that each shard re-ranks (128 by default); "all" scores every matching document.
+            Number of documents that each shard reranks (128 by default); "all" scores every matching document.
         query_saliency : array (n,), or a list of these
             Saliency for `query_keep`.
         matches : bool

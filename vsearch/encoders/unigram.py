@@ -223,7 +223,7 @@ def _normal_form(cluster: str, characters: CharacterMap) -> str:
 
 
 def _chunks(text: str) -> Iterator[str]:
-    """Yield pieces of a text, cut behind spaces, or within words that are too long."""
+    """Yield pieces of a text, cut after spaces, or within words that are too long."""
     start, size = 0, len(text)
     while start < size:
         stop = min(size, start + LONGEST_WORD)

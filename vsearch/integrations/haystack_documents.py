@@ -20,7 +20,7 @@ FIELDS = "_haystack"
 """The key in the JSON of a document's fields other than content, meta and embedding."""
 
 EMBEDDED = "_embedded"
-"""The attribute that tells whether a document has an embedding: others have a row of zeros."""
+"""The attribute that says whether a document has an embedding: others have a row of zeros."""
 
 WHOLE = "_whole"
 """The attribute with the names of the fields whose integer is a float in their attribute."""

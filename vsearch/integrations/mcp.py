@@ -30,7 +30,7 @@ FREQUENT = 8
 GRAMMAR = """\
 A filter is SQL as after WHERE, over the attributes of the schema: = <> < <= > >= BETWEEN IN LIKE ILIKE IS NULL AND OR NOT, \
 starts_with(x, 'a'), contains(x, 'a'), lower(x) = 'a', DATE '2026-01-31', TIMESTAMP '2026-01-31 12:00:00', a yes/no attribute by its name \
-alone; for lists list_contains(t, 'a'), list_has_any(t, ['a', 'b']), list_has_all(t, ['a', 'b']). Strings stand in single quotes (doubled \
+alone; for lists list_contains(t, 'a'), list_has_any(t, ['a', 'b']), list_has_all(t, ['a', 'b']). Strings are in single quotes (doubled \
 inside), names in double quotes if they are not plain words. There are no implicit casts. "id" is the id of a row ("_id" if an attribute has \
 that name). The same as an object: {"price": {"$lt": 10}, "color": {"$in": ["red", "blue"]}, "$or": [{...}, {...}]}, with $eq $ne $gt $gte \
 $lt $lte $in $nin $like $contains $exists $any $all $and $or $not. Filters are exact: every row that is returned passes."""

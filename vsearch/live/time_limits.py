@@ -2,7 +2,7 @@
 
 A step commits once, at its end, so an abandoned one leaves the index as it was. Whoever calls again with the same limit would
 abandon it again; therefore a step starts only if its estimate fits. The estimates are far above what was measured, for functions
-with a share of a processor and a store behind a network.
+with a share of a processor and a store that is reached over a network.
 """
 
 from __future__ import annotations

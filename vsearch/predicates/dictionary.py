@@ -36,7 +36,7 @@ class Dictionary:
         return self.data[self.offsets[position] : self.offsets[position + 1]].tobytes()
 
     def search(self, texts: Sequence[bytes]) -> npt.NDArray[np.int64]:
-        """Return the first position whose string is >= each text; the number of strings where there is none."""
+        """Return the first position whose string is >= each text; the number of strings if there is none."""
         from vsearch.kernels.filters.like import search
 
         positions = np.empty(len(texts), np.int64)
@@ -45,7 +45,7 @@ class Dictionary:
         return positions
 
     def find(self, texts: Sequence[bytes]) -> npt.NDArray[np.int64]:
-        """Return the position of each text; -1 where it is not in the dictionary."""
+        """Return the position of each text; -1 if it is not in the dictionary."""
         positions = self.search(texts)
         return np.array(
             [

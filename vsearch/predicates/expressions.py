@@ -78,7 +78,7 @@ class Part(Expression, frozen=True, tag="part"):
 
 
 class IsEmpty(Expression, frozen=True, tag="empty"):
-    """The list is empty; neither true nor false where it is NULL."""
+    """The list is empty; neither true nor false if it is NULL."""
 
     column: Name
 
@@ -196,7 +196,7 @@ class Column:
         return In(self.name, to_values(values), self._fold)
 
     def not_in(self, values: Iterable[object]) -> Not:
-        """``NOT IN``: never true where None is among the values, as in SQL."""
+        """``NOT IN``: never true if None is among the values, as in SQL."""
         return Not(self.is_in(values))
 
     def between(self, low: object, high: object) -> And:

@@ -59,7 +59,7 @@ def _encode_lists(name: str, kind: str, keys: ElementKeys, column: Column, valid
     offsets = np.frombuffer(column.offsets, np.int64)
     lengths: NDArray[np.int64] = offsets[1:] - offsets[:-1]
     rows = np.repeat(np.arange(column.rows, dtype=np.uint32), lengths)
-    if not valid.all():  # items behind a NULL are not elements
+    if not valid.all():  # items of a NULL list are not elements
         places = np.flatnonzero(valid[rows])
         rows, items = rows[places], gather(items, places)
     present = _valid(items)

@@ -325,7 +325,7 @@ def _is_code(chunk: str, words: Sequence[str]) -> bool:
 
 
 def _goes_on(chunk: str, following: str) -> bool:
-    """Whether a term can begin with a chunk and the characters behind it, such as ``v5.``, ``snake_``, ``1,`` or ``c+``."""
+    """Whether a term can begin with a chunk and the characters after it, such as ``v5.``, ``snake_``, ``1,`` or ``c+``."""
     if following in ("+", "#"):
         return len(chunk) <= LONGEST_SHARP
     if following == ",":

@@ -254,7 +254,7 @@ def load_text(snapshot: Snapshot, *, lists: bool) -> None:
 
 
 def texts_of(run: Shard, field_name: str) -> Iterator[Any]:
-    """Yield the texts, or lists of tokens, of all rows of a run; None where there is none. Arrow is not needed."""
+    """Yield the texts, or lists of tokens, of all rows of a run; None for a row without one. Arrow is not needed."""
     file = run.files.get(ATTRIBUTES)
     if file is None or field_name not in {column.name for column in file.entry.columns}:
         for _ in range(run.rows):

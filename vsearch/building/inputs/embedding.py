@@ -141,7 +141,7 @@ def embed(
 
 
 def document_prompt(encoder: TextEncoder) -> str:
-    """Name of the prompt that a model has for documents; empty where it has none."""
+    """Name of the prompt that a model has for documents; empty if it has none."""
     return next((name for name in PROMPTS if name in encoder.model.architecture.prompts), "")
 
 

@@ -171,7 +171,7 @@ def _role(name: str, spec: StackSpec, properties: Body) -> dict[str, dict[str, B
 
 
 def _function(name: str, spec: StackSpec, root: Body, properties: Body) -> dict[str, dict[str, Body]]:
-    """A function, its alias, and where it has them, its URL and its schedule."""
+    """A function, its alias, and its URL and schedule if it has them."""
     shared = root["Globals"]["Function"]
     merged = shared | properties
     role = _snake(merged["Role"]["Fn::GetAtt"][0])

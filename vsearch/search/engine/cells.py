@@ -178,7 +178,7 @@ def _scan(
 
 
 def _zero_rows(model: Model, codec: LloydOSQ, shard: Shard, places: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return which rows are zero vectors, for cosine, where they have no direction; none for l2."""
+    """Return which rows are zero vectors, for cosine; none for l2."""
     if model.metric != "cosine":
         return np.zeros(len(places), np.bool_)
     marks = shard.arrays.first_codes[places >> 5, (codec.signs >> 3) * 32 + (places & 31)]

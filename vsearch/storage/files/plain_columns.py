@@ -211,7 +211,7 @@ def _read(file: SegmentFile, prefix: str, kind: ColumnType, rows: Rows, *, nulls
     starts, stops = offsets[rows].astype(np.int64), offsets[rows + 1].astype(np.int64)
     if len(rows) and not (starts.min() >= 0 and (stops >= starts).all() and stops.max() <= limit):
         raise CorruptIndexError(file.path, f"{name} point outside their {limit} elements; restore the file")
-    if valid is not None:  # values behind a NULL are never read
+    if valid is not None:  # values of NULL rows are never read
         stops = np.where(valid == 0, starts, stops)
     lengths = stops - starts
     inner = _spread(starts, lengths)
