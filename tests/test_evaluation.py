@@ -78,7 +78,7 @@ def test_only_queries_that_are_judged_count(index: vsearch.Index, queries: np.nd
     ("given", "match"),
     [
         ({"metrics": ["quality@10"]}, "quality@10"),
-        ({"metrics": "ndcg@10"}, "sequence of names"),
+        ({"metrics": "ndcg@10"}, "sequence of names.*, got 'ndcg@10'"),
         ({"metrics": []}, "sequence of names"),
         ({"query_ids": ["a"]}, "for each of the 30 queries"),
         ({"query_ids": ["a"] * QUERIES}, "for each of the 30 queries"),

@@ -35,7 +35,7 @@ def test_costs_scale():
     assert found.per_month == pytest.approx(bill.total / 100 * 10 * 2_592_000)
     assert found.concurrency == pytest.approx(0.2)
     assert found.per_million == pytest.approx(sum(found.items.values()))
-    with pytest.raises(vsearch.InputError):
+    with pytest.raises(vsearch.InputError, match=r"queries must be at least 1 .*, got 0 and 1$"):
         estimate_cost(bill, queries=0, queries_per_second=1)
 
 
@@ -164,5 +164,5 @@ def test_changes_are_forecast_and_not_made(tmp_path, ids):
     assert once.writes_per_month == pytest.approx(once.per_million_writes / 1e6 * 60 * 24 * 30)
     assert once.keeper_per_month > 0
     assert measure_changes(store, writes_per_hour=1).keeper_per_month == 0
-    with pytest.raises(vsearch.InputError, match="positive"):
+    with pytest.raises(vsearch.InputError, match=r"writes_per_hour must be above 0, .*, got 0, \d+ and None$"):
         measure_changes(store, writes_per_hour=0)

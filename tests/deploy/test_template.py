@@ -281,6 +281,14 @@ def test_what_changes_is_another_release(change):
     assert versions(other).isdisjoint(versions(FULL))  # so that every function has a version of every release
 
 
+@pytest.mark.parametrize(
+    ("wrong", "got"), [({"memory": 64}, "64, "), ({"timeout": 901}, ", 901 and "), ({"shards": 0}, " and 0")]
+)
+def test_sizes_out_of_range_are_refused(wrong, got):
+    with pytest.raises(vsearch.InputError, match=f"memory must be 128 to 10240 MB, .*, got .*{got}"):
+        make_templates(replace(FULL, **wrong))
+
+
 @SPECS
 def test_what_is_rendered_is_the_template(spec):
     templates = make_templates(spec)

@@ -71,7 +71,7 @@ def test_prices_can_be_given(stack, monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
     assert vsearch.open("lambda://stack", prices=mine)._prices == mine
     assert vsearch.open("lambda://stack", overflow="memory://overflow/open")._client.envelope.overflow is not None
-    with pytest.raises(vsearch.InputError, match="Prices"):
+    with pytest.raises(vsearch.InputError, match=r"a vsearch\.Prices.*, got dict"):
         vsearch.open("lambda://stack", prices={"get": 1})
 
 

@@ -190,6 +190,11 @@ def test_duplicates_in_one_call_and_unusable_documents():
     ):
         with pytest.raises(vsearch.InputError):
             store.write_documents([wrong])
+    mixed = [Document(id="c", embedding=[1.0] * 4), Document(id="d", embedding=[1.0] * 3)]
+    with pytest.raises(vsearch.InputError, match=r"must have the 4 dimensions .*, got 3 to 4"):
+        store.write_documents(mixed)
     with pytest.raises(vsearch.InputError):
         store.delete_by_filter({})
+    with pytest.raises(FilterError, match="unknown comparison operator '~'; it must be one of ==, "):
+        store.filter_documents({"field": "meta.x", "operator": "~", "value": 1})
     assert store.count_documents() == 2

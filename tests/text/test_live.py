@@ -135,7 +135,7 @@ def test_text_columns_can_be_added_and_removed(index):
         index.add_text("absent")
     with pytest.raises(InputError, match="must hold strings"):
         index.add_text("number")
-    with pytest.raises(InputError, match="is no text column"):
+    with pytest.raises(InputError, match="is not a text column"):
         index.drop_text("title")
 
 

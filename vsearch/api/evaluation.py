@@ -170,7 +170,7 @@ def _parse(metrics: Sequence[str]) -> dict[str, Any]:
     except ImportError as error:
         raise MissingDependencyError("evaluate requires ir_measures: pip install 'vsearch[evaluate]'") from error
     if isinstance(metrics, str) or not metrics:
-        raise InputError("metrics must be a sequence of names, such as ['ndcg@10']")
+        raise InputError(f"metrics must be a sequence of names, such as ['ndcg@10'], got {metrics!r:.100}")
     parsed = {}
     for name in metrics:
         stem, at, cut = str(name).partition("@")

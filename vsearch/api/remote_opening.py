@@ -41,7 +41,7 @@ def open_remote(url: str, snapshot: int | None = None, **options: Any) -> Remote
         raise InputError(f"{', '.join(unknown)}: no such option of {parts.scheme}://")
     prices, overflow = options.pop("prices", None), options.pop("overflow", None)
     if not isinstance(prices, Prices | None):
-        raise InputError("prices must be a vsearch.Prices, or None for list prices")
+        raise InputError(f"prices must be a vsearch.Prices, or None for list prices, got {type(prices).__name__}")
     if platform.endpoint and not options.get("endpoint"):
         options["endpoint"] = load_named(platform.endpoint)()
     envelope = Envelope(platform.message_bytes, open_store(overflow) if overflow else None)

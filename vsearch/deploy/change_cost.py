@@ -163,7 +163,11 @@ def measure_changes(
         A rate is not positive, or the index holds multi-vector documents, to which functions write no rows.
     """
     if not (writes_per_hour > 0 and rows_per_write >= 1 and (optimize_every is None or optimize_every > 0)):
-        raise InputError("writes_per_hour, rows_per_write and optimize_every must be positive")
+        rates = f"{writes_per_hour}, {rows_per_write} and {optimize_every}"
+        raise InputError(
+            "writes_per_hour must be above 0, rows_per_write at least 1, and optimize_every a number of seconds above 0 or "
+            f"None, got {rates}"
+        )
     overlay = OverlayStore(store)
     writer = Worker.open("writer", overlay, "cost-writer", memory=memory, run=Writer().answer)
     requests = _requests(store, rows_per_write, seed)

@@ -75,7 +75,9 @@ def estimate_cost(
         `queries` is below 1, or `queries_per_second` is not above 0.
     """
     if queries < 1 or not queries_per_second > 0:
-        raise InputError("queries must be at least 1 and queries_per_second above 0")
+        raise InputError(
+            f"queries must be at least 1 and queries_per_second above 0, got {queries} and {queries_per_second}"
+        )
     priced = make_bill(bill.usages, prices)
     per_million = {name: 1e6 * dollars / queries for name, dollars in priced.dollars.items()}
     total = sum(per_million.values())

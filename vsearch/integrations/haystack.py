@@ -114,8 +114,11 @@ class VsearchDocumentStore:
             None if document.embedding is None else float(np.linalg.norm(document.embedding)) for document in written
         ]
         vectors = [[0.0] * self._width if document.embedding is None else document.embedding for document in written]
-        if len({len(vector) for vector in vectors}) > 1:
-            raise InputError(f"embeddings must have the {self._width} dimensions of the index or of embedding_dim")
+        widths = sorted({len(vector) for vector in vectors})
+        if len(widths) > 1:
+            raise InputError(
+                f"embeddings must have the {self._width} dimensions of the index or of embedding_dim, got {widths[0]} to {widths[-1]}"
+            )
         metadatas = [to_metadata(document, length) for document, length in zip(written, lengths, strict=True)]
         self._documents.put(
             [document.id for document in written], [document.content or "" for document in written], metadatas, vectors

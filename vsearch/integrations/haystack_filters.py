@@ -53,7 +53,9 @@ def _to_comparison(condition: dict[str, Any], documents: DocumentIndex) -> Any:
         if key not in condition:
             raise FilterError(f"{key!r} key missing in {condition}")
     if condition["operator"] not in COMPARISON_OPERATORS:
-        raise FilterError(f"unknown comparison operator {condition['operator']!r}")
+        raise FilterError(
+            f"unknown comparison operator {condition['operator']!r}; it must be one of {', '.join(COMPARISON_OPERATORS)}"
+        )
     field, types = condition["field"], documents.types
     if field in {"id", "content", "blob", "score", "embedding", "sparse_embedding"}:
         return _to_rows(condition, documents, None)

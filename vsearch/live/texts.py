@@ -37,7 +37,7 @@ class AddText:
         if entry.field in {column.field for column in present}:
             raise InputError(f"the words of {self.name!r} are searched already; drop_text first to change its settings")
         if len(present) == MOST_COLUMNS:
-            raise InputError(f"an index may have {MOST_COLUMNS} text columns")
+            raise InputError(f"an index must have at most {MOST_COLUMNS} text columns; drop one with drop_text first")
 
         def change(manifest: Manifest) -> Manifest:
             columns = (*text_columns(manifest.text), entry)
@@ -48,7 +48,7 @@ class AddText:
 
 @dataclass(frozen=True)
 class DropText:
-    """Search the words of an attribute no longer. The attribute stays."""
+    """Stop searching the words of an attribute. The attribute itself stays."""
 
     name: str
     kind: str = "drop_text"
@@ -56,7 +56,7 @@ class DropText:
     def resolve(self, snapshot: Snapshot) -> Draft:
         fields = {attribute.name: attribute.field_name for attribute in snapshot.manifest.attributes}
         if fields.get(self.name) not in {column.field for column in text_columns(snapshot.manifest.text)}:
-            raise InputError(f"{self.name!r:.100} is no text column of this index")
+            raise InputError(f"{self.name!r:.100} is not a text column of this index")
 
         def change(manifest: Manifest) -> Manifest:
             columns = tuple(column for column in text_columns(manifest.text) if column.field != fields[self.name])

@@ -59,7 +59,7 @@ class TimeLimit:
 
     @property
     def passed(self) -> bool:
-        """Whether the time is over."""
+        """Whether the time has run out."""
         return self.until is not None and time.monotonic() >= self.until
 
     def allows(self, step: str, seconds: float) -> bool:
@@ -77,12 +77,12 @@ class TimeLimit:
         self._postpone(f"{step} took longer than the time that was left, and was abandoned")
 
     def watch(self, progress: Progress) -> Progress:
-        """Return `progress`, but raising `OutOfTimeError` once the time is over, while a step is not complete."""
+        """Return `progress`, but raising `OutOfTimeError` once the time has run out, unless the step is complete."""
 
         def report(stage: str, done: int, total: int) -> None:
             progress(stage, done, total)
             if done < total and self.passed:
-                raise OutOfTimeError(f"{stage}: the time is over")
+                raise OutOfTimeError(f"{stage}: the time ran out")
 
         return report
 

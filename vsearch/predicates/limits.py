@@ -127,7 +127,7 @@ class LongLists:
 
 
 def check_filter(where: Mapping[str, Any]) -> None:
-    """Reject a filter dict that is nested too deep or has too many values, before its values are converted.
+    """Reject a filter dict that is nested too deeply or has too many values, before its values are converted.
 
     Raises
     ------

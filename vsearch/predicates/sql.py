@@ -88,7 +88,7 @@ def parse_sql(where: str) -> Expression:
     try:
         return lists.put_back(_predicate(_read(lists.text)))
     except RecursionError:
-        raise PredicateError("the predicate is nested too deep") from None
+        raise PredicateError("the predicate is nested too deeply") from None
     except PredicateError as error:
         raise lists.explained(error) from None
 
@@ -105,7 +105,7 @@ def _read(where: str) -> exp.Expr:
     except SqlglotError:
         raise PredicateError(f"{short(where)} is not valid SQL: a quotation mark or a comment is not closed") from None
     except RecursionError:
-        raise PredicateError("the predicate is nested too deep") from None
+        raise PredicateError("the predicate is nested too deeply") from None
     nonempty = [condition for condition in conditions if condition is not None]
     if not nonempty:
         raise PredicateError("the WHERE string is empty; omit `where` to search all rows")

@@ -150,7 +150,7 @@ class Inspector:
         index = self.index()
         kind = index.info()["attributes"].get(request.column)
         if kind is None:
-            raise InputError(f"there is no attribute {request.column!r:.100}")
+            raise InputError(f"the index has no attribute {request.column!r:.100}")
         where, form = request.where or None, _form(kind)
         listed: dict[str, Any] = {"form": form}
         if form in {"number", "time"}:

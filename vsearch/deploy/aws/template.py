@@ -315,7 +315,10 @@ def _check(spec: StackSpec) -> None:
         raise InputError(f"runtime must be one of {', '.join(RUNTIMES)}, got {spec.runtime!r}")
     least, most, longest = LIMITS.least_memory, LIMITS.most_memory, LIMITS.seconds
     if not least <= spec.memory <= most or not 1 <= spec.timeout <= longest or spec.shards < 1:
-        raise InputError(f"memory must be {least} to {most} MB, timeout 1 to {longest} s, and shards at least 1")
+        got = f"{spec.memory}, {spec.timeout} and {spec.shards}"
+        raise InputError(
+            f"memory must be {least} to {most} MB, timeout 1 to {longest} s, and shards at least 1, got {got}"
+        )
     if spec.http_concurrency is not None and (spec.http_concurrency < 1 or not spec.api_key_sha256):
         raise InputError(f"http_concurrency must be at least 1 and needs an API key, got {spec.http_concurrency}")
     if spec.changing is not None and spec.changing.write_key_sha256 and not spec.api_key_sha256:
