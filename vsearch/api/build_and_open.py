@@ -132,7 +132,8 @@ def build(
     client : distributed.Client, address, "local" or "local:<workers>", optional
         Build by many tasks on a dask cluster, or on worker processes of this machine. The result is the same, and a build that
         was interrupted resumes if it is started again. Embeddings are then files, or a dask DataFrame or bag of mappings;
-        `attributes` and `ids` name columns; options for texts, packed bits and ``missing="skip"`` are refused.
+        `attributes` and `ids` name columns; texts are encoded by the workers, with an encoder that is compressed or a folder of
+        this machine. `text`, `sparse`, `legs`, `spool`, packed bits, and ``missing="skip"`` for vectors are refused.
     **storage
         ``endpoint``, ``region``, ``profile``, ``anonymous``... for object stores; see `vsearch.open`.
 
@@ -162,14 +163,9 @@ def build(
             arguments,
             options,
             client=client,
-            texts={
-                "text_column": text_column,
-                "encoder": encoder,
-                "spool": spool,
-                "text": text,
-                "sparse": sparse,
-                "legs": legs,
-            },
+            text_column=text_column,
+            encoder=encoder,
+            more={"spool": spool, "text": text, "sparse": sparse, "legs": legs},
             ttl=ttl,
             storage=storage,
             source_storage=source_storage,

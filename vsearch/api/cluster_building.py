@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vsearch.api.sources import source_options
+from vsearch.api.text_building import check_text_arguments
 from vsearch.building.inputs.dask_collections import is_collection
 from vsearch.building.inputs.prefix_files import is_url
 from vsearch.cluster.collections import has_files, written_collection
 from vsearch.cluster.engines import DaskEngine, open_engine
-from vsearch.cluster.job import Columns, Job, JobOptions
+from vsearch.cluster.job import Columns, Job, JobOptions, Texts
 from vsearch.cluster.running import Progress, build_job, describe_job, refuse_existing
+from vsearch.encoders.loading import load_with_files
 from vsearch.errors import InputError
 from vsearch.quantizers.pq import PQ
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from vsearch.building.inputs.rows import InputArguments
     from vsearch.building.training import BuildOptions
+    from vsearch.encoders.encoder import TextEncoder
     from vsearch.storage import Manifest, Store
+
+_ADVICE = {"spool": ": vectors of texts are kept in the store of the index"}
+"""What to do about an option, if it is not to build in one process."""
 
 
 def build_on_cluster(
@@ -30,7 +40,9 @@ def build_on_cluster(
     options: BuildOptions,
     *,
     client: object,
-    texts: Mapping[str, object],
+    text_column: str | None,
+    encoder: TextEncoder | str | os.PathLike[str] | None,
+    more: Mapping[str, object],
     ttl: str | None,
     storage: Mapping[str, object],
     source_storage: Mapping[str, object] | None,
@@ -39,19 +51,34 @@ def build_on_cluster(
 ) -> Manifest:
     """Build an index by many tasks; see `vsearch.build` for the parameters.
 
+    Parameters
+    ----------
+    more : mapping
+        Options that only a build in one process has, by name.
+
     Raises
     ------
     InputError
         An argument is only for builds in one process, or is invalid.
     """
-    for name, value in texts.items():
+    for name, value in more.items():
         if value is not None:
-            raise InputError(f"{name} is not available with client=; build in one process, or embed texts first")
-    columns, described = columns_of(arguments), job_options(options, ttl)
+            raise InputError(f"{name} is not available with client={_ADVICE.get(name, '; build in one process')}")
+    texts, files = None, None
+    if text_column is not None or encoder is not None:
+        texts, files = _describe_texts(*check_text_arguments(text_column, encoder, arguments), arguments.missing)
+    columns, described = columns_of(arguments, texts=texts is not None), job_options(options, ttl)
 
     def run(job: Job, of_source: Mapping[str, object], engine: DaskEngine) -> Manifest:
         return build_job(
-            store, job, engine, storage=storage, source_storage=of_source, overwrite=overwrite, progress=progress
+            store,
+            job,
+            engine,
+            storage=storage,
+            source_storage=of_source,
+            overwrite=overwrite,
+            progress=progress,
+            encoder=files,
         )
 
     if is_collection(source):
@@ -60,12 +87,15 @@ def build_on_cluster(
             refuse_existing(store)
         with (
             open_engine(client) as engine,
-            written_collection(store, source, engine, storage, progress, columns.vectors) as where,
+            written_collection(
+                store, source, engine, storage, progress, columns.vectors, texts=texts is not None
+            ) as where,
         ):
-            return run(describe_job(where, storage, described, store.url, columns=columns), storage, engine)
+            job = describe_job(where, storage, described, store.url, columns=columns, texts=texts)
+            return run(job, storage, engine)
     where = absolute_source(source, source_storage)
     of_source = source_options(where, store.url, source_storage, storage)
-    job = describe_job(where, of_source, described, store.url, columns=columns)
+    job = describe_job(where, of_source, described, store.url, columns=columns, texts=texts)
     with open_engine(client) as engine:
         return run(job, of_source, engine)
 
@@ -96,15 +126,29 @@ def check_no_storage(source_storage: Mapping[str, object] | None) -> None:
         raise InputError("source_storage is only for embeddings given by a URL")
 
 
-def columns_of(arguments: InputArguments) -> Columns:
-    """Return the columns of a job's source.
+def _describe_texts(
+    column: str, encoder: TextEncoder | str | os.PathLike[str], missing: str
+) -> tuple[Texts, dict[str, NDArray[np.uint8]]]:
+    """Describe the texts of a job, and read the files of the encoder."""
+    from vsearch.cluster.description import build_division
+
+    opened, files = load_with_files(encoder)
+    digest = hashlib.blake2b(digest_size=16)
+    for name, data in sorted(files.items()):
+        digest.update(f"{name}\0{len(data)}\0".encode())
+        digest.update(data.data)
+    return Texts(column, digest.hexdigest(), opened.dimensions, missing, build_division().texts_per_task), files
+
+
+def columns_of(arguments: InputArguments, *, texts: bool = False) -> Columns:
+    """Return the columns of a job's source, which consists of vectors or texts.
 
     Raises
     ------
     InputError
         Ids or attributes are not names of columns, or an option is only for one process.
     """
-    if arguments.packed or arguments.missing != "error":
+    if arguments.packed or (arguments.missing != "error" and not texts):
         raise InputError(f"{'packed' if arguments.packed else 'missing'} is not available with client=")
     ids, attributes = arguments.id if arguments.id is not None else arguments.ids, arguments.attributes
     if ids is not None and not isinstance(ids, str):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +30,7 @@ def build_from_texts(
     store: Store,
     source: object,
     column: str | None,
-    encoder: TextEncoder | str | Path | None,
+    encoder: TextEncoder | str | os.PathLike[str] | None,
     spool: str | Path | None,
     *,
     arguments: InputArguments,
@@ -47,10 +48,7 @@ def build_from_texts(
     IndexExistsError
         The store already contains an index and `overwrite` is false.
     """
-    if column is None or encoder is None:
-        raise InputError("text_column and encoder must be passed together")
-    if arguments.vectors is not None or arguments.packed:
-        raise InputError("vectors and packed are for vectors, text_column for texts; pass only one of them")
+    column, encoder = check_text_arguments(column, encoder, arguments)
     if not overwrite and snapshot_numbers(store):  # fail before hours of embedding
         raise IndexExistsError(
             f"{store.url} already holds an index; pass overwrite=True to replace it, or choose another location"
@@ -85,6 +83,23 @@ def build_from_texts(
             )
             vectors.remove()
     return manifest
+
+
+def check_text_arguments(
+    column: str | None, encoder: TextEncoder | str | os.PathLike[str] | None, arguments: InputArguments
+) -> tuple[str, TextEncoder | str | os.PathLike[str]]:
+    """Return the column and the encoder of a build from texts.
+
+    Raises
+    ------
+    InputError
+        One of them is missing, or an option applies to vectors only.
+    """
+    if column is None or encoder is None:
+        raise InputError("text_column and encoder must be passed together")
+    if arguments.vectors is not None or arguments.packed:
+        raise InputError("vectors and packed are for vectors, text_column for texts; pass only one of them")
+    return column, encoder
 
 
 def _spool_folder(store: Store) -> Path | None:

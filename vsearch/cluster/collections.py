@@ -33,6 +33,8 @@ def written_collection(
     storage: Mapping[str, Any],
     progress: Progress,
     vectors: str | None = None,
+    *,
+    texts: bool = False,
 ) -> Iterator[str]:
     """Write the partitions of a collection, and remove the files after the job, even if the input cannot be used.
 
@@ -44,6 +46,8 @@ def written_collection(
         Its options, for the workers.
     vectors : str, optional
         The column of the vectors, if the user names it.
+    texts : bool
+        Whether the collection holds texts, and need not have vectors.
 
     Yields
     ------
@@ -55,7 +59,8 @@ def written_collection(
     InputError
         A partition is not a table, or there are no rows.
     """
-    _check_lists(collection, vectors)
+    if not texts:
+        _check_lists(collection, vectors)
     folder = collection_folder(collection)
     try:
         _write_all(store, folder, collection, engine, storage, progress)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 from vsearch.building.pipeline import manifest_of
 from vsearch.building.steps import training_rows
 from vsearch.building.training import BuildOptions, Trained
-from vsearch.cluster.job import Based, Dealt, Job, Plan, TrainedFiles
+from vsearch.cluster.job import Attached, Based, Dealt, Job, Plan, TrainedFiles
 from vsearch.cluster.outputs import Outputs
 from vsearch.cluster.source import SourceRows, open_source
 from vsearch.cluster.stored_rows import StoredRows
+from vsearch.cluster.text_rows import TextRows, encoder_files
+from vsearch.encoders.loading import read_files
 from vsearch.errors import CorruptIndexError
 from vsearch.forking import cached_property
 from vsearch.quantizers.registry import load_quantizer
@@ -27,6 +29,9 @@ from vsearch.search.state.snapshot import Snapshot, open_snapshot
 from vsearch.storage import Manifest, ShardEntry, Store, open_store
 from vsearch.storage.files.naming import manifest_path
 from vsearch.storage.snapshots.manifest import decode_manifest
+
+if TYPE_CHECKING:
+    from vsearch.encoders.encoder import TextEncoder
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -81,8 +86,20 @@ class Context:
         return self.outputs.read(Plan, "plan")
 
     @cached_property
-    def rows(self) -> SourceRows | StoredRows:
+    def text_plan(self) -> Plan:
+        """The plan of a build from texts before it is known which rows have a text."""
+        return self.outputs.read(Plan, "texts")
+
+    @cached_property
+    def encoder(self) -> TextEncoder:
+        """The encoder of a build from texts."""
+        return read_files(encoder_files(self.outputs))
+
+    @cached_property
+    def rows(self) -> SourceRows | StoredRows | TextRows:
         """The rows of the source; in a retraining, those of the index."""
+        if self.job.texts is not None:
+            return TextRows(SourceRows(self.source, self.plan), self.outputs)
         if self.job.kind == "retrain":
             based, snapshot = self.base(0)
             if based.positions is None:
@@ -131,7 +148,9 @@ class Context:
         dealt, plan = self.dealt, self.plan
         shape = dealt.edges[-1], plan.dimensions
         kind, attributes = plan.id_kind, self.rows.attributes
-        return manifest_of(writer, dealt.codec, shape, dealt.model, shards, self.options, kind, attributes, {}, {})
+        files = dealt.model if self.job.texts is None else dealt.model | self.outputs.read(Attached, "attach").files
+        skipped = plan.skipped
+        return manifest_of(writer, dealt.codec, shape, files, shards, self.options, kind, attributes, {}, skipped)
 
     @cached_property
     def model(self) -> Model:

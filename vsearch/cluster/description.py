@@ -20,6 +20,8 @@ class Division(msgspec.Struct, frozen=True):
         Approximate size of the vectors of a chunk of rows, in bytes.
     bucket_rows : int
         Approximate number of ids that one task compares.
+    texts_per_task : int
+        Number of rows whose texts one task encodes.
     retries : int
         Number of retries of a failed task.
     """
@@ -27,6 +29,7 @@ class Division(msgspec.Struct, frozen=True):
     files_per_task: int
     chunk_bytes: int
     bucket_rows: int
+    texts_per_task: int
     retries: int
 
 

@@ -51,6 +51,29 @@ class JobOptions(msgspec.Struct, frozen=True):
         )
 
 
+class Texts(msgspec.Struct, frozen=True):
+    """The texts that a build encodes.
+
+    Attributes
+    ----------
+    column : str
+    encoder : str
+        Digest of the encoder's files.
+    dimensions : int
+        Of its vectors.
+    missing : {"error", "skip"}
+        What to do with rows without a text.
+    task_rows : int
+        Number of rows whose texts one task encodes.
+    """
+
+    column: str
+    encoder: str
+    dimensions: int
+    missing: str
+    task_rows: int
+
+
 class Job(msgspec.Struct, frozen=True):
     """A build, or a change of an index.
 
@@ -69,6 +92,8 @@ class Job(msgspec.Struct, frozen=True):
         For changes: what distinguishes this change of the index from others, such as a token.
     known : tuple of str
         For appends: the attributes of the index.
+    texts : Texts or None
+        For builds from texts.
     """
 
     version: str
@@ -82,6 +107,7 @@ class Job(msgspec.Struct, frozen=True):
     kind: str = "build"
     subject: tuple[str, ...] = ()
     known: tuple[str, ...] = ()
+    texts: Texts | None = None
 
     @property
     def id(self) -> str:
@@ -137,6 +163,8 @@ class Plan(msgspec.Struct, frozen=True):
     buckets : int
         Number of buckets in which ids are checked for duplicates; 0 without ids.
     warnings : tuple of str
+    edges : tuple of int
+        For texts: the first row of each task that encodes them, and the number of rows; rows without a text are not counted.
     """
 
     files: FilesPlan
@@ -149,11 +177,18 @@ class Plan(msgspec.Struct, frozen=True):
     chunk_rows: int
     buckets: int
     warnings: tuple[str, ...]
+    edges: tuple[int, ...] = ()
 
     @property
     def rows(self) -> int:
         """Number of rows."""
-        return self.files.rows
+        return self.edges[-1] if self.edges else self.files.rows
+
+    @property
+    def skipped(self) -> dict[str, int]:
+        """Number of rows of the files that are left out, by reason."""
+        without_text = self.files.rows - self.rows
+        return {"NULL": without_text} if without_text else {}
 
     @property
     def chunks(self) -> int:
@@ -163,6 +198,29 @@ class Plan(msgspec.Struct, frozen=True):
     def chunk(self, number: int) -> tuple[int, int]:
         """First row of a chunk, and the row after its last."""
         return number * self.chunk_rows, min((number + 1) * self.chunk_rows, self.rows)
+
+
+class EncoderFiles(msgspec.Struct, frozen=True):
+    """Result of ``encoder``: the files of the encoder that was passed, by name."""
+
+    files: dict[str, DataFile]
+
+
+class Embedded(msgspec.Struct, frozen=True):
+    """Result of ``embed``: vectors of the texts of some rows, with the numbers of these rows; None if none has a text."""
+
+    file: DataFile | None
+
+    @property
+    def rows(self) -> int:
+        """Number of vectors."""
+        return 0 if self.file is None else self.file.entry.rows
+
+
+class Attached(msgspec.Struct, frozen=True):
+    """Result of ``attach``: the files of the index's encoder, by their kinds."""
+
+    files: dict[str, FileEntry]
 
 
 class Picked(msgspec.Struct, frozen=True):
@@ -315,8 +373,12 @@ class Merged(msgspec.Struct, frozen=True):
 
 
 RESULTS: dict[str, type[msgspec.Struct]] = {
+    "encoder": EncoderFiles,
     "files": Headers,
+    "texts": Plan,
+    "embed": Embedded,
     "plan": Plan,
+    "attach": Attached,
     "sample": Picked,
     "train": TrainedFiles,
     "assign": Assigned,

@@ -24,7 +24,7 @@ from vsearch.storage.snapshots.condemned import DATA_FOLDERS, JOBS, file_group
 from vsearch.storage.snapshots.manifest import manifest_files
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
 Result = TypeVar("Result", bound=msgspec.Struct)
 
@@ -102,11 +102,14 @@ class Outputs:
         entry, sums = write_arrays(self.store, self.path(stage, number, name), arrays)
         return DataFile(entry, tuple(sums.tolist()))
 
-    def arrays(self, file: DataFile, start: int | None = None, stop: int | None = None) -> dict[str, NDArray[Any]]:
-        """Read rows ``start:stop`` of all arrays of a file, and verify their checksums."""
+    def arrays(
+        self, file: DataFile, start: int | None = None, stop: int | None = None, names: Sequence[str] = ()
+    ) -> dict[str, NDArray[Any]]:
+        """Read rows ``start:stop`` of the arrays of a file, of all by default, and verify their checksums."""
         opened = SegmentFile(self.store, file.entry, np.array(file.sums, np.uint32))
-        opened.ensure_arrays([(name, start, stop) for name in opened.arrays])
-        return {name: opened.array(name)[start:stop] for name in opened.arrays}
+        chosen = names or list(opened.arrays)
+        opened.ensure_arrays([(name, start, stop) for name in chosen])
+        return {name: opened.array(name)[start:stop] for name in chosen}
 
     def piece(self, path: str, piece: Piece) -> memoryview:
         """Read part of a file and verify its checksum."""

@@ -6,7 +6,7 @@ import uuid
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -16,8 +16,13 @@ from vsearch.cluster.job import Divided, Job, JobOptions, Tuned
 from vsearch.cluster.outputs import Outputs, refuse_missing
 from vsearch.cluster.shard_steps import untuned_manifest
 from vsearch.cluster.tasks import Task, run_task
+from vsearch.cluster.text_steps import store_encoder
 from vsearch.errors import ConflictError, CorruptIndexError, IndexExistsError, InputError, VsearchError, VsearchWarning
 from vsearch.storage import Manifest, Store, commit, probe, read_manifest, snapshot_numbers
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 Progress = Callable[[str, int, int], None]
 """Called with the stage, the amount done and the total."""
@@ -39,6 +44,7 @@ def build_job(
     source_storage: Mapping[str, Any],
     overwrite: bool,
     progress: Progress,
+    encoder: Mapping[str, NDArray[np.uint8]] | None = None,
 ) -> Manifest:
     """Run a job, or resume it, and commit the index.
 
@@ -48,6 +54,8 @@ def build_job(
         Store of the index.
     storage, source_storage : mapping
         Options of the stores of the index and of the source, for the workers.
+    encoder : mapping, optional
+        Files of the encoder, if the job encodes texts.
 
     Raises
     ------
@@ -70,6 +78,8 @@ def build_job(
     attempt = outputs.begin(job)
     place = Place(store.url, dict(storage), dict(source_storage), job.id, attempt.generation)
     try:
+        if encoder is not None:
+            store_encoder(outputs, encoder)
         context = open_context(place)
         for stage, numbers in _stages(context):
             run_stage(outputs, engine, place, stage, numbers, progress)
@@ -138,7 +148,13 @@ def _stages(context: Context) -> Iterator[tuple[str, range]]:
     """Yield the stages with the numbers of their tasks; results of earlier stages are read as needed."""
     job = context.job
     yield "files", range(-(-len(job.files) // job.files_per_task))
-    yield "plan", range(1)
+    if job.texts is None:
+        yield "plan", range(1)
+    else:
+        yield "texts", range(1)
+        yield "embed", range(-(-context.text_plan.files.rows // job.texts.task_rows))
+        yield "plan", range(1)
+        yield "attach", range(1)
     yield from stages_of_rows(context)
 
 

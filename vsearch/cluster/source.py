@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from vsearch.building.inputs.arrow_vectors import vector_column
 from vsearch.building.inputs.attribute_types import attribute_schema
 from vsearch.building.inputs.attributes import normalized
+from vsearch.building.inputs.embedding import check_text_column, selected_columns
 from vsearch.building.inputs.ids import hashed_strings, id_array
 from vsearch.building.inputs.prefix_files import FilesPlan
 from vsearch.building.inputs.prefix_reading import PrefixRows
@@ -28,6 +29,7 @@ from vsearch.search.state.expiry import check_ttl
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from vsearch.cluster.job import Texts
     from vsearch.storage import Store
 
 ID = "id"
@@ -67,31 +69,37 @@ class SourceRows:
             schema = pa.schema([self.files.schema.field(name) for name in self.plan.attributes])
             return attribute_schema(schema, self.plan.files.label)
 
-    def ids(self, start: int, stop: int) -> Any:
-        """Ids of rows ``start:stop``: int64, or a chunked array of strings; None if ids are row numbers."""
+    def ids(self, start: int, stop: int, kept: NDArray[np.int64] | None = None) -> Any:
+        """Ids of rows ``start:stop``, or of these rows among them: int64, or a chunked array of strings; None if ids are row numbers."""
         name = self.plan.id
         if name is None:
             return None
         label = f"ids (column {name!r}, rows from {start} on)"
         schema = self.attributes
         if schema is not None and name in schema.names:
-            return id_array(self._attribute_table([name], start, stop).column(0), label)
+            column = self._attribute_table([name], start, stop).column(0)
+        else:
+            column = self.column(name, start, stop)
+        return id_array(_selected(column, start, stop, kept), label)
+
+    def column(self, name: str, start: int, stop: int) -> pa.ChunkedArray:
+        """A column of rows ``start:stop``, as the files have it."""
         import pyarrow as pa
 
-        field = self.files.schema.field(name)
         arrays = [batch.column(0) for batch in self.files.batches([name], start, stop)]
-        return id_array(pa.chunked_array(arrays, field.type), label)
+        return pa.chunked_array(arrays, self.files.schema.field(name).type)
 
-    def table(self, start: int, stop: int) -> pa.Table | None:
-        """Attributes and ids of rows ``start:stop``, in one chunk per column; None if there are neither."""
+    def table(self, start: int, stop: int, kept: NDArray[np.int64] | None = None) -> pa.Table | None:
+        """Attributes and ids of rows ``start:stop``, or of these rows among them, in one chunk per column; None if there are neither."""
         import pyarrow as pa
 
         columns: dict[str, Any] = {}
         if self.attributes is not None:
             stored = self._attribute_table(list(self.attributes.names), start, stop)
+            stored = _selected(stored, start, stop, kept)
             columns |= {f"{ATTRIBUTE}{name}": stored.column(name) for name in stored.column_names}
         if self.plan.id is not None:
-            columns[ID] = self.ids(start, stop)
+            columns[ID] = self.ids(start, stop, kept)
         return pa.table(columns).combine_chunks() if columns else None
 
     def _attribute_table(self, names: list[str], start: int, stop: int) -> pa.Table:
@@ -100,6 +108,17 @@ class SourceRows:
         schema = pa.schema([self.attributes.field(name) for name in names])  # type: ignore[union-attr]
         batches = normalized(self.files.batches(names, start, stop), schema, self.plan.files.label)
         return pa.Table.from_batches(batches, schema)
+
+
+def _selected(values: Any, start: int, stop: int, kept: NDArray[np.int64] | None) -> Any:
+    """The chosen rows, ascending, of what was read of rows ``start:stop``."""
+    if kept is None or len(kept) == stop - start:
+        return values
+    import pyarrow as pa
+
+    mask = np.zeros(stop - start, np.bool_)
+    mask[kept - start] = True
+    return values.filter(pa.array(mask))
 
 
 def attribute_names(table: pa.Table) -> dict[str, str]:
@@ -118,7 +137,7 @@ def plan_rows(job: Job, store: Store, files: FilesPlan) -> Plan:
     options = job.options.build_options()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        chosen = _choose_columns(job, store, files)
+        chosen = (_choose_columns if job.texts is None else _choose_text_columns)(job, store, files)
         column, width, dtype, attributes, id_name, id_kind = chosen
     messages = tuple(str(warning.message) for warning in caught)
     if job.kind == "build":
@@ -137,9 +156,11 @@ def id_keys(ids: Any) -> NDArray[np.int64]:
     return np.concatenate([np.empty(0, np.int64), *(hashed_strings(chunk) for chunk in ids.chunks)])
 
 
-def _choose_columns(
-    job: Job, store: Store, files: FilesPlan
-) -> tuple[str | None, int, str, tuple[str, ...] | None, str | None, str]:
+Chosen = tuple[str | None, int, str, tuple[str, ...] | None, str | None, str]
+"""Column of the vectors or texts, dimensions, element type, attributes, column of the ids, and their kind."""
+
+
+def _choose_columns(job: Job, store: Store, files: FilesPlan) -> Chosen:
     columns = job.columns
     if not files.is_table:
         named = {"vectors": columns.vectors, "id": columns.id, "attributes": columns.attributes}
@@ -153,20 +174,41 @@ def _choose_columns(
     requested = None if columns.attributes is None else list(columns.attributes)
     _, column, others = split_table(source, columns.vectors, requested, vector_column, Path())
     width, dtype = PrefixRows(store, files, column).shape
-    attributes: tuple[str, ...] | None = None
-    if others is not None:
-        known = (lambda: job.known) if job.kind == "append" else None
-        kept: Any = without_vectors(others, width, known)
-        schema = attribute_schema(kept.schema, files.label)
-        attributes = tuple(schema.names) or None
+    attributes = _attributes(job, others, width, files.label)
     kind = "row"
+    _check_id_column(columns.id, rows.schema)
     if columns.id is not None:
-        if columns.id not in rows.schema.names:
-            listed = ", ".join(rows.schema.names)
-            raise InputError(f"ids: no column {columns.id!r}; the columns are: {listed}")
         plan = Plan(files, column, columns.id, attributes, kind, width, dtype.name, 1, 1, ())
         kind = "int64" if isinstance(SourceRows(store, plan).ids(0, 1), np.ndarray) else "string"
     return column, width, dtype.name, attributes, columns.id, kind
+
+
+def _choose_text_columns(job: Job, store: Store, files: FilesPlan) -> Chosen:
+    """Choose the columns of a build from texts; the kind of the ids is known once their rows are."""
+    columns, texts = job.columns, cast("Texts", job.texts)
+    if not files.is_table:
+        raise InputError(f"text_column={texts.column!r} requires tables, but {files.label} has no columns")
+    rows = PrefixRows(store, files)
+    source = Table(rows.schema, lambda names: rows.batches(names, 0, files.rows), files.label)
+    check_text_column(source, texts.column)
+    chosen = source if columns.attributes is None else selected_columns(source, columns.attributes)
+    _check_id_column(columns.id, rows.schema)
+    attributes = _attributes(job, chosen, texts.dimensions, files.label)
+    return None, texts.dimensions, "float32", attributes, columns.id, "row"
+
+
+def _attributes(job: Job, others: object | None, width: int, label: str) -> tuple[str, ...] | None:
+    """Names of the columns that become attributes; None if there are none."""
+    if others is None:
+        return None
+    known = (lambda: job.known) if job.kind == "append" else None
+    kept: Any = without_vectors(others, width, known)
+    return tuple(attribute_schema(kept.schema, label).names) or None
+
+
+def _check_id_column(name: str | None, schema: pa.Schema) -> None:
+    if name is not None and name not in schema.names:
+        raise InputError(f"ids: no column {name!r}; the columns are: {', '.join(schema.names)}")
 
 
 def _check_ttl(

@@ -16,6 +16,7 @@ from vsearch.cluster.dividing_steps import (
 )
 from vsearch.cluster.merge_steps import choose_settings, split_pieces, write_merged
 from vsearch.cluster.shard_steps import exchange_chunk, tune_index, write_rows
+from vsearch.cluster.text_steps import attach_encoder, embed_rows, number_rows, plan_texts
 from vsearch.cluster.training_steps import draw_sample, make_plan, read_headers, train_model
 from vsearch.errors import InputError
 
@@ -33,6 +34,14 @@ CHANGES: dict[str, Callable[[Context, int], None]] = {
     "settings": choose_settings,
 }
 """Further stages, of changes."""
+
+TEXTS: dict[str, Callable[[Context, int], None]] = {
+    "texts": plan_texts,
+    "embed": embed_rows,
+    "plan": number_rows,
+    "attach": attach_encoder,
+}
+"""Stages of builds from texts, in order, between ``files`` and ``sample``."""
 
 STEPS: dict[str, Callable[[Context, int], None]] = {
     "files": read_headers,
@@ -62,7 +71,8 @@ def run_task(place: Place, stage: str, number: int) -> VsearchError | None:
     try:
         context = open_context(place)
         if not context.outputs.has(stage, number):
-            (STEPS.get(stage) or CHANGES[stage])(context, number)
+            steps = STEPS | CHANGES if context.job.texts is None else STEPS | TEXTS
+            steps[stage](context, number)
     except InputError as error:
         return error
     return None

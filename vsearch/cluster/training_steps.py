@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vsearch.building.inputs.prefix_files import plan_files, read_header
+from vsearch.building.inputs.prefix_files import FileHeader, plan_files, read_header
 from vsearch.building.steps import BATCH_ROWS, train_on
 from vsearch.cluster.context import Context
 from vsearch.cluster.job import DataFile, Headers, Picked, TrainedFiles
@@ -25,10 +25,15 @@ def read_headers(context: Context, number: int) -> None:
 
 def make_plan(context: Context, number: int) -> None:
     """Combine the headers of all files into a plan."""
+    files = plan_files(context.source.url, all_headers(context))
+    context.outputs.finish("plan", number, plan_rows(context.job, context.source, files), ())
+
+
+def all_headers(context: Context) -> list[FileHeader]:
+    """The headers of all files, in order."""
     job, outputs = context.job, context.outputs
     tasks = -(-len(job.files) // job.files_per_task)
-    headers = [header for task in range(tasks) for header in outputs.read(Headers, "files", task).headers]
-    outputs.finish("plan", number, plan_rows(job, context.source, plan_files(context.source.url, headers)), ())
+    return [header for task in range(tasks) for header in outputs.read(Headers, "files", task).headers]
 
 
 def draw_sample(context: Context, number: int) -> None:

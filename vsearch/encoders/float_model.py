@@ -30,12 +30,12 @@ if TYPE_CHECKING:
     from vsearch.encoders.tensors import Tensors
 
 
-def read_float_model(source: str | Path | Mapping[str, bytes]) -> Bert[Linear]:
+def read_float_model(source: str | Path | Mapping[str, bytes] | ModelFiles) -> Bert[Linear]:
     """Read a model saved by sentence-transformers.
 
     Parameters
     ----------
-    source : path or mapping of str to bytes
+    source : path, mapping of str to bytes, or ModelFiles
         A folder, or its files.
 
     Raises
@@ -43,7 +43,7 @@ def read_float_model(source: str | Path | Mapping[str, bytes]) -> Bert[Linear]:
     InputError
         A file is missing or damaged, or the kind of model is not supported.
     """
-    files = ModelFiles(source)
+    files = source if isinstance(source, ModelFiles) else ModelFiles(source)
     modules = Modules(files)
     sizes = read_architecture(files, modules)
     tensors = files.tensors(modules.transformer)

@@ -51,9 +51,15 @@ class ModelFiles:
     Parameters
     ----------
     source : path or mapping of str to bytes
+
+    Attributes
+    ----------
+    used : set of str
+        Paths of the files that were read.
     """
 
     def __init__(self, source: str | Path | Mapping[str, bytes]) -> None:
+        self.used = set[str]()
         self._contents = source if isinstance(source, Mapping) else None
         self.name = "encoder" if isinstance(source, Mapping) else str(source)
         self._root = None if isinstance(source, Mapping) else Path(source)
@@ -73,6 +79,7 @@ class ModelFiles:
             size = place.stat().st_size
         if size > most:
             raise InputError(f"{self.name}/{path} must have at most {most} bytes, got {size}")
+        self.used.add(path)
         return content if self._root is None else (self._root / path).read_bytes()
 
     def read_json(self, path: str) -> dict[str, Any] | None:
@@ -92,6 +99,7 @@ class ModelFiles:
     def tensors(self, folder: str) -> Tensors:
         """Return the weights of a module."""
         path = join(folder, WEIGHTS)
+        self.used.add(path)
         if self._root is not None and (self._root / path).is_file() and (self._root / path).stat().st_size:
             return Tensors(np.memmap(self._root / path, np.uint8, "r"), f"{self.name}/{path}")
         data = None if self._contents is None else self._contents.get(path)

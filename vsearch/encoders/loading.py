@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vsearch.encoders.encoder import TextEncoder
-from vsearch.encoders.entries import DATA, ENTRY
+from vsearch.encoders.entries import DATA, ENTRY, is_compressed
 from vsearch.encoders.float_model import read_float_model
+from vsearch.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from vsearch.encoders.compressed import CompressedEncoder
 
 
-def load(folder: str | Path) -> TextEncoder:
+def load(folder: str | PathLike[str]) -> TextEncoder:
     """Load a text encoder.
 
     Parameters
@@ -41,7 +43,51 @@ def load(folder: str | Path) -> TextEncoder:
     """
     if (Path(folder) / ENTRY).is_file():
         return _read_folder(Path(folder))
-    return TextEncoder(read_float_model(folder))
+    return TextEncoder(read_float_model(Path(folder)))
+
+
+def load_with_files(encoder: TextEncoder | str | PathLike[str]) -> tuple[TextEncoder, dict[str, NDArray[np.uint8]]]:
+    """Load an encoder, with the files from which `read_files` reads it again on another machine.
+
+    Parameters
+    ----------
+    encoder : path or CompressedEncoder
+
+    Returns
+    -------
+    encoder : TextEncoder
+    files : dict of str to uint8 arrays
+        By name; may be memory maps.
+
+    Raises
+    ------
+    InputError
+        It is an encoder in memory that is not compressed, of which there are no files; or see `load`.
+    """
+    import numpy as np
+
+    from vsearch.encoders.compressed import CompressedEncoder
+    from vsearch.encoders.folders import ModelFiles
+    from vsearch.encoders.writing import to_files
+
+    if not isinstance(encoder, TextEncoder) and not (Path(encoder) / ENTRY).is_file():
+        read = ModelFiles(Path(encoder))
+        opened = TextEncoder(read_float_model(read))
+        return opened, {name: np.memmap(Path(encoder) / name, np.uint8, "r") for name in sorted(read.used)}
+    opened = encoder if isinstance(encoder, TextEncoder) else load(encoder)
+    if not isinstance(opened, CompressedEncoder):
+        raise InputError(
+            "the encoder must be a folder or compressed, so that other processes can read it, got a "
+            f"{type(opened).__name__} of float weights; pass its folder, or compress it with vsearch.encoders.compress"
+        )
+    return opened, to_files(opened.model, opened.report)
+
+
+def read_files(files: Mapping[str, NDArray[np.uint8]]) -> TextEncoder:
+    """Read an encoder from the files of `load_with_files`."""
+    if is_compressed(files):
+        return from_files(files, "encoder")
+    return TextEncoder(read_float_model({name: data.tobytes() for name, data in files.items()}))
 
 
 def from_files(files: Mapping[str, NDArray[np.uint8]], name: str) -> CompressedEncoder:

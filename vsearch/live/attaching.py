@@ -17,6 +17,9 @@ from vsearch.storage import discarded_on_failure, probe, write_arrays
 from vsearch.storage.snapshots.kinds import ModelPart
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from vsearch.search.state.snapshot import Snapshot
     from vsearch.storage import FileEntry, Manifest, Store
 
@@ -68,8 +71,13 @@ def attach(snapshot: Snapshot, encoder: object) -> Snapshot:
 
 def write_encoder(store: Store, encoder: CompressedEncoder, writer: str) -> dict[str, FileEntry]:
     """Write the files of an encoder next to the model of an index; return them by their kinds in the manifest."""
+    return write_encoder_files(store, to_files(encoder.model, encoder.report), writer)
+
+
+def write_encoder_files(store: Store, files: Mapping[str, NDArray[np.uint8]], writer: str) -> dict[str, FileEntry]:
+    """Write the files of a compressed encoder, by name; see `write_encoder`."""
     entries = {}
-    for number, (name, data) in enumerate(to_files(encoder.model, encoder.report).items()):
+    for number, (name, data) in enumerate(files.items()):
         entry, _ = write_arrays(store, f"model/{writer}-encoder-{number}.arrow", {"bytes": data})
         entries[ModelPart.ENCODER.kind(name)] = entry
     return entries

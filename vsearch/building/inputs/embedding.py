@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +19,7 @@ from vsearch.building.inputs.text_spool import TextSpool
 from vsearch.building.inputs.unusable import Unusable
 from vsearch.cores import available_cores
 from vsearch.errors import InputError
+from vsearch.forking import renew_in_children
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -58,13 +61,7 @@ class TextTable:
                 raise InputError(f"text_column={column!r} requires a table, got {type(source).__name__}")
             source = named_column(source)[0]
         table = open_table(source, "texts").reread(scratch)
-        names = list(table.schema.names)
-        if names.count(column) != 1:
-            state = "several columns are named" if column in names else "no column"
-            raise InputError(f"{table.label}: {state} {column!r}; the columns are: {', '.join(names)}")
-        kind = table.schema.field(column).type
-        if not _is_text(kind):
-            raise InputError(f"{table.label}: column {column!r} is {kind}, not text")
+        check_text_column(table, column)
         return cls(table, column)
 
     def count(self) -> int:
@@ -83,12 +80,7 @@ class TextTable:
         if names is None:
             chosen = self.table
         elif isinstance(names, (list, tuple)) and all(isinstance(name, str) for name in names) and not is_table(names):
-            absent = [name for name in names if name not in self.table.schema.names]
-            if absent:
-                raise InputError(
-                    f"{self.table.label}: no column {absent[0]!r}; the columns are: {', '.join(self.table.schema.names)}"
-                )
-            chosen = self.table.select(names) if names else None
+            chosen = selected_columns(self.table, names)
         ids = arguments.id if arguments.id is not None else arguments.ids
         if isinstance(ids, str) and ids in self.table.schema.names:
             import pyarrow as pa
@@ -120,24 +112,111 @@ def embed(
     InputError
         No row has a text.
     """
-    from threadpoolctl import threadpool_limits
-
     unusable, sample, total = Unusable(width=encoder.dimensions), list[str](), source.count()
-    prompt = document_prompt(encoder)
-    with threadpool_limits(1, "blas"), ThreadPoolExecutor(available_cores()) as pool:
-
-        def run(texts: Sequence[str]) -> NDArray[np.float32]:
-            return encoder.encode(texts, prompt)
-
+    with one_blas_thread, ThreadPoolExecutor(available_cores()) as pool:
         for done, texts in _chunks(source, unusable):
             sample += texts[: SAMPLE - len(sample)]
             if not spool.skip(texts):
-                pieces = [texts[start : start + TOGETHER] for start in range(0, len(texts), TOGETHER)]
-                spool.add(texts, np.concatenate(list(pool.map(run, pieces))))
+                spool.add(texts, encode_texts(encoder, texts, pool.map))
             progress("embed", done, total)
-    if not spool.rows:
-        raise InputError(f"{source.table.label}: no row has a text in column {source.column!r}")
+    require_texts(spool.rows, source.table.label, source.column)
     return unusable, sample
+
+
+def check_text_column(table: Table, column: str) -> None:
+    """Refuse a column that does not exist, or does not hold texts.
+
+    Raises
+    ------
+    InputError
+    """
+    names = list(table.schema.names)
+    if names.count(column) != 1:
+        state = "several columns are named" if column in names else "no column"
+        raise InputError(f"{table.label}: {state} {column!r}; the columns are: {', '.join(names)}")
+    kind = table.schema.field(column).type
+    if not _is_text(kind):
+        raise InputError(f"{table.label}: column {column!r} is {kind}, not text")
+
+
+def selected_columns(table: Table, names: Sequence[str]) -> Table | None:
+    """The table with only these columns; None for no columns.
+
+    Raises
+    ------
+    InputError
+        A column does not exist.
+    """
+    absent = [name for name in names if name not in table.schema.names]
+    if absent:
+        raise InputError(f"{table.label}: no column {absent[0]!r}; the columns are: {', '.join(table.schema.names)}")
+    return table.select(list(names)) if names else None
+
+
+def split_texts(values: Sequence[str | None]) -> tuple[list[str], NDArray[np.int64], NDArray[np.int64]]:
+    """The texts of a batch, their rows, and the rows that have none."""
+    absent = np.array([value is None for value in values], np.bool_)
+    return [value for value in values if value is not None], np.flatnonzero(~absent), np.flatnonzero(absent)
+
+
+def encode_texts(
+    encoder: TextEncoder,
+    texts: Sequence[str],
+    apply: Callable[..., Iterator[NDArray[np.float32]]] = map,
+) -> NDArray[np.float32]:
+    """Vectors float32 (m, dimensions) of at least one text, with the model's document prompt.
+
+    Parameters
+    ----------
+    apply : callable
+        Calls a function for each item, like `map`; may use threads. Enter `one_blas_thread` before.
+    """
+    prompt = document_prompt(encoder)
+    pieces = [texts[start : start + TOGETHER] for start in range(0, len(texts), TOGETHER)]
+    return np.concatenate(list(apply(lambda piece: encoder.encode(piece, prompt), pieces)))
+
+
+def require_texts(count: int, label: str, column: str) -> None:
+    """Refuse a table of which no row has a text.
+
+    Raises
+    ------
+    InputError
+    """
+    if not count:
+        raise InputError(f"{label}: no row has a text in column {column!r}")
+
+
+class _OneThread:
+    """A context in which BLAS uses one thread, so that products do not depend on the number of cores.
+
+    The setting belongs to the process: it ends with the last of the threads that need it.
+    """
+
+    def __init__(self) -> None:
+        self.renew_after_fork()
+        renew_in_children(self)
+
+    def renew_after_fork(self) -> None:
+        """Start without users: their threads do not exist in the child."""
+        self._lock, self._users, self._limit = threading.Lock(), 0, ExitStack()
+
+    def __enter__(self) -> None:
+        from threadpoolctl import threadpool_limits
+
+        with self._lock:
+            if not self._users:
+                self._limit.enter_context(threadpool_limits(1, "blas"))
+            self._users += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._users -= 1
+            if not self._users:
+                self._limit.close()
+
+
+one_blas_thread = _OneThread()
 
 
 def document_prompt(encoder: TextEncoder) -> str:
@@ -160,10 +239,10 @@ def _chunks(source: TextTable, unusable: Unusable) -> Iterator[tuple[int, list[s
     waiting: list[str] = []
     rows = 0
     for batch in source.batches():
-        missing = [row for row, text in enumerate(batch) if text is None]
-        unusable.add(rows + np.array(missing, np.int64), "NULL")
+        texts, _, missing = split_texts(batch)
+        unusable.add(rows + missing, "NULL")
         rows += len(batch)
-        waiting += [text for text in batch if text is not None]
+        waiting += texts
         while len(waiting) >= CHUNK:
             chunk, waiting = waiting[:CHUNK], waiting[CHUNK:]
             yield rows - len(waiting), chunk
