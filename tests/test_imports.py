@@ -37,3 +37,14 @@ def test_worker_modules_load_nothing_that_only_a_build_needs(module: str) -> Non
 
 def test_command_line_help_is_light() -> None:
     assert loaded_by("import vsearch.cli") == set()
+
+
+def test_encoding_loads_nothing_that_only_compression_or_other_vocabularies_need() -> None:
+    names = ("float_model", "folders", "quantizing", "writing", "bpe", "bpe_files", "unigram", "unigram_files")
+    code = (
+        "import sys, vsearch\n"
+        "vsearch.encoders.load(vsearch.datasets.load('wordnet-10k').encoder).encode('a bird')\n"
+        f"print(*[name for name in {names!r} if 'vsearch.encoders.' + name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []

@@ -9,7 +9,6 @@ from vsearch.encoders.encoder import TextEncoder
 from vsearch.encoders.entries import DATA, ENTRY
 from vsearch.encoders.report import EncoderReport
 from vsearch.encoders.running import QuantizedBert
-from vsearch.encoders.writing import to_files
 from vsearch.errors import InputError
 
 
@@ -35,6 +34,8 @@ class CompressedEncoder(TextEncoder):
         InputError
             The folder contains other files.
         """
+        from vsearch.encoders.writing import to_files  # imported late: encoding does not need it
+
         target = Path(folder)
         target.mkdir(parents=True, exist_ok=True)
         foreign = sorted(path.name for path in target.iterdir() if path.name not in (DATA, ENTRY))

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from vsearch.encoders.encoder import TextEncoder
 from vsearch.encoders.entries import DATA, ENTRY, is_compressed
-from vsearch.encoders.float_model import read_float_model
 from vsearch.errors import InputError
 
 if TYPE_CHECKING:
@@ -43,6 +42,8 @@ def load(folder: str | PathLike[str]) -> TextEncoder:
     """
     if (Path(folder) / ENTRY).is_file():
         return _read_folder(Path(folder))
+    from vsearch.encoders.float_model import read_float_model  # imported late: compressed encoders do not need it
+
     return TextEncoder(read_float_model(Path(folder)))
 
 
@@ -67,6 +68,7 @@ def load_with_files(encoder: TextEncoder | str | PathLike[str]) -> tuple[TextEnc
     import numpy as np
 
     from vsearch.encoders.compressed import CompressedEncoder
+    from vsearch.encoders.float_model import read_float_model
     from vsearch.encoders.folders import ModelFiles
     from vsearch.encoders.writing import to_files
 
@@ -87,6 +89,8 @@ def read_files(files: Mapping[str, NDArray[np.uint8]]) -> TextEncoder:
     """Read an encoder from the files of `load_with_files`."""
     if is_compressed(files):
         return from_files(files, "encoder")
+    from vsearch.encoders.float_model import read_float_model
+
     return TextEncoder(read_float_model({name: data.tobytes() for name, data in files.items()}))
 
 

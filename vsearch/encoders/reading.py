@@ -14,7 +14,6 @@ import numpy as np
 
 from vsearch.encoders.architecture import LONGEST_INPUT, Architecture
 from vsearch.encoders.bert import PRODUCTS, Layer, Linear, Norm
-from vsearch.encoders.bpe_files import byte_pairs_of
 from vsearch.encoders.entries import DATA, ENTRY, FORMAT, PLAIN_FORMAT, Entry
 from vsearch.encoders.grids import BITS, LARGEST_ENTRY, LARGEST_WEIGHT, TERNARY, is_bits
 from vsearch.encoders.packing import TRIT_BYTES, are_trits, row_sums, up_to
@@ -22,7 +21,6 @@ from vsearch.encoders.quantized import Apart, Packed, QuantizedLinear, TokenTabl
 from vsearch.encoders.report import EncoderReport
 from vsearch.encoders.running import QuantizedBert
 from vsearch.encoders.tensors import find_overlap
-from vsearch.encoders.unigram_files import unigram_of
 from vsearch.encoders.vocabularies import make_tokenizer
 from vsearch.encoders.wordpiece import Normalization
 from vsearch.errors import CorruptIndexError, FormatVersionError, InputError
@@ -235,11 +233,15 @@ class _Reader:
             scores = self._take("vocabulary", "scores", np.float64, (len(names),))
             if len(names) > self._sizes.tokens:
                 raise InputError(f"the vocabulary must have at most {self._sizes.tokens} tokens, got {len(names)}")
+            from vsearch.encoders.unigram_files import unigram_of  # imported late: most vocabularies are WordPiece
+
             return unigram_of(facts, names, scores, self._take("vocabulary", "characters", np.uint8, (size,)))
         if isinstance(facts, dict) and facts.get("kind") == "bpe":
             arrays = self._files["vocabulary"].arrays if "vocabulary" in self._files else {}
             count = arrays["merges"].shape[0] if "merges" in arrays else 0
             merges = self._take("vocabulary", "merges", np.uint32, (count, 2))
+            from vsearch.encoders.bpe_files import byte_pairs_of
+
             return byte_pairs_of(facts, self._token_names(), merges, self._sizes.tokens)
         names = [entry.name for entry in fields(Normalization)]
         if not isinstance(facts, dict) or not all(isinstance(facts.get(name), bool) for name in names):

@@ -11,7 +11,6 @@ import numpy as np
 
 from vsearch.encoders.grids import TERNARY
 from vsearch.encoders.packing import TRIT_BYTES
-from vsearch.encoders.quantizing import tokenize
 from vsearch.errors import VsearchWarning
 from vsearch.kernels.encoders.fields import GROUP
 
@@ -104,6 +103,8 @@ class EncoderReport:
         sensitivity: dict[str, dict[str, float]] | None = None,
     ) -> EncoderReport:
         """Compare a compressed model, with parts of these sizes in bytes, with the original on texts."""
+        from vsearch.encoders.quantizing import tokenize  # imported late: an encoder that is read was measured before
+
         ids = tokenize(model, texts)
         near = cosines(model.forward(ids), compressed.forward(tokenize(compressed, texts)))
         kept = compressed.tokenizer.vocabulary

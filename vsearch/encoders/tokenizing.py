@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from itertools import groupby
 from typing import Protocol
 
@@ -25,7 +25,7 @@ MOST_SPECIAL = 1024
 """Maximum number of tokens that are searched for in texts before these are split into words."""
 
 
-def check_tokens(path: str, tokens: Iterable[str], longest: int = LONGEST_TOKEN) -> None:
+def check_tokens(path: str, tokens: Collection[str], longest: int = LONGEST_TOKEN) -> None:
     """Check that tokens are short enough to be found in bounded time.
 
     Raises
@@ -33,9 +33,9 @@ def check_tokens(path: str, tokens: Iterable[str], longest: int = LONGEST_TOKEN)
     InputError
         A token is longer than `longest` characters.
     """
-    for token in tokens:
-        if len(token) > longest:
-            raise InputError(f"{path}: tokens must have at most {longest} characters, {token!r:.40} has {len(token)}")
+    if max(map(len, tokens), default=0) > longest:
+        token = next(token for token in tokens if len(token) > longest)
+        raise InputError(f"{path}: tokens must have at most {longest} characters, {token!r:.40} has {len(token)}")
 
 
 class Tokenizer(Protocol):
