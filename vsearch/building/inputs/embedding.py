@@ -129,6 +129,7 @@ def check_text_column(table: Table, column: str) -> None:
     Raises
     ------
     InputError
+        The column does not exist, is ambiguous, or holds no text.
     """
     names = list(table.schema.names)
     if names.count(column) != 1:
@@ -182,6 +183,7 @@ def require_texts(count: int, label: str, column: str) -> None:
     Raises
     ------
     InputError
+        No row has a text.
     """
     if not count:
         raise InputError(f"{label}: no row has a text in column {column!r}")
