@@ -21,7 +21,7 @@ cache checks threads training
 datasets kernels.toolchain
 kernels.scan
 kernels.query
-kernels.filters kernels.multivector kernels.encoders kernels.text
+kernels.filters kernels.multivector kernels.encoders kernels.legs kernels.text
 storage.stores
 storage.files
 storage.snapshots

@@ -143,7 +143,7 @@ def test_the_best_rows_are_those_of_all_sums(seed, share, k):
     listed = np.flatnonzero(rng.random(rows) < 0.1)
     workspace = ScoringWorkspace()
     workspace.begin([postings.address], [norms], query)
-    assert workspace.score(listed).tolist() == sums[listed].tolist()
+    assert workspace.score(listed, 0).tolist() == sums[listed].tolist()
     sums[~(allowed if mask is not None else np.ones(rows, bool))] = 0
     order = np.lexsort((np.arange(rows), -sums))[:k]
     order = order[sums[order] > 0]
@@ -186,7 +186,7 @@ def test_a_term_in_every_row(rows):
     workspace = ScoringWorkspace()
     workspace.begin([postings.address], [(0.3, 0.05)], query)
     listed = np.arange(0, rows, 7)
-    assert workspace.score(listed).tolist() == gains_of(postings, 0, 1e9, 0.3, 0.05)[listed].tolist()
+    assert workspace.score(listed, 0).tolist() == gains_of(postings, 0, 1e9, 0.3, 0.05)[listed].tolist()
 
 
 def test_damaged_gaps_are_noticed_by_every_kernel():

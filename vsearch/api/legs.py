@@ -150,6 +150,19 @@ class LegSearchableIndex(ChangeableIndex):
 
         `of_leg` has the name of the leg, its queries, and what users call these.
         """
+        started = time.perf_counter()
+        nprobe = vector_options["nprobe"]
+        if (
+            (offset == 0 and not vectors and type(columns) is tuple and not columns)
+            and (vector_options["timeout"] is None and vector_options["min_score"] is None)
+            and (vector_options["exact"] is False and (nprobe is None or (type(nprobe) is int and nprobe < 2**31)))
+        ):
+            from vsearch.legs.single import search_single_fused
+
+            answer = search_single_fused(self._current(), queries, of_leg, k, where, fusing, nprobe, started)
+            if answer is not None:
+                ids, stats, (scores, near, by_leg), (vector_ranks, leg_ranks) = answer
+                return HybridHits(ids, scores, stats, None, 0, None, near, vector_ranks, by_leg, leg_ranks, of_leg[0])
         from vsearch.legs.hybrid import search_both
 
         leg, encoded, options = read_fused(of_leg, fusing, k, offset, vector_options["min_score"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 
 from vsearch.checks import check_whole, is_number
 from vsearch.errors import InputError
+from vsearch.kernels.legs.fields import MOST
+from vsearch.legs.workspace import fusion_workspace
 from vsearch.search.fusion import CONSTANT
 
 DEPTH = 100
@@ -51,6 +54,8 @@ class FusionOptions:
         InputError
             An option is invalid, or the page ends below the depth to which rankings are fused.
         """
+        if fusion is None and weights is None and depth is None and offset + k <= DEPTH:
+            return _default(max(DEPTH, 2 * k))
         fusion = "rrf" if fusion is None else fusion
         if not callable(fusion) and not (isinstance(fusion, str) and fusion in {"rrf", "weighted"}):
             raise InputError(f"fusion must be 'rrf', 'weighted' or a function, got {fusion!r:.100}")
@@ -83,6 +88,11 @@ class FusionOptions:
         if depth < last:
             raise InputError(f"depth must be at least offset + k, {last}, got {depth}")
         return cls(fusion, (float(pair[0]), float(pair[1])), int(depth))
+
+
+@lru_cache
+def _default(depth: int) -> FusionOptions:
+    return FusionOptions("rrf", (1.0, 1.0), depth)
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +137,15 @@ def fuse(candidates: Candidates, options: FusionOptions, k: int, query: int, *, 
     InputError
         A function did not return a number per row.
     """
-    by_vector, by_leg = candidates.by_vector, candidates.by_leg
+    by_vector, by_leg, count = candidates.by_vector, candidates.by_leg, len(candidates.rows)
+    if count <= MOST and not callable(options.fusion):
+        workspace = fusion_workspace()
+        workspace.rows[:count] = candidates.rows
+        workspace.scores[0, :count], workspace.scores[1, :count] = by_vector, by_leg
+        chosen = workspace.fuse(count, options.fusion, options.weights, min(k, count), squared=squared)
+        places = workspace.best[:chosen].copy()
+        ranks_of_both = workspace.ranks[:, places]
+        return Fused(places, workspace.fused[places], ranks_of_both[0], ranks_of_both[1])
     similar = -by_vector if squared else by_vector
     ranks = _ranks(similar), np.where(by_leg > 0, _ranks(by_leg), 0)
     scores = _scores(options, by_vector, similar, by_leg, ranks, query)

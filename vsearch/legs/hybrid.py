@@ -11,9 +11,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from vsearch.kernels.legs.fields import MOST, PARTS
 from vsearch.legs.fusing import Candidates, FusionOptions, Scores, fuse
 from vsearch.legs.masks import allowed_rows, first_of_equal, mask_of_rows
 from vsearch.legs.protocol import LegRanking
+from vsearch.legs.workspace import fusion_workspace
 from vsearch.search.engine.merge import as_seen
 from vsearch.search.engine.rescoring import score_rows
 from vsearch.search.engine.stats import SearchStats
@@ -180,14 +182,9 @@ def score_both(
     prepared : bool
         Whether the point is already normalized, centered and rotated.
     """
-    rows = np.sort(np.concatenate((nearest.rows, ranked.rows)))
-    rows = rows[first_of_equal(rows)]
-    by_vector, by_leg = np.zeros(len(rows)), np.zeros(len(rows))
+    rows, by_vector, by_leg, far, unranked = _unite(nearest, ranked)
     if not len(rows):
         return Candidates(rows, by_vector, by_leg)
-    far, unranked = np.ones((2, len(rows)), np.bool_)
-    far[_scatter(by_vector, rows, nearest)] = False
-    unranked[_scatter(by_leg, rows, ranked)] = False
     # estimates of a search may differ from those of an exhaustive one
     again = snapshot.model.rerank is None or snapshot.model.quantizer.scan == "cells"
     missing = rows if again else rows[far]
@@ -202,9 +199,28 @@ def score_both(
         # the rows of a single shard are numbered within it
         first = snapshot.groups[0].first_row if len(snapshot.groups) == 1 else 0
         _scatter(by_vector, rows, Ranking(scored.rows[0][present] + first, scored.scores[0][present]))
-    if unranked.any() and len(ranked.rows) == request.k:  # otherwise no other row matches
+    if len(unranked) and len(ranked.rows) == request.k:  # otherwise no other row matches
         by_leg[unranked] = leg.score(snapshot, planned, rows[unranked], exact_stats, request.deadline)
     return Candidates(rows, by_vector, by_leg)
+
+
+def _unite(
+    nearest: Ranking, ranked: LegRanking
+) -> tuple[NDArray[np.int64], Scores, Scores, NDArray[np.int64], NDArray[np.int64]]:
+    """Return the rows of two rankings, ascending, their scores, and the places of rows that vectors, or the leg, did not find."""
+    if len(nearest.rows) + len(ranked.rows) <= MOST:
+        workspace = fusion_workspace()
+        count = workspace.unite(nearest.rows, nearest.scores, ranked.rows, ranked.scores)
+        by_vector, by_leg = workspace.scores[:, :count].copy()
+        far, unranked = (workspace.missing_places(part).copy() for part in range(PARTS))
+        return workspace.rows[:count].copy(), by_vector, by_leg, far, unranked
+    rows = np.sort(np.concatenate((nearest.rows, ranked.rows)))
+    rows = rows[first_of_equal(rows)]
+    by_vector, by_leg = np.zeros((2, len(rows)))
+    missing = np.ones((PARTS, len(rows)), np.bool_)
+    missing[0, _scatter(by_vector, rows, nearest)] = False
+    missing[1, _scatter(by_leg, rows, ranked)] = False
+    return rows, by_vector, by_leg, np.flatnonzero(missing[0]), np.flatnonzero(missing[1])
 
 
 def _scatter(values: Scores, rows: NDArray[np.int64], ranking: Ranking | LegRanking) -> NDArray[np.int64]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +48,33 @@ class LegRanking:
     rows: NDArray[np.int64]
     scores: NDArray[np.float32]
     keys: NDArray[np.float64]
+
+
+class SingleQuery(Protocol):
+    """One query, planned for a search with little Python around it; see `Leg.single`."""
+
+    def rank(self, k: int, words: Sequence[NDArray[np.uint64]] | None) -> LegRows:
+        """Return the k best rows, as `Leg.scan`, in any order.
+
+        Parameters
+        ----------
+        words : sequence of uint64 (words,) or None
+            The rows of each run that may be returned; None for all live rows.
+        """
+
+    def score(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the scores of some rows, ascending, as `Leg.score` before they are rounded to float32."""
+
+
+class LegRows(NamedTuple):
+    """The best rows for a query, int64 (n,), valid until the next search, their scores, and the number of rows scanned.
+
+    Scores are those of `LegRanking` before they are rounded to float32.
+    """
+
+    rows: NDArray[np.int64]
+    scores: NDArray[np.float64]
+    scanned: int
 
 
 @dataclass(frozen=True)
@@ -153,6 +180,13 @@ class Leg(ABC, Generic[Planned]):
         ranking, scores = self.scan(snapshot, planned, len(rows), allowed, stats, deadline), np.zeros(len(rows))
         scores[np.searchsorted(rows, ranking.rows)] = ranking.scores
         return scores
+
+    def single(self, snapshot: Snapshot, query: Any) -> SingleQuery | None:  # noqa: ARG002
+        """Plan one query as a user passes it, without the steps of `read`, `warnings` and `plan` that it does not need.
+
+        None for all that these steps might refuse or warn of, and if this leg has no such way, as by default.
+        """
+        return None
 
     def warnings(self, manifest: Manifest, queries: Sequence[bytes]) -> list[str]:  # noqa: ARG002
         """Return warnings about queries as returned by `read`; searches issue them, also through functions."""

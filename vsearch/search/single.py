@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +21,9 @@ from vsearch.search.where import mask_of
 
 if TYPE_CHECKING:
     from vsearch.predicates import Where
+    from vsearch.search.engine.masks import IndexMask
     from vsearch.search.state.snapshot import Snapshot
+    from vsearch.search.state.workspace import Workspace
 
 FLOAT = np.dtype(np.float32)
 # read once, since looking up a member of an enumeration costs as much as the assignment
@@ -46,12 +49,54 @@ def search_single(
     nprobe : int or None
         Already checked; see `routing.plan_visits`.
     """
+    run = run_single(snapshot, query, k, where, nprobe)
+    if run is None:
+        return None
+    workspace, searched = run.workspace, time.perf_counter()
+    scores = as_seen(workspace.score_row.copy(), snapshot.model)
+    plain = snapshot.plain_ids()
+    if plain is not None and plain[1] and workspace.number_view[SIZE] == k:
+        ids: NDArray[Any] = take_found_ids(plain, workspace.id_row)
+    else:
+        ids = take_ids(snapshot, workspace.id_row)
+    milliseconds = {
+        "prepare": (run.prepared - started) * 1e3,
+        "mask": 0.0,
+        "scan": (searched - run.prepared) * 1e3,
+        "merge": 0.0,
+        "fetch": (time.perf_counter() - searched) * 1e3,
+    }
+    return ids, scores, stats_of(snapshot, run, milliseconds)
+
+
+@dataclass(slots=True, eq=False)
+class SingleRun:
+    """A search for one vector, whose hits and counters are in a workspace.
+
+    Attributes
+    ----------
+    mask : IndexMask or None
+        Rows that pass the predicate; None without one.
+    masked : SearchStats or None
+        What the predicate took; None without one.
+    prepared : float
+        `time.perf_counter` at the start of the scan.
+    """
+
+    workspace: Workspace
+    mask: IndexMask | None
+    masked: SearchStats | None
+    prepared: float
+
+
+def run_single(snapshot: Snapshot, query: object, k: int, where: Where, nprobe: int | None = None) -> SingleRun | None:
+    """Search for one vector as passed by a user; None for what `search_single` does not take."""
     if type(query) is not np.ndarray or query.dtype is not FLOAT or not snapshot.fused:
         return None
-    workspace, model, settings = snapshot.workspace(), snapshot.model, snapshot.settings
+    workspace, settings = snapshot.workspace(), snapshot.settings
     if query.shape not in workspace.query_shapes:
         return None
-    masked = None
+    masked = predicate_mask = None
     if where is None:
         mask = live_mask(snapshot)
     else:
@@ -70,14 +115,12 @@ def search_single(
     if values[UNCHECKED]:
         values[UNCHECKED] = 0
         return None
-    searched = time.perf_counter()
-    scores = as_seen(workspace.score_row.copy(), model)
-    plain = snapshot.plain_ids()
-    if plain is not None and plain[1] and values[SIZE] == k:
-        ids: NDArray[Any] = take_found_ids(plain, workspace.id_row)
-    else:
-        ids = take_ids(snapshot, workspace.id_row)
-    counters = workspace.counters.tolist()
+    return SingleRun(workspace, predicate_mask, masked, prepared)
+
+
+def stats_of(snapshot: Snapshot, run: SingleRun, milliseconds: dict[str, float]) -> SearchStats:
+    """Return the statistics of a search for one vector; the time of the mask is taken from that of the preparation."""
+    model, counters, masked = snapshot.model, run.workspace.counters.tolist(), run.masked
     scanned, refined, reranked = counters[SCANNED], counters[REFINED], counters[RERANKED]
     scan_bytes, refine_bytes, rerank_bytes = model.row_bytes
     stats = SearchStats(
@@ -91,21 +134,12 @@ def search_single(
         reranked,
         scanned * scan_bytes + refined * refine_bytes + reranked * rerank_bytes,
         0,
-        {
-            "prepare": (prepared - started) * 1e3,
-            "mask": 0.0,
-            "scan": (searched - prepared) * 1e3,
-            "merge": 0.0,
-            "fetch": (time.perf_counter() - searched) * 1e3,
-        },
+        milliseconds,
         model.rerank is None,
     )
     if masked is not None:
-        milliseconds = masked.milliseconds["mask"]
+        spent = masked.milliseconds["mask"]
         stats.rows_masked, stats.rows_rechecked = masked.rows_masked, masked.rows_rechecked
         stats.bytes_read += masked.bytes_read
-        stats.milliseconds["mask"], stats.milliseconds["prepare"] = (
-            milliseconds,
-            stats.milliseconds["prepare"] - milliseconds,
-        )
-    return ids, scores, stats
+        milliseconds["mask"], milliseconds["prepare"] = spent, milliseconds["prepare"] - spent
+    return stats

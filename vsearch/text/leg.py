@@ -15,6 +15,7 @@ from vsearch.text.packing import pack_query, unpack_lengths, unpack_query
 from vsearch.text.postings import LAZY, files_of
 from vsearch.text.query import unknown_columns
 from vsearch.text.search import rank_words, score_words
+from vsearch.text.single import SingleWords, place_words
 from vsearch.text.structured import MARK, decode_query, read_queries
 from vsearch.text.weighing import weigh_words
 from vsearch.text.weighted import WeightedQuery
@@ -52,6 +53,10 @@ class TextLeg(Leg[WeightedQuery]):
     ) -> Iterator[WeightedQuery]:
         """Weigh words by the statistics of the whole snapshot."""
         return weigh_words(snapshot, [decode_query(query) for query in queries], stats, deadline)
+
+    def single(self, snapshot: Snapshot, query: Any) -> SingleWords | None:
+        """Look up plain words in postings in memory."""
+        return place_words(snapshot, query) if type(query) is str else None
 
     def warnings(self, manifest: Manifest, queries: Sequence[bytes]) -> list[str]:
         """Return warnings about words that resemble the names of text columns."""

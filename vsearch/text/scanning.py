@@ -126,8 +126,9 @@ class ScoringWorkspace:
         order = np.lexsort((rows, -scores))
         return scores[order], rows[order], self._values[RankField.SCORED]
 
-    def score(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the scores of rows of the run, int64 (n,) ascending, whether they meet the conditions or not."""
+    def score(self, rows: NDArray[np.int64], base: int) -> NDArray[np.int64]:
+        """Return the scores of rows, int64 (n,) ascending, whether they meet the conditions or not; the run has them from `base` on."""
+        self._values[RankField.BASE] = base
         scores = np.empty(len(rows), np.int64)
         self._block.point(RankField.LISTED_ROWS, rows, np.int64)
         self._block.point(RankField.LISTED_SCORES, scores, np.int64)

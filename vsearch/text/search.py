@@ -89,8 +89,9 @@ def score_words(
         place, query = run.number, weighted.placed[run.number]
         if query.empty:
             continue
-        run_rows = rows[first:stop] - run.first_row
+        of_run = rows[first:stop]
         workspace.begin([column.runs[place].address for column in columns], norms, query)
-        scores = workspace.score(run_rows)
-        keys[first:stop] = scores if query.met is None else np.where(bits_of(query.met, run_rows), scores, 0)
+        scores = workspace.score(of_run, run.first_row)
+        met = query.met
+        keys[first:stop] = scores if met is None else np.where(bits_of(met, of_run - run.first_row), scores, 0)
     return (keys / weighted.scale).astype(np.float32).astype(np.float64)

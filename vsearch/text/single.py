@@ -10,13 +10,14 @@ import struct
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vsearch.kernels.text.api import rank_rows
+from vsearch.kernels.text.api import rank_rows, score_rows
 from vsearch.kernels.text.fields import BLOCK, TOUCHED_WORDS, WINDOW, RankField
+from vsearch.legs.protocol import LegRows
 from vsearch.search.engine.stats import SearchStats
 from vsearch.search.state.arguments import KernelArguments, address
 from vsearch.search.state.fetching import take_found_ids, take_ids
@@ -27,6 +28,8 @@ from vsearch.text.query import is_plain
 from vsearch.text.weighted import RANGE
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from vsearch.search.state.snapshot import Snapshot
 
 LONGEST = 4096
@@ -39,6 +42,7 @@ MOST_LISTS = 64
 COLUMNS, ADDRESSES, LISTS, MASK, WORDS = map(
     int, (RankField.COLUMNS, RankField.ADDRESSES, RankField.LISTS, RankField.MASK, RankField.WORDS)
 )
+LISTED, LISTED_ROWS, LISTED_SCORES = map(int, (RankField.LISTED, RankField.LISTED_ROWS, RankField.LISTED_SCORES))
 STOP, BASE, SIZE, SCORED, DAMAGED, SORTED = map(
     int, (RankField.STOP, RankField.BASE, RankField.SIZE, RankField.SCORED, RankField.DAMAGED, RankField.SORTED)
 )
@@ -66,11 +70,20 @@ class _Run:
 
 @dataclass(frozen=True, eq=False)
 class _OpenWords:
-    """The text columns of a snapshot whose postings are in memory or in mapped files; `known` has their terms, for each column."""
+    """The text columns of a snapshot whose postings are in memory or in mapped files.
+
+    Attributes
+    ----------
+    edges : int64 (2 * runs,)
+        First row of each run, and the row after its last.
+    known : tuple of dicts
+        Terms of each column.
+    """
 
     columns: tuple[OpenColumn, ...]
     runs: tuple[_Run, ...]
     norms: NDArray[np.float64]
+    edges: NDArray[np.int64]
     known: tuple[dict[str, Known], ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -101,7 +114,9 @@ def _open(snapshot: Snapshot) -> _OpenWords | None:
         addresses = np.array([column.runs[run.number].address for column in columns], np.int64)
         mask, words = (0, 0) if run.live is None else (address(run.live), len(run.live))
         runs.append(_Run(run.rows, run.first_row, addresses, address(addresses), mask, words))
-    made = _OpenWords(columns, tuple(runs), np.array([norm_of(column, column.length) for column in columns]))
+    norms = np.array([norm_of(column, column.length) for column in columns])
+    edges = [edge for run in runs for edge in (run.first_row, run.first_row + run.rows)]
+    made = _OpenWords(columns, tuple(runs), norms, np.array(edges, np.int64))
     opened: _OpenWords = snapshot.derived.setdefault(__name__, made)
     return opened
 
@@ -126,6 +141,7 @@ class _Workspace:
         block.point(RankField.CANDIDATES, np.empty(WINDOW, np.int64), np.int64)
         self.k = 0
         self.opened: _OpenWords | None = None
+        self.placed: _Placed | None = None
 
     def begin(self, opened: _OpenWords, k: int) -> None:
         """Set the index and the number of hits, and empty the heap."""
@@ -139,13 +155,18 @@ class _Workspace:
             self._block.point(RankField.HEAP_ROWS, self.rows, np.int64)
         self.values[SIZE] = self.values[SCORED] = self.values[SORTED] = 0
 
-    def rank(self, run: _Run, rows: list[bytes], weights: list[float], *, last: bool) -> bool:
-        """Push the best rows of a run, and put all in order after the last; return whether the postings are undamaged."""
-        count, values = len(rows), self.values
-        self.table_bytes[: 32 * count] = b"".join(rows)
-        self.weight_bytes[: 8 * count] = struct.pack(f"{count}d", *weights)
-        values[LISTS], values[STOP], values[BASE] = count, run.rows, run.first_row
-        values[ADDRESSES], values[MASK], values[WORDS] = run.addresses_at, run.mask, run.words
+    def place(self, run: _Run, placed: _Placed) -> None:
+        """Set the run, and the lists of a query in it."""
+        count, values = len(placed.rows), self.values
+        self.placed = placed
+        self.table_bytes[: 32 * count] = b"".join(placed.rows)
+        self.weight_bytes[: 8 * count] = struct.pack(f"{count}d", *placed.weights)
+        values[LISTS], values[ADDRESSES] = count, run.addresses_at
+
+    def rank(self, run: _Run, mask: int, words: int, *, last: bool) -> bool:
+        """Push the best rows of the run, and put all in order after the last; return whether the postings are undamaged."""
+        values = self.values
+        values[STOP], values[BASE], values[MASK], values[WORDS] = run.rows, run.first_row, mask, words
         values[DAMAGED], values[SORTED] = 0, last
         rank_rows(self.address)
         return not values[DAMAGED]
@@ -154,21 +175,73 @@ class _Workspace:
 _threads = threading.local()
 
 
-def search_words(
-    snapshot: Snapshot, text: str, k: int, begun: float
-) -> tuple[NDArray[Any], NDArray[np.float32], SearchStats] | None:
-    """Search for the words of one query; return ids (1, k), scores (1, k) and statistics.
+def _workspace() -> _Workspace:
+    """Return the workspace of the calling thread."""
+    workspace: _Workspace | None = getattr(_threads, "workspace", None)
+    if workspace is None:
+        workspace = _threads.workspace = _Workspace()
+    return workspace
 
-    Returns None for anything unusual, such as signs, many words, and postings that are not in memory. The caller then uses
-    `vsearch.legs.hybrid.search_leg`, which accepts it or says what is wrong.
 
-    Parameters
-    ----------
-    k : int
-        Already checked.
-    begun : float
-        `time.perf_counter` at the start of the call, for the statistics.
-    """
+class _Placed(NamedTuple):
+    """The lists of a query in a run, by its number: rows of the kernel's table, and scaled weights."""
+
+    run: int
+    rows: list[bytes]
+    weights: list[float]
+
+
+class SingleWords:
+    """The words of a query, and their lists in the runs; see `vsearch.legs.protocol.SingleQuery`."""
+
+    __slots__ = ("opened", "placed", "scale")
+
+    def __init__(self, opened: _OpenWords, placed: list[_Placed], scale: float) -> None:
+        self.opened, self.placed, self.scale = opened, placed, scale
+
+    def scan(self, k: int, words: Sequence[NDArray[np.uint64]] | None = None, *, ordered: bool = True) -> _Workspace:
+        """Find the k best rows; they are in the returned workspace, with scores that are not divided by `scale` yet."""
+        workspace, runs = _workspace(), self.opened.runs
+        workspace.begin(self.opened, k)
+        last = self.placed[-1] if ordered else None
+        for placed in self.placed:
+            run = runs[placed.run]
+            mask, count = run.mask, run.words
+            if words is not None:
+                mask, count = address(words[placed.run]), len(words[placed.run])
+            workspace.place(run, placed)
+            if not workspace.rank(run, mask, count, last=placed is last):
+                raise self.opened.columns[0].runs[placed.run].damaged()
+        return workspace
+
+    def rank(self, k: int, words: Sequence[NDArray[np.uint64]] | None) -> LegRows:
+        """Return the k best rows."""
+        workspace = self.scan(k, words, ordered=False)
+        size = workspace.values[SIZE]
+        return LegRows(workspace.rows[0, :size], workspace.scores[0, :size] / self.scale, workspace.values[SCORED])
+
+    def score(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the scores of some rows, ascending; 0 for rows without any of the words."""
+        workspace, runs = _workspace(), self.opened.runs
+        values, edges = workspace.values, rows.searchsorted(self.opened.edges).tolist()
+        keys = np.zeros(len(rows), np.int64)
+        rows_at, keys_at = address(rows), address(keys)
+        for placed in self.placed:
+            run = runs[placed.run]
+            first, stop = edges[2 * placed.run : 2 * placed.run + 2]
+            if first == stop:
+                continue
+            if placed is not workspace.placed:
+                workspace.place(run, placed)
+            values[LISTED], values[BASE] = stop - first, run.first_row
+            values[LISTED_ROWS], values[LISTED_SCORES] = rows_at + 8 * first, keys_at + 8 * first
+            score_rows(workspace.address)
+        scores: NDArray[np.float64] = keys / self.scale
+        return scores
+
+
+def place_words(snapshot: Snapshot, text: str) -> SingleWords | None:
+    """Look up the words of a query; None for anything unusual, see `search_words`."""
     if len(text) > LONGEST or not is_plain(text):
         return None
     opened: _OpenWords | None = snapshot.derived.get(__name__) or _open(snapshot)
@@ -190,22 +263,35 @@ def search_words(
         return None
     scale = 2.0 ** math.floor(math.log2(RANGE / math.fsum(weights)))
     order = sorted(range(len(weights)), key=weights.__getitem__, reverse=True)
-    searched = []
+    placed = []
     for at in range(len(opened.runs)):
         places = [place for place in order if lists[place][at] is not None]
         if places:
-            searched.append((at, places))
-    workspace: _Workspace | None = getattr(_threads, "workspace", None)
-    if workspace is None:
-        workspace = _threads.workspace = _Workspace()
-    workspace.begin(opened, k)
+            table: Any = [lists[place][at] for place in places]
+            placed.append(_Placed(at, table, [weights[place] * scale for place in places]))
+    return SingleWords(opened, placed, scale)  # a term with a weight is in a run
+
+
+def search_words(
+    snapshot: Snapshot, text: str, k: int, begun: float
+) -> tuple[NDArray[Any], NDArray[np.float32], SearchStats] | None:
+    """Search for the words of one query; return ids (1, k), scores (1, k) and statistics.
+
+    Returns None for anything unusual, such as signs, many words, and postings that are not in memory. The caller then uses
+    `vsearch.legs.hybrid.search_leg`, which accepts it or says what is wrong.
+
+    Parameters
+    ----------
+    k : int
+        Already checked.
+    begun : float
+        `time.perf_counter` at the start of the call, for the statistics.
+    """
+    words = place_words(snapshot, text)
+    if words is None:
+        return None
     prepared = time.perf_counter()
-    last = searched[-1][0]  # a term with a weight is in a run
-    for at, places in searched:
-        table: Any = [lists[place][at] for place in places]
-        scaled = [weights[place] * scale for place in places]
-        if not workspace.rank(opened.runs[at], table, scaled, last=at == last):
-            raise opened.columns[0].runs[at].damaged()
+    workspace, scale = words.scan(k), words.scale
     ranked = time.perf_counter()
     count, plain = workspace.values[SIZE], snapshot.plain_ids()
     if count == k and plain is not None and plain[1]:

@@ -82,7 +82,7 @@ class RankField(IntEnum):
     HEAP_ROWS = 19  # int64 (K,)
     FIRST = 20  # first row of the span, a multiple of 64; at 0 the cursors are set
     STOP = 21  # end of the span
-    BASE = 22  # what is added to rows
+    BASE = 22  # what is added to rows in the heap and in LISTED_ROWS
     SIZE = 23  # of the heap, updated
     SCORED = 24  # number of postings scored, updated
     EXTRAS = 25  # number of further lists, unpacked: of phrases
@@ -92,7 +92,7 @@ class RankField(IntEnum):
     EXTRA_GAINS = 29  # int64 (EXTRA_POSTINGS,)
     EXTRA_PLACES = 30  # int64 (EXTRAS,), kept like CURSORS
     LISTED = 31  # number of rows to score
-    LISTED_ROWS = 32  # int64 (LISTED,), ascending, of the run
+    LISTED_ROWS = 32  # int64 (LISTED,), ascending, of the run, with BASE
     LISTED_SCORES = 33  # int64 (LISTED,), output
     DAMAGED = 34  # set to 1 if a list has rows that the run does not have; then the heap is invalid
     TOUCHED = 35  # uint64 (32,), initially 0

@@ -33,7 +33,7 @@ def _last_not_above(numbers, low, high, number):
 @part
 def _score_list(call, i):
     """Add what the listed rows gain from a list."""
-    table, rows, scores = call.table, call.listed_rows, call.listed_scores
+    table, rows, scores, base = call.table, call.listed_rows, call.listed_scores, call.base
     column = table[i, COLUMN]
     text = text_at(call.addresses[column])
     first_rows, packed = text.first_rows, text.packed
@@ -44,7 +44,7 @@ def _score_list(call, i):
     at, bit, bits = np.int64(0), np.int64(0), np.int64(0)
     mask = np.uint64(0)
     for n in range(rows.shape[0]):
-        row = rows[n]
+        row = rows[n] - base
         block = _last_not_above(first_rows, block, last, row)
         if np.int64(first_rows[block]) > row:
             continue
@@ -75,9 +75,9 @@ def score_rows(address):
         Address of a block of `RankField`; rows and scores are `LISTED_ROWS` and `LISTED_SCORES`.
     """
     call = rank_at(address)
-    rows, scores = call.listed_rows, call.listed_scores
+    rows, scores, base = call.listed_rows, call.listed_scores, call.base
     for n in range(rows.shape[0]):
-        row = rows[n]
+        row = rows[n] - base
         gained = np.int64(0)
         for m in range(call.bitmaps):
             if (call.bits[m, row >> 6] >> np.uint64(row & 63)) & np.uint64(1):
@@ -88,9 +88,10 @@ def score_rows(address):
         place = call.extra_edges[x]
         edge = call.extra_edges[x + 1] if x + 1 < call.extras else call.extra_postings
         for n in range(rows.shape[0]):
-            while place < edge and others[place] < rows[n]:
+            row = rows[n] - base
+            while place < edge and others[place] < row:
                 place += 1
-            if place < edge and others[place] == rows[n]:
+            if place < edge and others[place] == row:
                 scores[n] += gains[place]
     for i in range(call.lists):
         _score_list(call, i)

@@ -136,6 +136,8 @@ EXPORTS = {
     ),
     "text.ranking.rank_rows": ("int64", "none"),
     "text.rescoring.score_rows": ("int64", "none"),
+    "legs.fusing.fuse": ("int64", "none"),
+    "legs.fusing.unite": ("int64", "none"),
     "encoders.layers.run_layers": (
         (
             "int64 int64 int64 float32 float32/3 float32/2 float32/2 float32/2 float32/2 uint8/2 uint8/2 float32/2 "

@@ -8,12 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.kernels.query import api
-from vsearch.kernels.query.fields import ModelField
+from vsearch.kernels.query.fields import CallField, ModelField
 from vsearch.search.state.arguments import address
 from vsearch.search.state.model import prepare_queries
 
 if TYPE_CHECKING:
     from vsearch.search.state.snapshot import Snapshot
+    from vsearch.search.state.workspace import Workspace
+
+QUERY = int(CallField.QUERY)
 
 
 def score_rows(
@@ -45,6 +48,21 @@ def score_rows(
     addresses = snapshot.native.address, workspace.runs.address, workspace.fields.address
     api.score_rows(*addresses, address(rows), len(rows), address(scores))
     return scores
+
+
+def score_more(snapshot: Snapshot, workspace: Workspace, rows: int, count: int, scores: int) -> None:
+    """Compute the scores of rows for the query that a workspace has just searched for in all runs; see `score_rows`.
+
+    The query is already rotated. The hits of the workspace are lost.
+
+    Parameters
+    ----------
+    rows, scores : int
+        Addresses of int64 (count,), numbered as hits are, ascending, and of float32 (count,), the output.
+    """
+    workspace.number_view[QUERY] = 0
+    addresses = snapshot.native.address, workspace.runs.address, workspace.fields.address
+    api.score_rows(*addresses, rows, count, scores)
 
 
 def _partitions_of(snapshot: Snapshot, rows: NDArray[np.int64]) -> NDArray[np.int32]:
