@@ -174,7 +174,7 @@ class Index(
         check_search(k=k, nprobe=nprobe, min_score=min_score, timeout=timeout, offset=offset)
         if hybrid:
             text = check_hybrid(queries, text)
-        if any(argument is not None for argument in (text, sparse, fusion, weights, depth)):
+        if not (text is None and sparse is None and fusion is None and weights is None and depth is None):
             fusing, of_leg = (fusion, weights, depth), fused_leg(text, sparse)
             of_vectors = {"nprobe": nprobe, "exact": exact, "min_score": min_score, "timeout": timeout}
             shown: dict[str, Any] = {"columns": columns, "vectors": vectors, "offset": int(offset)}

@@ -74,7 +74,8 @@ class FusionWorkspace:
         self._array(FusionField.ORDER, np.int64)
         self._array(FusionField.PASSED, np.int64)
         self._array(FusionField.KEYS, np.float64)
-        self._numbers = np.array([1.0, 1.0, CONSTANT])
+        self._weights = 1.0, 1.0
+        self._numbers = np.array([*self._weights, CONSTANT])
         self._block.point(FusionField.NUMBERS, self._numbers, np.float64)
 
     def _array(self, field: FusionField, dtype: Any, *shape: int) -> NDArray[Any]:
@@ -123,7 +124,8 @@ class FusionWorkspace:
         """
         values = self.values
         values[K], values[KIND], values[SQUARED] = k, KINDS[fusion], squared
-        self._numbers[:2] = weights
+        if weights != self._weights:
+            self._numbers[:2] = self._weights = weights
         fuse(self._address)
 
     def fuse(self, count: int, fusion: str, weights: tuple[float, float], k: int, *, squared: bool) -> int:

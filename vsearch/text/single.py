@@ -139,7 +139,10 @@ class _Workspace:
         block.point(RankField.SUMS, np.zeros(WINDOW, np.int64), np.int64)
         block.point(RankField.TOUCHED, np.zeros(TOUCHED_WORDS, np.uint64), np.uint64)
         block.point(RankField.CANDIDATES, np.empty(WINDOW, np.int64), np.int64)
+        self.scale = np.ones(1)
+        block.point(RankField.SCALE, self.scale, np.float64)
         self.k = 0
+        self.keys, self.keys_at = np.empty(0, np.int64), 0
         self.opened: _OpenWords | None = None
         self.placed: _Placed | None = None
 
@@ -151,9 +154,20 @@ class _Workspace:
         if k != self.k:
             self.k, self.values[RankField.K] = k, k
             self.scores, self.rows = np.empty((1, k), np.int64), np.empty((1, k), np.int64)
+            self.best_scores = np.empty((1, k), np.float32)
+            self._block.point(RankField.BEST_SCORES, self.best_scores, np.float32)
             self._block.point(RankField.HEAP_SCORES, self.scores, np.int64)
             self._block.point(RankField.HEAP_ROWS, self.rows, np.int64)
         self.values[SIZE] = self.values[SCORED] = self.values[SORTED] = 0
+
+    def zeros(self, count: int) -> NDArray[np.int64]:
+        """Return zeros, int64 (count,), at `keys_at`; valid until the next call."""
+        if count > len(self.keys):
+            self.keys = np.empty(2 * count, np.int64)
+            self.keys_at = address(self.keys)
+        keys = self.keys[:count]
+        keys.fill(0)
+        return keys
 
     def place(self, run: _Run, placed: _Placed) -> None:
         """Set the run, and the lists of a query in it."""
@@ -200,9 +214,10 @@ class SingleWords:
         self.opened, self.placed, self.scale = opened, placed, scale
 
     def scan(self, k: int, words: Sequence[NDArray[np.uint64]] | None = None, *, ordered: bool = True) -> _Workspace:
-        """Find the k best rows; they are in the returned workspace, with scores that are not divided by `scale` yet."""
+        """Find the k best rows; they are in the returned workspace. Its `scores` are not divided by `scale`; `ordered` ones are."""
         workspace, runs = _workspace(), self.opened.runs
         workspace.begin(self.opened, k)
+        workspace.scale[0] = self.scale
         last = self.placed[-1] if ordered else None
         for placed in self.placed:
             run = runs[placed.run]
@@ -224,8 +239,7 @@ class SingleWords:
         """Return the scores of some rows, ascending; 0 for rows without any of the words."""
         workspace, runs = _workspace(), self.opened.runs
         values, edges = workspace.values, rows.searchsorted(self.opened.edges).tolist()
-        keys = np.zeros(len(rows), np.int64)
-        rows_at, keys_at = address(rows), address(keys)
+        keys, keys_at, rows_at = workspace.zeros(len(rows)), workspace.keys_at, address(rows)
         for placed in self.placed:
             run = runs[placed.run]
             first, stop = edges[2 * placed.run : 2 * placed.run + 2]
@@ -291,17 +305,14 @@ def search_words(
     if words is None:
         return None
     prepared = time.perf_counter()
-    workspace, scale = words.scan(k), words.scale
+    workspace = words.scan(k)
     ranked = time.perf_counter()
     count, plain = workspace.values[SIZE], snapshot.plain_ids()
     if count == k and plain is not None and plain[1]:
-        scores = np.empty((1, k), np.float32)
-        np.true_divide(workspace.scores, scale, out=scores, casting="unsafe")
         ids: NDArray[Any] = take_found_ids(plain, workspace.rows)
     else:
-        scores, best = np.full((1, k), np.nan, np.float32), np.full((1, k), -1, np.int64)
-        scores[0, :count], best[0, :count] = workspace.scores[0, :count] / scale, workspace.rows[0, :count]
-        ids = take_ids(snapshot, best)
+        ids = take_ids(snapshot, workspace.rows)
+    scores = workspace.best_scores.copy()
     times = {
         "prepare": (prepared - begun) * 1e3,
         "mask": 0.0,

@@ -49,16 +49,31 @@ def _rank(keys, count, ranks):
 
 
 @part
-def _order(ranks, count, most, passed, order):
-    """List the positions of the first ranks, up to `most`; of equal ranks, the first comes first."""
+def _order(ranks, count, passed, order):
+    """List the positions of ranks, ascending; of equal ranks, the first comes first."""
     for i in range(count):
         passed[i] = 0
     for i in range(count):
         rank = ranks[i] - 1
-        place = rank + passed[rank]
+        order[rank + passed[rank]] = i
         passed[rank] += 1
-        if place < most:
-            order[place] = i
+
+
+@part
+def _choose(keys, count, k, best):
+    """List the positions of the k largest keys, best first; of equal keys, the first comes first."""
+    size = np.int64(0)
+    for i in range(count):
+        key = keys[i]
+        if size < k:
+            size += 1
+        elif not key > keys[best[k - 1]]:
+            continue
+        place = size - 1
+        while place > 0 and keys[best[place - 1]] < key:
+            best[place] = best[place - 1]
+            place -= 1
+        best[place] = i
 
 
 @part
@@ -78,19 +93,19 @@ def unite(address):
     """
     call = fusion_at(address)
     near, count = call.near, call.near + call.ranked
-    found, values, order = call.found_rows, call.found_scores, call.order
+    found_rows, values, order = call.found_rows, call.found_scores, call.order
     rows, scores, places, missing = call.rows, call.scores, call.missing_places, call.missing_rows
     for i in range(count):
-        call.keys[i] = -np.float64(found[i])
+        call.keys[i] = -np.float64(found_rows[i])
     _rank(call.keys, count, call.ranks[0])
-    _order(call.ranks[0], count, count, call.passed, order)
+    _order(call.ranks[0], count, call.passed, order)
     size = far = unranked = np.int64(0)
     i = 0
     while i < count:
-        row = found[order[i]]
+        row = found_rows[order[i]]
         scores[0, size] = scores[1, size] = 0.0
         by_vector = by_leg = False
-        while i < count and found[order[i]] == row:
+        while i < count and found_rows[order[i]] == row:
             at = order[i]
             if at < near:
                 scores[0, size], by_vector = np.float64(values[at]), True
@@ -147,8 +162,7 @@ def fuse(address):
     for i in range(count):
         keys[i] = _key(fused[i])
     call.size = min(call.k, count)
-    _rank(keys, count, call.order)
-    _order(call.order, count, call.size, call.passed, call.best)
+    _choose(keys, count, call.size, call.best)
     scores, rows = call.best_scores, call.best_rows
     for i in range(call.size):
         place = call.best[i]

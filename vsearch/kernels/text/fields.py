@@ -97,4 +97,8 @@ class RankField(IntEnum):
     DAMAGED = 34  # set to 1 if a list has rows that the run does not have; then the heap is invalid
     TOUCHED = 35  # uint64 (32,), initially 0
     OVERLAPS = 36  # int64 (LISTS,), scratch
-    SORTED = 37  # whether to put the rows of the heap in order afterwards, best first: then it is no heap any more
+    SORTED = (
+        37  # whether to put the rows of the heap in order afterwards, best first, then -1: then it is no heap any more
+    )
+    SCALE = 38  # float64 (1,), only if SORTED
+    BEST_SCORES = 39  # float32 (K,), likewise: output, the scores in order divided by SCALE, then NaN

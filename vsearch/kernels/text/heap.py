@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from vsearch.kernels.toolchain.compiling import inlined, part
 
 
@@ -55,10 +57,15 @@ def offer(call, row, score, threshold):
 
 @part
 def sort_heap(call):
-    """Put the rows of the heap in order, best first; of equal scores, the lower row comes first."""
+    """Put the rows of the heap in order, best first; of equal scores, the lower row comes first. Divide their scores by the scale."""
     scores, rows = call.heap_scores, call.heap_rows
     for last in range(call.size - 1, 0, -1):
         score, row = scores[0], rows[0]
         scores[0], rows[0] = scores[last], rows[last]
         _sift(scores, rows, last)
         scores[last], rows[last] = score, row
+    floats, scale = call.best_scores, call.scale[0]
+    for place in range(call.size):
+        floats[place] = np.float32(np.float64(scores[place]) / scale)
+    for place in range(call.size, call.k):
+        floats[place], rows[place] = np.float32(np.nan), -1

@@ -26,6 +26,8 @@ rank_at = view(
         "candidates": ArrayField("int64", (WINDOW,)),
         "heap_scores": ArrayField("int64", ("k",)),
         "heap_rows": ArrayField("int64", ("k",)),
+        "scale": ArrayField("float64", (1,)),
+        "best_scores": ArrayField("float32", ("k",)),
         "extra_edges": ArrayField("int64", ("extras",)),
         "extra_rows": ArrayField("int64", ("extra_postings",)),
         "extra_gains": ArrayField("int64", ("extra_postings",)),
