@@ -113,7 +113,7 @@ def test_literals(value, literal):
         object(),
         1j,
         pd.NaT,
-        np.datetime64("NaT"),
+        np.datetime64("NaT", "us"),
         "\ud800",
         "x" * 2**21,
         10**400,

@@ -174,9 +174,15 @@ def _parse(metrics: Sequence[str]) -> dict[str, Any]:
     parsed = {}
     for name in metrics:
         stem, at, cut = str(name).partition("@")
+        known = NAMES.get(stem.lower())
         try:
-            parsed[str(name)] = ir_measures.parse_measure(f"{NAMES.get(stem.lower(), stem)}{at}{cut}")
-        except (NameError, ValueError, SyntaxError) as error:
+            if known and not at:
+                parsed[str(name)] = getattr(ir_measures, known)
+            elif known and re.fullmatch("[1-9][0-9]{0,8}", cut):
+                parsed[str(name)] = getattr(ir_measures, known) @ int(cut)
+            else:
+                parsed[str(name)] = ir_measures.parse_measure(f"{known or stem}{at}{cut}")
+        except (AttributeError, NameError, ValueError, SyntaxError) as error:  # its parser needs Python 3.13 or earlier
             raise InputError(f"unknown metric {name!r}; use ndcg@10, mrr@10, recall@100 or similar") from error
     return parsed
 
