@@ -51,7 +51,7 @@ LONG = [
     "search/test_native", "deploy/test_cost", "storage/test_patience", "test_cores", "test_timeouts",
     "api/test_contract", "bench/test_soak", "test_install", "search/test_min_score", "search/test_pages",
     "test_index", "test_snapshots", "cli/test_indexes", "cli/test_maintenance", "jpq/test_scoring",
-    "storage/test_s3", "cli/test_training", "cluster/test_dask", "cluster/test_restarts", "cluster/test_search_many", "cluster/test_equality", "cluster/test_appending", "cluster/test_optimizing", "cluster/test_retraining", "cluster/test_texts",
+    "storage/test_s3", "cli/test_training", "cluster/test_dask", "cluster/test_restarts", "cluster/test_search_many", "cluster/test_equality", "cluster/test_appending", "cluster/test_optimizing", "cluster/test_retraining", "cluster/test_texts", "cluster/test_documents",
     "fanout/test_words", "fanout/test_invokers", "encoders/test_hostile", "fanout/test_changes",
     "deploy/test_containers", "encoders/test_choosing_bits", "cli/test_exchange", "live/test_commits",
     "fanout/test_change_values", "fanout/test_changed_meanwhile", "encoders/test_outliers", "search/test_copies",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -48,12 +48,6 @@ def check_k(k: object) -> None:
         if not is_number(k) or k <= LARGEST_K:  # type: ignore[operator]
             raise
         raise InputError(f"{error}; offset and search_pages return further rows, up to {LARGEST_DEPTH}") from None
-
-
-def refuse_client(storage: Mapping[str, object]) -> None:
-    """Refuse a cluster among the storage options of a build of multi-vector documents."""
-    if "client" in storage:
-        raise InputError("client is not available for multi-vector documents; build them in one process")
 
 
 def check_missing(missing: object) -> None:

@@ -170,5 +170,3 @@ def test_what_cannot_be_used_leaves_nothing(client, rows, tmp_path):
 def test_where_no_cluster_reads_it_a_collection_is_refused(rows, tmp_path):
     with pytest.raises(vsearch.InputError, match="dask DataFrame needs client="):
         vsearch.build(delayed_frame(rows), tmp_path / "i", **OPTIONS)
-    with pytest.raises(vsearch.InputError, match="client is not available for multi-vector documents"):
-        vsearch.build_documents([np.ones((3, 4))], None, tmp_path / "i", client="local:1")

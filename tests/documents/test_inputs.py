@@ -136,6 +136,12 @@ def test_bad_documents_are_named(matrices, tmp_path) -> None:
             open_documents(nonsense, None, tmp_path)
 
 
+def test_vectors_that_are_too_large_are_refused_before_they_are_trained_on(matrices, tmp_path) -> None:
+    large = [*matrices[:-1], matrices[-1] * np.float32(1e30)]
+    with pytest.raises(vsearch.InputError, match="ip takes numbers up to 1e15"):
+        vsearch.build_documents(large, None, tmp_path / "i")
+
+
 def test_saliency_in_both_forms_and_wrong() -> None:
     offsets = np.array([0, 2, 5])
     flat = np.arange(5) / 5

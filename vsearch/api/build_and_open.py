@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-from vsearch.api.built import tune_built, tune_built_documents
+from vsearch.api.built import tune_built
 from vsearch.api.index import Index
 from vsearch.api.leg_building import leg_forecasts, leg_writers, sparse_column
-from vsearch.checks import check_search, is_number, refuse_client
+from vsearch.checks import check_search, is_number
 from vsearch.errors import InputError
 from vsearch.search.state.snapshot import open_snapshot
 from vsearch.storage import open_store
@@ -263,7 +263,8 @@ def build_documents(
     store : {"float16", "float32"} or None
         Keep the original vectors as well, for `search_documents(exact=True)`.
     attributes, ids, shards, seed, overwrite, progress, **storage
-        As for `build`, with one row per document.
+        As for `build`, with one row per document. With ``client=`` and ``source_storage=``, as there, the documents are lists of vectors in
+        a column of files, or of a dask DataFrame or bag; `offsets`, `saliency`, `keep` and ``missing="skip"`` are refused.
 
     Raises
     ------
@@ -273,24 +274,22 @@ def build_documents(
     IndexExistsError
         The index already exists and `overwrite` is false.
     """
+    from vsearch.api.document_building import build_from_documents
     from vsearch.building.inputs.rows import InputArguments
-    from vsearch.multivector.build import DocumentOptions, build_document_index
+    from vsearch.multivector.training import DocumentOptions
 
-    refuse_client(storage)
-    options = DocumentOptions(
-        keep, pool, codebook, residual_bits, binary, candidates, dimensions, bits, store, shards, seed
-    )
-    where, report = open_store(out, **storage), progress or _silent
-    manifest = build_document_index(
-        where,
+    where, manifest = build_from_documents(
         vectors,
         offsets,
+        out,
         saliency=saliency,
         arguments=InputArguments(attributes, ids, column, id, missing),
-        options=options,
+        options=DocumentOptions(
+            keep, pool, codebook, residual_bits, binary, candidates, dimensions, bits, store, shards, seed
+        ),
         overwrite=overwrite,
-        tune_defaults=lambda made, queries: tune_built_documents(where, made, queries, report),
-        progress=report,
+        progress=progress or _silent,
+        storage=storage,
     )
     return Index(open_snapshot(where, manifest))
 

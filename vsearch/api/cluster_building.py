@@ -13,11 +13,14 @@ from vsearch.api.text_building import check_text_arguments
 from vsearch.building.inputs.dask_collections import is_collection
 from vsearch.building.inputs.prefix_files import is_url
 from vsearch.cluster.collections import has_files, written_collection
+from vsearch.cluster.encoding_results import Texts
 from vsearch.cluster.engines import DaskEngine, open_engine
-from vsearch.cluster.job import Columns, Job, JobOptions, Texts
+from vsearch.cluster.job import Columns, Job, JobOptions
 from vsearch.cluster.running import Progress, build_job, describe_job, refuse_existing
 from vsearch.encoders.loading import load_with_files
 from vsearch.errors import InputError
+from vsearch.multivector.reduction import check_reduction
+from vsearch.multivector.training import DocumentOptions
 from vsearch.quantizers.pq import PQ
 
 if TYPE_CHECKING:
@@ -67,7 +70,93 @@ def build_on_cluster(
     texts, files = None, None
     if text_column is not None or encoder is not None:
         texts, files = _describe_texts(*check_text_arguments(text_column, encoder, arguments), arguments.missing)
-    columns, described = columns_of(arguments, texts=texts is not None), job_options(options, ttl)
+    return _build(
+        store,
+        source,
+        columns_of(arguments, texts=texts is not None),
+        job_options(options, ttl),
+        client=client,
+        storage=storage,
+        source_storage=source_storage,
+        overwrite=overwrite,
+        progress=progress,
+        encoder=files,
+        texts=texts,
+    )
+
+
+def build_documents_on_cluster(
+    store: Store,
+    source: object,
+    arguments: InputArguments,
+    options: DocumentOptions,
+    *,
+    client: object,
+    more: Mapping[str, object],
+    storage: Mapping[str, object],
+    source_storage: Mapping[str, object] | None,
+    overwrite: bool,
+    progress: Progress,
+) -> Manifest:
+    """Build an index of multi-vector documents by many tasks; see `vsearch.build_documents` and `build_on_cluster`.
+
+    Raises
+    ------
+    InputError
+        An argument is only for builds in one process, or is invalid.
+    """
+    from vsearch.cluster.description import build_division
+
+    for name, value in more.items():
+        if value is not None:
+            raise InputError(f"{name} is not available with client=; build documents with it in one process")
+    check_reduction(options.keep, options.pool, saliency=False)
+    shards = None if options.shards is None else int(options.shards)
+    return _build(
+        store,
+        source,
+        columns_of(arguments),
+        JobOptions("ip", "osq", float(options.bits), None, None, shards, int(options.seed)),
+        client=client,
+        storage=storage,
+        source_storage=source_storage,
+        overwrite=overwrite,
+        progress=progress,
+        documents=DocumentOptions(
+            float(options.keep),
+            None if options.pool is None else float(options.pool),
+            int(options.codebook),
+            int(options.residual_bits),
+            bool(options.binary),
+            options.candidates,
+            int(options.dimensions),
+            float(options.bits),
+            options.store,
+            shards,
+            int(options.seed),
+        ),
+        document_rows=build_division().documents_per_task,
+    )
+
+
+def _build(
+    store: Store,
+    source: object,
+    columns: Columns,
+    options: JobOptions,
+    *,
+    client: object,
+    storage: Mapping[str, object],
+    source_storage: Mapping[str, object] | None,
+    overwrite: bool,
+    progress: Progress,
+    encoder: Mapping[str, NDArray[np.uint8]] | None = None,
+    **fields: object,
+) -> Manifest:
+    """Describe a job, with further `fields`, and run it."""
+
+    def describe(where: str, of_source: Mapping[str, object]) -> Job:
+        return describe_job(where, of_source, options, store.url, columns=columns, **fields)
 
     def run(job: Job, of_source: Mapping[str, object], engine: DaskEngine) -> Manifest:
         return build_job(
@@ -78,24 +167,22 @@ def build_on_cluster(
             source_storage=of_source,
             overwrite=overwrite,
             progress=progress,
-            encoder=files,
+            encoder=encoder,
         )
 
     if is_collection(source):
         check_no_storage(source_storage)
         if not overwrite and not has_files(store, source):
             refuse_existing(store)
+        lists = not any(fields.values())
         with (
             open_engine(client) as engine,
-            written_collection(
-                store, source, engine, storage, progress, columns.vectors, texts=texts is not None
-            ) as where,
+            written_collection(store, source, engine, storage, progress, columns.vectors, check_lists=lists) as where,
         ):
-            job = describe_job(where, storage, described, store.url, columns=columns, texts=texts)
-            return run(job, storage, engine)
-    where = absolute_source(source, source_storage)
-    of_source = source_options(where, store.url, source_storage, storage)
-    job = describe_job(where, of_source, described, store.url, columns=columns, texts=texts)
+            return run(describe(where, storage), storage, engine)
+    location = absolute_source(source, source_storage)
+    of_source = source_options(location, store.url, source_storage, storage)
+    job = describe(location, of_source)
     with open_engine(client) as engine:
         return run(job, of_source, engine)
 

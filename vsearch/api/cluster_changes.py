@@ -155,7 +155,7 @@ def retrain_on_cluster(
 def _job_of_index(kind: str, options: JobOptions, subject: tuple[str, ...]) -> Job:
     """Return a job whose source is the index itself."""
     division = msgspec.structs.asdict(build_division())
-    for name in ("retries", "texts_per_task"):
+    for name in ("retries", "texts_per_task", "documents_per_task"):
         division.pop(name)
     return Job(__version__, "", (), Columns(), options, **division, kind=kind, subject=subject)
 

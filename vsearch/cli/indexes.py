@@ -175,8 +175,8 @@ def build(
         )
     arguments |= texts
     if cluster is not None:
-        if dry_run or documents:
-            raise InputError(f"--cluster cannot be combined with {'--dry-run' if dry_run else '--documents'}")
+        if dry_run:
+            raise InputError("--cluster cannot be combined with --dry-run")
         arguments["client"] = cluster
     if dry_run:
         plan = vsearch.plan(embeddings, **arguments)

@@ -11,8 +11,9 @@ from vsearch.building.inputs.attributes import AttributeSource
 from vsearch.building.inputs.elements import check_bounded
 from vsearch.building.inputs.ids import IdSource
 from vsearch.cluster.context import Context
+from vsearch.cluster.data_files import DataFile
 from vsearch.cluster.dividing_steps import write_keys
-from vsearch.cluster.job import Checked, DataFile, Encoded
+from vsearch.cluster.job import Checked, Encoded
 from vsearch.cluster.source import ID, attribute_names
 from vsearch.errors import InputError
 from vsearch.live.inputs import BATCH_ROWS, check_id_type, conform

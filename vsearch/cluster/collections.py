@@ -34,7 +34,7 @@ def written_collection(
     progress: Progress,
     vectors: str | None = None,
     *,
-    texts: bool = False,
+    check_lists: bool = True,
 ) -> Iterator[str]:
     """Write the partitions of a collection, and remove the files after the job, even if the input cannot be used.
 
@@ -46,8 +46,8 @@ def written_collection(
         Its options, for the workers.
     vectors : str, optional
         The column of the vectors, if the user names it.
-    texts : bool
-        Whether the collection holds texts, and need not have vectors.
+    check_lists : bool
+        Whether to refuse a frame of which dask has made the vectors text.
 
     Yields
     ------
@@ -59,7 +59,7 @@ def written_collection(
     InputError
         A partition is not a table, or there are no rows.
     """
-    if not texts:
+    if check_lists:
         _check_lists(collection, vectors)
     folder = collection_folder(collection)
     try:

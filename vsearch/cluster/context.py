@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from vsearch.building.pipeline import manifest_of
 from vsearch.building.steps import training_rows
 from vsearch.building.training import BuildOptions, Trained
-from vsearch.cluster.job import Attached, Based, Dealt, Job, Plan, TrainedFiles
+from vsearch.cluster.document_rows import StoredDocuments
+from vsearch.cluster.encoding_results import Attached, DocumentCodec, Numbered
+from vsearch.cluster.job import Based, Dealt, Job, Plan, TrainedFiles
 from vsearch.cluster.outputs import Outputs
 from vsearch.cluster.source import SourceRows, open_source
 from vsearch.cluster.stored_rows import StoredRows
@@ -22,6 +24,9 @@ from vsearch.cluster.text_rows import TextRows, encoder_files
 from vsearch.encoders.loading import read_files
 from vsearch.errors import CorruptIndexError
 from vsearch.forking import cached_property
+from vsearch.multivector.build import documents_entry
+from vsearch.multivector.codec import TokenCodec, load_token_codec
+from vsearch.multivector.fde import FixedEncoding, load_fde
 from vsearch.quantizers.registry import load_quantizer
 from vsearch.search.state.model import Model
 from vsearch.search.state.model_reading import read_model
@@ -72,8 +77,11 @@ class Context:
 
     @cached_property
     def options(self) -> BuildOptions:
-        """Options of the build."""
-        return self.job.options.build_options()
+        """Options of the build; those of documents are complete once their codec is trained."""
+        options = self.job.options.build_options()
+        if self.job.documents is None:
+            return options
+        return replace(options, shards=self.outputs.read(DocumentCodec, "codec").shards)
 
     @cached_property
     def source(self) -> Store:
@@ -86,9 +94,23 @@ class Context:
         return self.outputs.read(Plan, "plan")
 
     @cached_property
-    def text_plan(self) -> Plan:
-        """The plan of a build from texts before it is known which rows have a text."""
-        return self.outputs.read(Plan, "texts")
+    def draft_plan(self) -> Plan:
+        """The plan of a build from texts or documents before these are encoded."""
+        return self.outputs.read(Plan, "texts" if self.job.documents is None else "documents")
+
+    @cached_property
+    def documents(self) -> StoredDocuments:
+        """The documents of a build, after their vectors are numbered."""
+        outputs = self.outputs
+        return StoredDocuments(outputs, outputs.read(Numbered, "number"))
+
+    @cached_property
+    def document_codecs(self) -> tuple[TokenCodec, FixedEncoding]:
+        """The codec of the vectors of documents, and their encoding."""
+        outputs = self.outputs
+        result = outputs.read(DocumentCodec, "codec")
+        arrays = {name: array for file in result.arrays for name, array in outputs.arrays(file).items()}
+        return load_token_codec(result.patches, arrays), load_fde(arrays)
 
     @cached_property
     def encoder(self) -> TextEncoder:
@@ -98,7 +120,7 @@ class Context:
     @cached_property
     def rows(self) -> SourceRows | StoredRows | TextRows:
         """The rows of the source; in a retraining, those of the index."""
-        if self.job.texts is not None:
+        if self.job.texts is not None or self.job.documents is not None:
             return TextRows(SourceRows(self.source, self.plan), self.outputs)
         if self.job.kind == "retrain":
             based, snapshot = self.base(0)
@@ -148,9 +170,28 @@ class Context:
         dealt, plan = self.dealt, self.plan
         shape = dealt.edges[-1], plan.dimensions
         kind, attributes = plan.id_kind, self.rows.attributes
-        files = dealt.model if self.job.texts is None else dealt.model | self.outputs.read(Attached, "attach").files
-        skipped = plan.skipped
-        return manifest_of(writer, dealt.codec, shape, files, shards, self.options, kind, attributes, {}, skipped)
+        files, described = dealt.model, {}
+        if self.job.texts is not None:
+            files = files | self.outputs.read(Attached, "attach").files
+        if self.job.documents is not None:
+            files = files | self.outputs.read(DocumentCodec, "codec").model
+            numbered, (codec, _) = self.documents.numbered, self.document_codecs
+            described["documents"] = documents_entry(
+                self.job.documents,
+                codec,
+                numbered.edges[-1],
+                numbered.input_vectors,
+                positions=self.has_positions,
+            )
+        return manifest_of(
+            writer, dealt.codec, shape, files, shards, self.options, kind, attributes, described, plan.skipped
+        )
+
+    @property
+    def has_positions(self) -> bool:
+        """Whether vectors of documents were merged, so that their positions are stored."""
+        documents = self.job.documents
+        return documents is not None and documents.pool is not None and documents.pool > 1
 
     @cached_property
     def model(self) -> Model:

@@ -22,6 +22,8 @@ class Division(msgspec.Struct, frozen=True):
         Approximate number of ids that one task compares.
     texts_per_task : int
         Number of rows whose texts one task encodes.
+    documents_per_task : int
+        Number of multi-vector documents that one task reads.
     retries : int
         Number of retries of a failed task.
     """
@@ -30,6 +32,7 @@ class Division(msgspec.Struct, frozen=True):
     chunk_bytes: int
     bucket_rows: int
     texts_per_task: int
+    documents_per_task: int
     retries: int
 
 

@@ -17,7 +17,8 @@ from vsearch.building.pipeline import model_arrays, write_model
 from vsearch.building.steps import BATCH_ROWS, assign_batch, deal
 from vsearch.building.training import prepare_vectors
 from vsearch.cluster.context import Context
-from vsearch.cluster.job import Assigned, DataFile, Dealt, Distinct, Divided, Encoded, Picked
+from vsearch.cluster.data_files import DataFile
+from vsearch.cluster.job import Assigned, Dealt, Distinct, Divided, Encoded, Picked
 from vsearch.cluster.outputs import Outputs
 from vsearch.cluster.source import id_keys
 from vsearch.cluster.training_steps import gather_rows

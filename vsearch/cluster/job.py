@@ -9,6 +9,19 @@ import msgspec
 
 from vsearch.building.inputs.prefix_files import FileHeader, FilesPlan, FoundFile
 from vsearch.building.training import BuildOptions
+from vsearch.cluster.data_files import DataFile, Piece
+from vsearch.cluster.encoding_results import (
+    Attached,
+    DocumentCodec,
+    Drawn,
+    Embedded,
+    EncoderFiles,
+    ExchangedDocuments,
+    Numbered,
+    Reduced,
+    Texts,
+)
+from vsearch.multivector.training import DocumentOptions
 from vsearch.quantizers.pq import PQ
 from vsearch.storage import CodecEntry, FileEntry, SettingsEntry, ShardEntry
 from vsearch.storage.snapshots.manifest import SegmentEntry
@@ -51,29 +64,6 @@ class JobOptions(msgspec.Struct, frozen=True):
         )
 
 
-class Texts(msgspec.Struct, frozen=True):
-    """The texts that a build encodes.
-
-    Attributes
-    ----------
-    column : str
-    encoder : str
-        Digest of the encoder's files.
-    dimensions : int
-        Of its vectors.
-    missing : {"error", "skip"}
-        What to do with rows without a text.
-    task_rows : int
-        Number of rows whose texts one task encodes.
-    """
-
-    column: str
-    encoder: str
-    dimensions: int
-    missing: str
-    task_rows: int
-
-
 class Job(msgspec.Struct, frozen=True):
     """A build, or a change of an index.
 
@@ -94,6 +84,10 @@ class Job(msgspec.Struct, frozen=True):
         For appends: the attributes of the index.
     texts : Texts or None
         For builds from texts.
+    documents : DocumentOptions or None
+        For builds of multi-vector documents.
+    document_rows : int
+        Number of documents that one task reads.
     """
 
     version: str
@@ -108,6 +102,8 @@ class Job(msgspec.Struct, frozen=True):
     subject: tuple[str, ...] = ()
     known: tuple[str, ...] = ()
     texts: Texts | None = None
+    documents: DocumentOptions | None = None
+    document_rows: int = 0
 
     @property
     def id(self) -> str:
@@ -120,21 +116,6 @@ class Begun(msgspec.Struct, frozen=True):
 
     generation: str
     job: Job
-
-
-class DataFile(msgspec.Struct, frozen=True):
-    """A file written by a task, with the CRC32C of each of its chunks."""
-
-    entry: FileEntry
-    sums: tuple[int, ...]
-
-
-class Piece(msgspec.Struct, frozen=True):
-    """Bytes ``start:stop`` of a file, with their CRC32C."""
-
-    start: int
-    stop: int
-    crc32c: int
 
 
 class Headers(msgspec.Struct, frozen=True):
@@ -164,7 +145,8 @@ class Plan(msgspec.Struct, frozen=True):
         Number of buckets in which ids are checked for duplicates; 0 without ids.
     warnings : tuple of str
     edges : tuple of int
-        For texts: the first row of each task that encodes them, and the number of rows; rows without a text are not counted.
+        For texts and documents: the first row of each task that encodes them, and the number of rows; rows without a text are not
+        counted.
     """
 
     files: FilesPlan
@@ -198,29 +180,6 @@ class Plan(msgspec.Struct, frozen=True):
     def chunk(self, number: int) -> tuple[int, int]:
         """First row of a chunk, and the row after its last."""
         return number * self.chunk_rows, min((number + 1) * self.chunk_rows, self.rows)
-
-
-class EncoderFiles(msgspec.Struct, frozen=True):
-    """Result of ``encoder``: the files of the encoder that was passed, by name."""
-
-    files: dict[str, DataFile]
-
-
-class Embedded(msgspec.Struct, frozen=True):
-    """Result of ``embed``: vectors of the texts of some rows, with the numbers of these rows; None if none has a text."""
-
-    file: DataFile | None
-
-    @property
-    def rows(self) -> int:
-        """Number of vectors."""
-        return 0 if self.file is None else self.file.entry.rows
-
-
-class Attached(msgspec.Struct, frozen=True):
-    """Result of ``attach``: the files of the index's encoder, by their kinds."""
-
-    files: dict[str, FileEntry]
 
 
 class Picked(msgspec.Struct, frozen=True):
@@ -291,6 +250,7 @@ class Exchanged(msgspec.Struct, frozen=True):
     edges: tuple[int, ...]
     columns: str | None
     pieces: tuple[Piece, ...]
+    documents: ExchangedDocuments | None = None
 
 
 class Written(msgspec.Struct, frozen=True):
@@ -376,6 +336,11 @@ RESULTS: dict[str, type[msgspec.Struct]] = {
     "encoder": EncoderFiles,
     "files": Headers,
     "texts": Plan,
+    "documents": Plan,
+    "reduce": Reduced,
+    "number": Numbered,
+    "draw": Drawn,
+    "codec": DocumentCodec,
     "embed": Embedded,
     "plan": Plan,
     "attach": Attached,

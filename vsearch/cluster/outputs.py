@@ -15,7 +15,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from vsearch.cluster.job import RESULTS, Begun, DataFile, Job, Piece
+from vsearch.cluster.data_files import DataFile, Piece
+from vsearch.cluster.job import RESULTS, Begun, Job
 from vsearch.errors import ConflictError, CorruptIndexError, FormatVersionError, IndexNotFoundError, VsearchError
 from vsearch.forking import cached_property
 from vsearch.storage import SegmentFile, Store, read_manifest, snapshot_numbers, write_arrays

@@ -12,6 +12,7 @@ import msgspec
 
 from vsearch.building.inputs.prefix_files import changed_file, list_files, source_store
 from vsearch.cluster.context import Context, Place, open_context
+from vsearch.cluster.document_steps import encoding_tasks
 from vsearch.cluster.job import Divided, Job, JobOptions, Tuned
 from vsearch.cluster.outputs import Outputs, refuse_missing
 from vsearch.cluster.shard_steps import untuned_manifest
@@ -148,11 +149,20 @@ def _stages(context: Context) -> Iterator[tuple[str, range]]:
     """Yield the stages with the numbers of their tasks; results of earlier stages are read as needed."""
     job = context.job
     yield "files", range(-(-len(job.files) // job.files_per_task))
-    if job.texts is None:
+    if job.documents is not None:
+        yield "documents", range(1)
+        tasks = -(-context.draft_plan.files.rows // job.document_rows)
+        yield "reduce", range(tasks)
+        yield "number", range(1)
+        yield "draw", range(tasks)
+        yield "codec", range(1)
+        yield "embed", range(encoding_tasks(context.documents.numbered))
+        yield "plan", range(1)
+    elif job.texts is None:
         yield "plan", range(1)
     else:
         yield "texts", range(1)
-        yield "embed", range(-(-context.text_plan.files.rows // job.texts.task_rows))
+        yield "embed", range(-(-context.draft_plan.files.rows // job.texts.task_rows))
         yield "plan", range(1)
         yield "attach", range(1)
     yield from stages_of_rows(context)

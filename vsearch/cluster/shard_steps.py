@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,12 +16,17 @@ from vsearch.building.layout import ShardRows
 from vsearch.building.shards import ShardContent, TakesIds, write_shard
 from vsearch.building.training import prepare_vectors
 from vsearch.cluster.context import Context
-from vsearch.cluster.job import Exchanged, Piece, Tuned, Written
+from vsearch.cluster.data_files import Piece
+from vsearch.cluster.document_rows import StoredDocuments, collect_documents, sort_documents
+from vsearch.cluster.encoding_results import DocumentCodec, ExchangedDocuments
+from vsearch.cluster.job import Exchanged, Tuned, Written
 from vsearch.cluster.outputs import Outputs
 from vsearch.cluster.source import ATTRIBUTE, ID
 from vsearch.errors import CorruptIndexError
 from vsearch.live.attributes import with_ttl
 from vsearch.live.retraining import tune_like
+from vsearch.multivector.build import DocumentPart
+from vsearch.multivector.tuning import tune_encodings
 from vsearch.search.defaults import tune_defaults
 from vsearch.search.state.snapshot import open_snapshot
 from vsearch.storage import Manifest
@@ -29,6 +35,7 @@ from vsearch.storage.files.local_file import LocalFile
 from vsearch.storage.stores.scratch import scratch_folder
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import BinaryIO
 
     import pyarrow as pa
@@ -65,7 +72,14 @@ def exchange_chunk(context: Context, number: int) -> None:
         path = outputs.path("exchange", number, "columns")
         pieces = _write_pieces(outputs, path, table, order, edges)
     exchanged = Exchanged(file, tuple(edges.tolist()), path, pieces)
-    outputs.finish("exchange", number, exchanged, [file.entry.path, *([path] if path else [])])
+    paths = [file.entry.path, *([path] if path else [])]
+    if context.job.documents is not None:
+        with scratch_folder() as scratch:
+            stored = StoredDocuments(outputs, context.documents.numbered)
+            documents, written = sort_documents(stored, start, order, edges, Path(scratch), number)
+        exchanged = msgspec.structs.replace(exchanged, documents=documents)
+        paths += [part.entry.path for part in written]
+    outputs.finish("exchange", number, exchanged, paths)
 
 
 def write_rows(context: Context, number: int) -> None:
@@ -84,9 +98,9 @@ def write_rows(context: Context, number: int) -> None:
         model = context.model
         shard = ShardRows(np.argsort(partitions, kind="stable"), counts, first)
         columns = None if context.rows.attributes is None else _attributes(table, len(rows))
-        content = ShardContent(
-            take, columns, _ids(plan.id_kind, rows, table), plan.rows, spill=bool(context.options.spill)
-        )
+        parts = _document_parts(context, outputs, number, Path(scratch))
+        ids = _ids(plan.id_kind, rows, table)
+        content = ShardContent(take, columns, ids, plan.rows, parts, spill=bool(context.options.spill))
         entry = write_shard(outputs.store, outputs.writer, number, shard, content, model, lambda _: None)
         outputs.finish("shard", number, Written(entry), [file.path for file in entry.files.values()])
 
@@ -94,7 +108,13 @@ def write_rows(context: Context, number: int) -> None:
 def tune_index(context: Context, number: int) -> None:
     """Tune the search settings of the index, which is not yet committed."""
     built = open_snapshot(context.store, untuned_manifest(context, context.job_id))
-    settings = tune_like(context.base(0)[1], built) if context.job.kind == "retrain" else tune_defaults(built)
+    if context.job.kind == "retrain":
+        settings = tune_like(context.base(0)[1], built)
+    elif context.job.documents is not None:
+        queries = context.outputs.read(DocumentCodec, "codec").queries
+        settings = tune_encodings(built, context.outputs.arrays(queries)["queries"])
+    else:
+        settings = tune_defaults(built)
     context.outputs.finish("tune", number, Tuned(settings.to_entry()), ())
 
 
@@ -105,6 +125,26 @@ def untuned_manifest(context: Context, writer: str) -> Manifest:
     manifest = context.manifest(writer, shards)
     ttl = context.job.options.ttl
     return manifest if ttl is None else with_ttl(manifest, ttl)
+
+
+def _document_parts(context: Context, outputs: Outputs, shard: int, scratch: Path) -> tuple[DocumentPart, ...]:
+    """The documents of a shard, if rows are documents."""
+    options = context.job.documents
+    if options is None:
+        return ()
+
+    def exchanged() -> Iterator[tuple[ExchangedDocuments, int, int]]:
+        for chunk in range(context.plan.chunks):
+            result = outputs.read(Exchanged, "exchange", chunk)
+            low, high = result.edges[shard : shard + 2]
+            if high > low and result.documents is not None:
+                yield result.documents, low, high
+
+    documents, positions = collect_documents(outputs, exchanged(), shard, scratch)
+    numbered, (token_codec, fde) = context.documents.numbered, context.document_codecs
+    kept = positions if context.has_positions else None
+    input_vectors, largest = numbered.input_vectors, numbered.largest
+    return (DocumentPart(documents, kept, input_vectors, token_codec, fde, options, scratch, largest),)
 
 
 def _write_pieces(

@@ -29,7 +29,7 @@ from vsearch.search.state.expiry import check_ttl
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from vsearch.cluster.job import Texts
+    from vsearch.cluster.encoding_results import Texts
     from vsearch.storage import Store
 
 ID = "id"
@@ -144,9 +144,14 @@ def plan_rows(job: Job, store: Store, files: FilesPlan) -> Plan:
         training_rows(files.rows, width, options)
     if job.options.ttl is not None:
         _check_ttl(job.options.ttl, files, attributes, store, column)
-    batches = max(1, job.chunk_bytes // (width * np.dtype(dtype).itemsize) // BATCH_ROWS)
     buckets = 0 if id_name is None else max(1, -(-files.rows // job.bucket_rows))
-    return Plan(files, column, id_name, attributes, id_kind, width, dtype, batches * BATCH_ROWS, buckets, messages)
+    chunk = chunk_rows(job, width, dtype)
+    return Plan(files, column, id_name, attributes, id_kind, width, dtype, chunk, buckets, messages)
+
+
+def chunk_rows(job: Job, width: int, dtype: str) -> int:
+    """Rows of a chunk: as many batches of rows that are assigned at a time as a chunk can hold, at least one."""
+    return max(1, job.chunk_bytes // (width * np.dtype(dtype).itemsize) // BATCH_ROWS) * BATCH_ROWS
 
 
 def id_keys(ids: Any) -> NDArray[np.int64]:
@@ -175,12 +180,16 @@ def _choose_columns(job: Job, store: Store, files: FilesPlan) -> Chosen:
     _, column, others = split_table(source, columns.vectors, requested, vector_column, Path())
     width, dtype = PrefixRows(store, files, column).shape
     attributes = _attributes(job, others, width, files.label)
-    kind = "row"
-    _check_id_column(columns.id, rows.schema)
-    if columns.id is not None:
-        plan = Plan(files, column, columns.id, attributes, kind, width, dtype.name, 1, 1, ())
-        kind = "int64" if isinstance(SourceRows(store, plan).ids(0, 1), np.ndarray) else "string"
-    return column, width, dtype.name, attributes, columns.id, kind
+    check_id_column(columns.id, rows.schema)
+    plan = Plan(files, column, columns.id, attributes, "row", width, dtype.name, 1, 1, ())
+    return column, width, dtype.name, attributes, columns.id, id_kind(store, plan)
+
+
+def id_kind(store: Store, plan: Plan) -> str:
+    """The kind of the ids of a plan, from the first one."""
+    if plan.id is None:
+        return "row"
+    return "int64" if isinstance(SourceRows(store, plan).ids(0, 1), np.ndarray) else "string"
 
 
 def _choose_text_columns(job: Job, store: Store, files: FilesPlan) -> Chosen:
@@ -192,7 +201,7 @@ def _choose_text_columns(job: Job, store: Store, files: FilesPlan) -> Chosen:
     source = Table(rows.schema, lambda names: rows.batches(names, 0, files.rows), files.label)
     check_text_column(source, texts.column)
     chosen = source if columns.attributes is None else selected_columns(source, columns.attributes)
-    _check_id_column(columns.id, rows.schema)
+    check_id_column(columns.id, rows.schema)
     attributes = _attributes(job, chosen, texts.dimensions, files.label)
     return None, texts.dimensions, "float32", attributes, columns.id, "row"
 
@@ -206,7 +215,23 @@ def _attributes(job: Job, others: object | None, width: int, label: str) -> tupl
     return tuple(attribute_schema(kept.schema, label).names) or None
 
 
-def _check_id_column(name: str | None, schema: pa.Schema) -> None:
+def kept_attributes(
+    job: Job, others: object | None, width: int, label: str
+) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
+    """Names of the columns that become attributes, None if there are none, and warnings of those that do not."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        names = _attributes(job, others, width, label)
+    return names, tuple(str(warning.message) for warning in caught)
+
+
+def check_id_column(name: str | None, schema: pa.Schema) -> None:
+    """Refuse a column of ids that does not exist.
+
+    Raises
+    ------
+    InputError
+    """
     if name is not None and name not in schema.names:
         raise InputError(f"ids: no column {name!r}; the columns are: {', '.join(schema.names)}")
 

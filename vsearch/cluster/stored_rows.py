@@ -17,7 +17,7 @@ from vsearch.search.state.fetching import take_fields
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from vsearch.cluster.job import DataFile
+    from vsearch.cluster.data_files import DataFile
     from vsearch.cluster.outputs import Outputs
     from vsearch.search.state.snapshot import Snapshot
 

@@ -14,6 +14,15 @@ from vsearch.cluster.dividing_steps import (
     gather_oversize,
     split_partitions,
 )
+from vsearch.cluster.document_steps import (
+    draw_documents,
+    embed_documents,
+    number_vectors,
+    plan_documents,
+    plan_encodings,
+    reduce_range,
+    train_documents,
+)
 from vsearch.cluster.merge_steps import choose_settings, split_pieces, write_merged
 from vsearch.cluster.shard_steps import exchange_chunk, tune_index, write_rows
 from vsearch.cluster.text_steps import attach_encoder, embed_rows, number_rows, plan_texts
@@ -43,6 +52,17 @@ TEXTS: dict[str, Callable[[Context, int], None]] = {
 }
 """Stages of builds from texts, in order, between ``files`` and ``sample``."""
 
+DOCUMENTS: dict[str, Callable[[Context, int], None]] = {
+    "documents": plan_documents,
+    "reduce": reduce_range,
+    "number": number_vectors,
+    "draw": draw_documents,
+    "codec": train_documents,
+    "embed": embed_documents,
+    "plan": plan_encodings,
+}
+"""Stages of builds of multi-vector documents, in order, between ``files`` and ``sample``."""
+
 STEPS: dict[str, Callable[[Context, int], None]] = {
     "files": read_headers,
     "plan": make_plan,
@@ -71,8 +91,9 @@ def run_task(place: Place, stage: str, number: int) -> VsearchError | None:
     try:
         context = open_context(place)
         if not context.outputs.has(stage, number):
-            steps = STEPS | CHANGES if context.job.texts is None else STEPS | TEXTS
-            steps[stage](context, number)
+            job = context.job
+            more = DOCUMENTS if job.documents is not None else CHANGES if job.texts is None else TEXTS
+            (STEPS | more)[stage](context, number)
     except InputError as error:
         return error
     return None

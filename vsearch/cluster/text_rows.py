@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from vsearch.cluster.job import Embedded, EncoderFiles
+from vsearch.cluster.encoding_results import Embedded, EncoderFiles
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -15,7 +15,8 @@ from vsearch.building.inputs.rows import SKIP
 from vsearch.building.inputs.unusable import NAMED, Unusable
 from vsearch.building.steps import training_rows
 from vsearch.cluster.context import Context
-from vsearch.cluster.job import Attached, Embedded, EncoderFiles, Plan, Texts
+from vsearch.cluster.encoding_results import Attached, Embedded, EncoderFiles, Texts
+from vsearch.cluster.job import Plan
 from vsearch.cluster.outputs import Outputs
 from vsearch.cluster.source import SourceRows, plan_rows
 from vsearch.cluster.text_rows import TextRows, encoder_files
@@ -73,7 +74,7 @@ def number_rows(context: Context, number: int) -> None:
     InputError
         Rows have no text and must have one, or no row has one.
     """
-    outputs, plan, texts = context.outputs, context.text_plan, _texts_of(context)
+    outputs, plan, texts = context.outputs, context.draft_plan, _texts_of(context)
     tasks = -(-plan.files.rows // texts.task_rows)
     counts = [outputs.read(Embedded, "embed", task).rows for task in range(tasks)]
     require_texts(sum(counts), plan.files.label, texts.column)
@@ -93,7 +94,7 @@ def attach_encoder(context: Context, number: int) -> None:
     files = encoder_files(outputs)
     if not is_compressed(files):
         texts = itertools.chain.from_iterable(
-            split_texts(values)[0] for values in _texts(context, 0, context.text_plan.files.rows)
+            split_texts(values)[0] for values in _texts(context, 0, context.draft_plan.files.rows)
         )
         compressed = compress(context.encoder, list(itertools.islice(texts, SAMPLE)))
         files = to_files(compressed.model, compressed.report)
@@ -127,14 +128,14 @@ def _rows_without_text(context: Context) -> Iterator[int]:
 
 def _texts(context: Context, start: int, stop: int) -> Iterator[list[str | None]]:
     """The texts of rows ``start:stop``, batch by batch; None for rows without a text."""
-    rows = SourceRows(context.source, context.text_plan)
+    rows = SourceRows(context.source, context.draft_plan)
     for batch in rows.files.batches([_texts_of(context).column], start, stop):
         yield batch.column(0).to_pylist()
 
 
 def _range(context: Context, task: int) -> tuple[int, int]:
     """First row of a task, and the row after its last."""
-    step, rows = _texts_of(context).task_rows, context.text_plan.files.rows
+    step, rows = _texts_of(context).task_rows, context.draft_plan.files.rows
     return min(task * step, rows), min((task + 1) * step, rows)
 
 

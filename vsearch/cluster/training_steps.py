@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from vsearch.building.inputs.prefix_files import FileHeader, plan_files, read_header
 from vsearch.building.steps import BATCH_ROWS, train_on
 from vsearch.cluster.context import Context
-from vsearch.cluster.job import DataFile, Headers, Picked, TrainedFiles
+from vsearch.cluster.data_files import DataFile
+from vsearch.cluster.job import Headers, Picked, TrainedFiles
 from vsearch.cluster.outputs import Outputs
 from vsearch.cluster.source import plan_rows
 from vsearch.storage import CodecEntry

@@ -11,9 +11,10 @@ import numpy as np
 
 from vsearch.errors import InputError
 from vsearch.live.inputs import NewRows, is_empty, no_rows, read_rows
-from vsearch.multivector.build import STORED, batches, encode_documents, open_document_inputs
+from vsearch.multivector.build import batches, encode_documents, open_document_inputs
 from vsearch.multivector.opening import codecs_of
 from vsearch.multivector.reduction import check_reduction, reduce_documents
+from vsearch.multivector.training import STORED
 from vsearch.search.state.document_codes import concatenate_documents
 from vsearch.storage.stores.scratch import scratch_folder
 

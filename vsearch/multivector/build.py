@@ -21,13 +21,13 @@ from vsearch.building.inputs.unusable import Unusable
 from vsearch.building.pipeline import Progress, build_index
 from vsearch.building.shards import WriteArrays
 from vsearch.building.training import BuildOptions
-from vsearch.errors import IndexExistsError, InputError
-from vsearch.multivector.codec import TokenCodec, check_token_codec, train_token_codec
-from vsearch.multivector.fde import FixedEncoding, train_fde
+from vsearch.errors import IndexExistsError
+from vsearch.multivector.codec import TokenCodec
+from vsearch.multivector.fde import FixedEncoding
 from vsearch.multivector.opening import centroids_of, list_documents_of
 from vsearch.multivector.reduction import check_reduction, reduce_documents
 from vsearch.multivector.sources import Documents, documents_column, open_documents, open_saliency
-from vsearch.multivector.tuning import draw_queries
+from vsearch.multivector.training import STORED, DocumentOptions, choose_samples, train_encoding, train_vectors
 from vsearch.multivector.usable import open_usable
 from vsearch.search.state.document_codes import DocumentCodes, pack
 from vsearch.storage import DocumentsEntry, Manifest, Store, snapshot_numbers
@@ -38,13 +38,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 BATCH_VECTORS = 16384
-SAMPLE_DOCUMENTS = 4096
-SAMPLE_BYTES = 256 << 20
-SAMPLE_PER_CENTROID = 64
 SHARD_BYTES = 1 << 30
-BUCKETS = 32
-KINDS = ("fde", "lists")
-STORED = {None: None, "float16": np.float16, "float32": np.float32}
 
 FILE_KINDS = frozenset(
     (
@@ -60,40 +54,6 @@ FILE_KINDS = frozenset(
     )
 )
 """Kinds of the additional files of a shard of documents."""
-
-
-@dataclass(frozen=True)
-class DocumentOptions:
-    """Options of `vsearch.build_documents`; see there."""
-
-    keep: float = 1.0
-    pool: float | None = None
-    codebook: int = 256
-    residual_bits: int = 2
-    binary: bool = False
-    candidates: str = "fde"
-    dimensions: int = 1024
-    bits: float = 1.0
-    store: str | None = None
-    shards: int | None = None
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        check_token_codec(self.codebook, self.residual_bits, binary=self.binary)
-        if self.candidates not in KINDS:
-            msg = f"candidates must be one of {', '.join(KINDS)}, got {self.candidates!r}"
-            raise InputError(msg)
-        if self.store not in STORED:
-            msg = f"store must be 'float16', 'float32' or None, got {self.store!r}"
-            raise InputError(msg)
-        dimensions = self.dimensions
-        if (
-            isinstance(dimensions, bool)
-            or not isinstance(dimensions, (int, np.integer))
-            or not 1 <= dimensions <= 65536
-        ):
-            msg = f"dimensions must be an integer from 1 to 65536 (of the encodings), got {dimensions!r}"
-            raise InputError(msg)
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,6 +73,8 @@ class DocumentPart:
     options : DocumentOptions
     scratch : Path
         Folder for temporary files.
+    largest_position : int
+        Of all documents of the index.
     """
 
     name: ClassVar[str] = "documents"
@@ -125,6 +87,7 @@ class DocumentPart:
     fde: FixedEncoding
     options: DocumentOptions
     scratch: Path
+    largest_position: int = 0
 
     def model(self) -> dict[str, NDArray[Any]]:
         """Return the arrays of the model."""
@@ -132,17 +95,9 @@ class DocumentPart:
 
     def entry(self) -> DocumentsEntry:
         """Return the manifest entry of the document part."""
-        return DocumentsEntry(
-            patches=self.token_codec.configuration(),
-            dimensions=self.token_codec.dimensions,
-            vectors=int(self.documents.offsets[-1]),
-            vectors_given=self.input_vectors,
-            keep=float(self.options.keep),
-            pool=None if self.options.pool is None else float(self.options.pool),
-            candidates=self.options.candidates,
-            positions=self.positions is not None,
-            store=self.options.store,
-        )
+        vectors = int(self.documents.offsets[-1])
+        positions = self.positions is not None
+        return documents_entry(self.options, self.token_codec, vectors, self.input_vectors, positions=positions)
 
     def check(self, attributes: pa.Schema | None) -> None:
         """Accept any attributes."""
@@ -198,7 +153,7 @@ class DocumentPart:
     ) -> NDArray[Any]:
         first = self.documents.offsets[rows] - offsets[:-1]
         places = positions[np.repeat(first, lengths) + np.arange(int(offsets[-1]))]
-        largest = int(positions.max())
+        largest = self.largest_position
         return places.astype(np.uint8 if largest < 256 else np.uint16 if largest < 65536 else np.uint32)
 
     def _write_lists(self, codes: NDArray[Any], offsets: NDArray[np.int64], arrays: WriteArrays) -> None:
@@ -248,33 +203,24 @@ def build_document_index(
             opened, weights, options.keep, options.pool, scratch, lambda done, total: progress("reduce", done, total)
         )
         progress("train token codec", 0, 1)
-        rng = np.random.default_rng(options.seed)
-        token_codec = train_token_codec(
-            _sample_vectors(documents, options.codebook, rng),
-            options.codebook,
-            options.residual_bits,
-            binary=options.binary,
-            seed=options.seed,
-        )
+        chosen, chosen_documents, rng = choose_samples(documents.offsets, documents.vectors.dimensions, options)
+        token_codec = train_vectors(np.ascontiguousarray(documents.vectors.take(chosen), np.float32), chosen, options)
         progress("train token codec", 1, 1)
-        drawn, drawn_offsets = documents.take(_sample_documents(documents, rng))
-        use_lists = options.candidates == "lists"
-        width = min(options.dimensions, documents.vectors.dimensions) if use_lists else options.dimensions
-        fde = train_fde(drawn, drawn_offsets, width, 0 if use_lists else BUCKETS, options.seed)
-        queries = draw_queries(fde, drawn, drawn_offsets, rng)
-        del drawn
+        fde, queries = train_encoding(*documents.take(chosen_documents), options, rng)
 
         def encoded() -> Iterator[NDArray[np.float32]]:
             for start, stop in batches(documents.offsets):
                 yield fde.encode_documents(*documents.read(start, stop))
                 progress("encode documents", stop, len(documents))
 
-        part = DocumentPart(documents, positions, int(opened.offsets[-1]), token_codec, fde, options, scratch)
+        largest = 0 if positions is None else int(positions.max())
+        part = DocumentPart(documents, positions, int(opened.offsets[-1]), token_codec, fde, options, scratch, largest)
+        shards = document_shards(options, token_codec, int(documents.offsets[-1]), len(documents))
         return build_index(
             store,
             encoded(),
             arguments=arguments,
-            options=BuildOptions("ip", "osq", options.bits, None, None, _shards(part), options.seed),
+            options=BuildOptions("ip", "osq", options.bits, None, None, shards, options.seed),
             overwrite=overwrite,
             tune_defaults=lambda manifest: tune_defaults(manifest, queries),
             progress=progress,
@@ -350,33 +296,28 @@ def transpose_documents(codes: NDArray[np.uint8], offsets: NDArray[np.int64]) ->
     return out.reshape(codes.shape)
 
 
-def _sample_vectors(documents: Documents, codebook: int, rng: np.random.Generator) -> NDArray[np.float32]:
-    rows = documents.vectors.rows
-    count = max(65536, SAMPLE_PER_CENTROID * codebook)
-    count = min(rows, count, max(4096, SAMPLE_BYTES // (4 * documents.vectors.dimensions)))
-    chosen = np.arange(rows) if count == rows else np.sort(rng.choice(rows, count, replace=False))
-    return np.ascontiguousarray(documents.vectors.take(chosen), np.float32)
-
-
-def _sample_documents(documents: Documents, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Draw documents for the training of the encoding, limited by `SAMPLE_DOCUMENTS` and, with buckets, `SAMPLE_BYTES`."""
-    per_document = max(float(np.diff(documents.offsets).mean()), BUCKETS) * 4 * documents.vectors.dimensions
-    count = int(min(len(documents), SAMPLE_DOCUMENTS, max(16, SAMPLE_BYTES // per_document)))
-    if count == len(documents):
-        return np.arange(count)
-    return np.sort(rng.choice(len(documents), count, replace=False))
-
-
-def _shards(part: DocumentPart) -> int | None:
-    """Return the requested number of shards, or the number for document parts of about a gigabyte."""
-    if part.options.shards is not None:
-        return part.options.shards
-    stored = {None: 0, "float16": 2, "float32": 4}[part.options.store] * part.token_codec.dimensions
-    bytes_per_vector = (
-        part.token_codec.code_dtype.itemsize
-        + part.token_codec.residual_bytes
-        + 2 * (part.token_codec.residual is not None)
-        + stored
+def documents_entry(
+    options: DocumentOptions, token_codec: TokenCodec, vectors: int, input_vectors: int, *, positions: bool
+) -> DocumentsEntry:
+    """Return the manifest entry of the documents of an index, which have so many vectors."""
+    return DocumentsEntry(
+        patches=token_codec.configuration(),
+        dimensions=token_codec.dimensions,
+        vectors=vectors,
+        vectors_given=input_vectors,
+        keep=float(options.keep),
+        pool=None if options.pool is None else float(options.pool),
+        candidates=options.candidates,
+        positions=positions,
+        store=options.store,
     )
-    total = int(part.documents.offsets[-1]) * bytes_per_vector
-    return min(max(1, -(-total // SHARD_BYTES)), len(part.documents))
+
+
+def document_shards(options: DocumentOptions, token_codec: TokenCodec, vectors: int, documents: int) -> int:
+    """Return the requested number of shards, or the number for document parts of about a gigabyte."""
+    if options.shards is not None:
+        return options.shards
+    stored = {None: 0, "float16": 2, "float32": 4}[options.store] * token_codec.dimensions
+    residual = token_codec.residual_bytes + 2 * (token_codec.residual is not None)
+    total = vectors * (token_codec.code_dtype.itemsize + residual + stored)
+    return min(max(1, -(-total // SHARD_BYTES)), documents)
