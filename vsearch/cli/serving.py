@@ -38,9 +38,8 @@ def serve(
     The keys for searches and changes are read from VSEARCH_API_KEY and VSEARCH_WRITE_KEY.
     """
     try:
-        import uvicorn
-
         from vsearch.serving import app
+        from vsearch.serving.listening import listen
     except ImportError as error:
         raise MissingDependencyError(
             f"serving requires the extra serve: pip install 'vsearch[serve]' ({error})"
@@ -55,9 +54,8 @@ def serve(
         open_index(url)  # refuses what cannot be served before it listens
     os.environ[VARIABLE] = msgspec.json.encode(settings).decode()
     target = f"{app.__name__}:{app.from_environment.__name__}"
-    uvicorn.run(
+    listen(
         target,
-        factory=True,
         host=host,
         port=port,
         workers=workers,
