@@ -114,7 +114,7 @@ def rows(path: Path, key: str) -> list[list[str]]:
 
 @dataclass(frozen=True)
 class Curve:
-    """Points of one contestant; ``ours`` are drawn bold."""
+    """Points of one contestant; ``ours`` are drawn bold and black, each in another style of line."""
 
     name: str
     x: Sequence[float]
@@ -140,13 +140,15 @@ def plot(
 
     figure, axes = plt.subplots(figsize=(10, 6.5), constrained_layout=True)
     styles = [f"C{i}" for i in range(10)]
+    curves = list(curves)
+    own = iter(("-", "-.", ":") * len(curves))
     for i, curve in enumerate(curves):
         axes.plot(
             curve.x,
             curve.y,
             marker="os^vD"[i // 10 % 5],
             markersize=4,
-            linestyle="-" if curve.ours else "--",
+            linestyle=next(own) if curve.ours else "--",
             linewidth=2.4 if curve.ours else 1.1,
             color="black" if curve.ours else styles[i % 10],
             label=curve.name,
