@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import socket
 from typing import Any
 
@@ -39,4 +40,7 @@ def listen(application: str, *, workers: int, **options: Any) -> None:
         uvicorn.run(application, factory=True, workers=1, **options)
         return
     config = ListeningConfig(application, factory=True, workers=workers, **options)
-    Multiprocess(config, sockets=[config.bind_socket()]).run()
+    # older versions of uvicorn also take what a process runs
+    older = "target" in inspect.signature(Multiprocess).parameters
+    given: dict[str, Any] = {"target": uvicorn.Server(config).run} if older else {}
+    Multiprocess(config, sockets=[config.bind_socket()], **given).run()
