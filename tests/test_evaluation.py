@@ -112,3 +112,30 @@ def test_ids_that_c_would_cut_or_lines_would_break(tmp_path: Path) -> None:
     lines = "\ufeffquery-id\tcorpus-id\tscore\n" + "".join(f"{n}\t{name}\t1\r\n" for n, name in enumerate(names))
     (tmp_path / "qrels.tsv").write_text(lines, encoding="utf-8", newline="")
     assert vsearch.evaluate(index, np.eye(5), tmp_path / "qrels.tsv", ["mrr@10"]).metrics == {"mrr@10": 1.0}
+
+
+def test_names_of_one_measure_get_the_same_values(index: vsearch.Index, queries: np.ndarray) -> None:
+    report = vsearch.evaluate(index, queries, QRELS, ["mrr@10", "rr@10", "RR@10"])
+    assert report.metrics["mrr@10"] > 0
+    assert len({*report.metrics.values()}) == 1
+    assert report.per_query["mrr@10"] == report.per_query["RR@10"]
+
+
+@pytest.mark.parametrize(
+    ("metrics", "match"),
+    [
+        (5, "metrics must be a sequence"),
+        (b"map", "metrics must be a sequence"),
+        (iter(()), "metrics must be a sequence"),
+        (["ndcg@1.5"], "unknown metric 'ndcg@1.5'"),
+        (["mrr@0"], "unknown metric 'mrr@0'"),
+        (["p@True"], "unknown metric 'p@True'"),
+        (["ndcg@'a'"], "unknown metric"),
+        (["alpha_nDCG@10"], "alpha_nDCG@10"),
+    ],
+)
+def test_metrics_that_cannot_be_computed_are_refused(
+    index: vsearch.Index, queries: np.ndarray, metrics: Any, match: str
+) -> None:
+    with pytest.raises(vsearch.InputError, match=match):
+        vsearch.evaluate(index, queries, QRELS, metrics)

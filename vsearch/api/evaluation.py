@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -119,9 +119,15 @@ def evaluate(
     per_query: dict[str, dict[str, float]] = {
         name: dict.fromkeys((names[position] for position in positions), 0.0) for name in measures
     }
-    labels = {measure: name for name, measure in measures.items()}
-    for result in ir_measures.iter_calc(list(labels), judged, run):
-        per_query[labels[result.measure]][names[int(result.query_id)]] = float(result.value)
+    labels: dict[Any, list[str]] = {}
+    for name, measure in measures.items():  # several names may mean one measure
+        labels.setdefault(measure, []).append(name)
+    try:
+        for result in ir_measures.iter_calc(list(labels), judged, run):
+            for name in labels[result.measure]:
+                per_query[name][names[int(result.query_id)]] = float(result.value)
+    except ValueError as error:
+        raise InputError(f"metrics {', '.join(measures)}: ir_measures cannot compute them ({error})") from error
     means = {name: float(np.mean([*values.values()])) for name, values in per_query.items()}
     return Evaluation(means, len(judged), per_query)
 
@@ -169,7 +175,7 @@ def _parse(metrics: Sequence[str]) -> dict[str, Any]:
         import ir_measures
     except ImportError as error:
         raise MissingDependencyError("evaluate requires ir_measures: pip install 'vsearch[evaluate]'") from error
-    if isinstance(metrics, str) or not metrics:
+    if isinstance(metrics, (str, bytes)) or not isinstance(metrics, Iterable) or not (metrics := list(metrics)):
         raise InputError(f"metrics must be a sequence of names, such as ['ndcg@10'], got {metrics!r:.100}")
     parsed = {}
     for name in metrics:
@@ -182,6 +188,9 @@ def _parse(metrics: Sequence[str]) -> dict[str, Any]:
                 parsed[str(name)] = getattr(ir_measures, known) @ int(cut)
             else:
                 parsed[str(name)] = ir_measures.parse_measure(f"{known or stem}{at}{cut}")
+            cutoff = parsed[str(name)].params.get("cutoff", 1)
+            if type(cutoff) is not int or cutoff < 1:
+                raise ValueError("a cutoff must be a positive integer")  # noqa: TRY301
         except (AttributeError, NameError, ValueError, SyntaxError) as error:  # its parser needs Python 3.13 or earlier
             raise InputError(f"unknown metric {name!r}; use ndcg@10, mrr@10, recall@100 or similar") from error
     return parsed
