@@ -248,7 +248,7 @@ def _chunks(source: TextTable, unusable: Unusable) -> Iterator[tuple[int, list[s
         while len(waiting) >= CHUNK:
             chunk, waiting = waiting[:CHUNK], waiting[CHUNK:]
             yield rows - len(waiting), chunk
-    if waiting or not rows:
+    if waiting:
         yield rows, waiting
 
 
