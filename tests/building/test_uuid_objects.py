@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 import vsearch
+from vsearch.building.inputs.python_values import python_array
 
 UUIDS = [uuid.UUID(int=number << 64 | 7) for number in range(1, 5)]
 VECTORS = np.random.default_rng(0).standard_normal((4, 4)).astype(np.float32)
@@ -77,3 +78,23 @@ def test_mixed_values_are_refused_as_before(tmp_path):
     for values in ([[UUIDS[0]], [1], [], []], [[UUIDS[0]], 1, None, None]):
         with pytest.raises(vsearch.InputError, match="column 'u' must have values of one type"):
             vsearch.build(VECTORS, tmp_path / "index", attributes={"u": values})
+
+
+def test_values_that_contain_themselves_are_refused():
+    once, twice = [UUIDS[0]], [UUIDS[0]]
+    once.append(once)
+    twice += [twice, twice]
+    for value in (once, twice):
+        with pytest.raises(TypeError, match="nested up to 200 levels deep"):
+            python_array([value])
+        with pytest.raises(vsearch.InputError, match="nested up to 200 levels deep"):
+            vsearch.build(VECTORS[:1], "memory://uuids/cycles", attributes={"u": [value]})
+
+
+def test_values_may_be_nested_deeply():
+    value, expected = UUIDS[0], str(UUIDS[0])
+    for _ in range(199):
+        value, expected = [value], [expected]
+    assert python_array([value]).to_pylist() == [expected]
+    with pytest.raises(TypeError, match="nested up to 200 levels deep"):
+        python_array([[[value]]])

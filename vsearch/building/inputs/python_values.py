@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 DEEPEST = 200
-"""Depth to which nested values are searched for UUIDs; deeper values cannot be written as JSON either."""
+"""Depth of nested values with UUIDs; deeper ones cannot be written as JSON either."""
 
 
 def python_array(values: Any, kind: Any = None, *, from_pandas: bool = False) -> pa.Array:
@@ -50,8 +50,8 @@ def _with_texts(value: Any, levels: int) -> Any:
     """Return a value with strings for its UUIDs; the value itself, if it has none."""
     if isinstance(value, UUID):
         return str(value)
-    if not levels:
-        return value
+    if not levels and isinstance(value, (Mapping, list, tuple, np.ndarray)):
+        raise TypeError(f"values must be nested up to {DEEPEST} levels deep, got more, or one that contains itself")
     if isinstance(value, Mapping):
         items = {key: _with_texts(item, levels - 1) for key, item in value.items()}
         return items if any(items[key] is not item for key, item in value.items()) else value
