@@ -176,8 +176,8 @@ def flawed(document):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda _: None, "documents from row 800 on: .*row 100 is NULL"),
-        (lambda _: np.empty((0, WIDTH)), "documents from row 800 on: document 100 is empty"),
+        (lambda _: None, "documents from row 800 on: .*row 100 is NULL; remove that document$"),
+        (lambda _: np.empty((0, WIDTH)), "documents from row 800 on: document 100 is empty; remove it$"),
         (
             lambda document: document[:, :5],
             "documents from row 800 on: document 100 must have vectors of 16 dimensions",
@@ -307,3 +307,10 @@ def test_from_the_command_line(source, reference, tmp_path) -> None:
     check_same_documents(reference, tmp_path / "i")
     refused = invoke("build", source, tmp_path / "j", "--documents", "--keep", "0.5", "--cluster", "local:1")
     assert "needs the saliency" in refused.errors
+
+
+def test_a_first_document_without_vectors_is_refused(tmp_path) -> None:
+    lists = pa.array([[], [[1.0, 2.0]]], pa.list_(pa.list_(pa.float32())))
+    pq.write_table(pa.table({"v": lists, "key": ["a", "b"]}), tmp_path / "rows.parquet")
+    with pytest.raises(vsearch.InputError, match=r"document 0 is empty; remove it$"):
+        run(open_store(tmp_path / "i"), job_of(tmp_path / "rows.parquet"))

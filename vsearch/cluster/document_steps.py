@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 BATCHES = 8
 """Batches of documents that one task encodes."""
 
+ONE_PROCESS = ", or pass missing='skip'"
+"""The end of errors about a document, which suggests what only builds in one process offer."""
+
 
 def plan_documents(context: Context, number: int) -> None:
     """Choose the column of the documents; attributes and ids are chosen once their encoding is known."""
@@ -49,7 +52,10 @@ def plan_documents(context: Context, number: int) -> None:
     _, column, _ = split_table(source, job.columns.vectors, requested, documents_column, Path())
     check_id_column(job.columns.id, rows.schema)
     with scratch_folder() as scratch:
-        first = open_documents(_table(context, files, 0, 1).select([str(column)]), None, scratch)
+        try:
+            first = open_documents(_table(context, files, 0, 1).select([str(column)]), None, scratch)
+        except InputError as error:
+            raise InputError(str(error).removesuffix(ONE_PROCESS)) from error
     pooled = _options(context).pool is not None and cast("float", _options(context).pool) > 1
     dtype = "float32" if pooled else stored_dtype(first.vectors.dtype, files.label).name
     width = first.vectors.dimensions
@@ -71,7 +77,8 @@ def reduce_range(context: Context, number: int) -> None:
             )
             vectors = reduced.vectors.read(0, reduced.vectors.rows)
         except InputError as error:
-            raise InputError(f"documents from row {start} on: {error}") from error
+            reason = str(error).removesuffix(ONE_PROCESS)
+            raise InputError(f"documents from row {start} on: {reason}") from error
         if vectors.shape[1] != plan.dimensions:
             raise InputError(
                 f"documents from row {start} on must have vectors of {plan.dimensions} dimensions like the first, got "
