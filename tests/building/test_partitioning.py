@@ -17,6 +17,7 @@ from vsearch.building.partitioning import (
     default_partitions,
     default_shards,
     sample_rows,
+    split_loose,
     split_oversize,
     train_centroids,
 )
@@ -213,3 +214,20 @@ def test_shards_of_many_partitions_are_dealt_without_a_copy_of_their_centroids(m
     assert max(len(own) for own in dealt) <= count // 64 + 7
     assert np.mean([len(np.unique(owners[own])) for own in dealt]) < 1.5
     assert peak < 32 * count + 5 * (1 << 18) + 200_000 < centroids.nbytes
+
+
+@pytest.mark.parametrize("seed", [1, 2, 9114])
+def test_splitting_duplicates_ends(seed, monkeypatch):
+    """Pieces of equal vectors have equal centroids, of which one is kept: then there is nothing left to split."""
+    distinct = np.random.default_rng(seed).normal(size=(31, 8)).astype(np.float32)
+    vectors = np.repeat(distinct, 10, axis=0)[:300]
+    centroids = train_centroids(vectors, 20, 0)
+    calls = []
+
+    def counting(sample, partitions, seed):
+        calls.append(partitions)
+        assert len(calls) < 100
+        return train_centroids(sample, partitions, seed)
+
+    monkeypatch.setattr(partitioning, "train_centroids", counting)
+    assert len(split_loose(vectors, centroids, 0)) <= 4 * len(centroids)

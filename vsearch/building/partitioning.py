@@ -217,10 +217,10 @@ def split_loose(sample: NDArray[np.float32], centroids: NDArray[np.float32], see
         room = max(1, (most - len(centroids)) // (LOOSE_PIECES - 1))
         loose = loose[np.argsort(-sums[loose], kind="stable")][:room]
         pieces = [train_centroids(rows[members == p], min(LOOSE_PIECES, int(counts[p])), seed) for p in loose]
-        fresh = np.concatenate([np.delete(centroids, loose, axis=0), *pieces])
-        if len(fresh) == len(centroids):
+        fresh = np.unique(np.concatenate([np.delete(centroids, loose, axis=0), *pieces]), axis=0)
+        if len(fresh) <= len(centroids):  # only duplicates are left, whose centroids may be the same
             break
-        centroids = np.unique(fresh, axis=0)
+        centroids = fresh
     if len(centroids) <= SOME_MORE * len(before):
         return centroids
     return centroids if _are_clusters(rows, before, centroids) else before
