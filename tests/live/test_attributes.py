@@ -96,6 +96,8 @@ def test_values_by_id(twin):
         ("x", [1], [1000], "no row has the id 1000"),
         ("x", [None], [1], "are NULL; pass the type"),
         ("x", [1, "a"], [1, 2], "one type"),
+        ("x", [2**70], [1], "int too large"),
+        ("x", 2**70, None, "int too large"),
         ("x", pa.array([1, 2]), None, "pass ids="),
     ],
 )

@@ -236,7 +236,7 @@ def column_of(name: str, values: Any, *, per_row: bool) -> pa.Array:
         else:
             listed = _to_list(values) if per_row or _is_sequence(values) else values
             array = python_array(listed if per_row else [listed])
-    except (pa.ArrowException, TypeError, UnicodeError) as error:
+    except (pa.ArrowException, TypeError, UnicodeError, OverflowError) as error:
         raise InputError(f"the values of {name!r} must have one type: {str(error).splitlines()[0]}") from None
     if not per_row and len(array) != 1:
         raise InputError(f"{name!r} must be one value; to set a value per row, pass ids=")
