@@ -7,6 +7,7 @@ import uuid
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 import vsearch
@@ -85,10 +86,17 @@ def test_values_that_contain_themselves_are_refused():
     once.append(once)
     twice += [twice, twice]
     for value in (once, twice):
-        with pytest.raises(TypeError, match="nested up to 200 levels deep"):
+        with pytest.raises(pa.ArrowInvalid, match="nested up to 200 levels deep"):
             python_array([value])
         with pytest.raises(vsearch.InputError, match="nested up to 200 levels deep"):
             vsearch.build(VECTORS[:1], "memory://uuids/cycles", attributes={"u": [value]})
+    index = vsearch.build(VECTORS, "memory://uuids/whole", attributes={"u": [["x"]] * 4})
+    for change in (
+        lambda: index.update({"u": [once]}, ids=[0]),
+        lambda: index.add_column("v", [once] * 4, ids=range(4)),
+    ):
+        with pytest.raises(vsearch.InputError, match="nested up to 200 levels deep"):
+            change()
 
 
 def test_values_may_be_nested_deeply():
@@ -96,5 +104,5 @@ def test_values_may_be_nested_deeply():
     for _ in range(199):
         value, expected = [value], [expected]
     assert python_array([value]).to_pylist() == [expected]
-    with pytest.raises(TypeError, match="nested up to 200 levels deep"):
+    with pytest.raises(pa.ArrowInvalid, match="nested up to 200 levels deep"):
         python_array([[[value]]])

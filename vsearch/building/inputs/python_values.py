@@ -51,7 +51,10 @@ def _with_texts(value: Any, levels: int) -> Any:
     if isinstance(value, UUID):
         return str(value)
     if not levels and isinstance(value, (Mapping, list, tuple, np.ndarray)):
-        raise TypeError(f"values must be nested up to {DEEPEST} levels deep, got more, or one that contains itself")
+        import pyarrow as pa
+
+        message = f"values must be nested up to {DEEPEST} levels deep, got more, or one that contains itself"
+        raise pa.ArrowInvalid(message)
     if isinstance(value, Mapping):
         items = {key: _with_texts(item, levels - 1) for key, item in value.items()}
         return items if any(items[key] is not item for key, item in value.items()) else value
