@@ -231,6 +231,7 @@ def check_id_column(name: str | None, schema: pa.Schema) -> None:
     Raises
     ------
     InputError
+        The schema has no such column.
     """
     if name is not None and name not in schema.names:
         raise InputError(f"ids: no column {name!r}; the columns are: {', '.join(schema.names)}")

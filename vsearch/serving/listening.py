@@ -42,5 +42,5 @@ def listen(application: str, *, workers: int, **options: Any) -> None:
     config = ListeningConfig(application, factory=True, workers=workers, **options)
     # older versions of uvicorn also take what a process runs
     older = "target" in inspect.signature(Multiprocess).parameters
-    given: dict[str, Any] = {"target": uvicorn.Server(config).run} if older else {}
-    Multiprocess(config, sockets=[config.bind_socket()], **given).run()
+    target: dict[str, Any] = {"target": uvicorn.Server(config).run} if older else {}
+    Multiprocess(config, sockets=[config.bind_socket()], **target).run()
