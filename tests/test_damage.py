@@ -192,7 +192,7 @@ def swap_files(one, two):
 HOSTILE = {
     "more dimensions": set_in("dimensions", lambda d: d + 1),
     "fewer dimensions": set_in("dimensions", 1),
-    "unknown metric": set_in("metric", "hamming"),
+    "unknown metric": set_in("metric", "manhattan"),
     "unknown rerank": set_in("rerank", "int4"),
     "another rerank": set_in("rerank", "float32"),
     "more rows": set_in("rows", lambda n: n + 1),

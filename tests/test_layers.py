@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 #: From the ground up. Folders in one line know nothing of each other.
 FLOORS = """
 _lazy _version errors
-_deprecation cores forking metrics
+_deprecation bits cores forking metrics
 cache checks threads training
 datasets kernels.toolchain
 kernels.scan

@@ -40,7 +40,7 @@ UNUSABLE = {
     "NULL among ids": (rows(), {"ids": [*map(str, range(299)), None]}, ""),
     "ids of floats": (rows(), {"ids": np.arange(300) + 0.5}, "ids"),
     "ids of no attribute": (rows(), {"attributes": table(), "ids": "weight"}, "weight"),
-    "metric": (rows(), {"metric": "hamming"}, "metric must be one of cosine, ip, l2, got 'hamming'"),
+    "metric": (rows(), {"metric": "manhattan"}, "metric must be one of cosine, ip, l2, hamming, got 'manhattan'"),
     "quantizer": (rows(), {"quantizer": "zip"}, "quantizer must be .*'zip'"),
     "rerank": (rows(), {"rerank": "int4"}, "rerank must be .*int8, float16, float32.*'int4'"),
     "bits": (rows(), {"bits": 0.1}, "bits must be .*0.25 to 8.*0.1"),

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 Metric = Literal["cosine", "ip", "l2"]
 METRICS: tuple[Metric, ...] = ("cosine", "ip", "l2")
+HAMMING = "hamming"
+"""The metric of vectors of bits: computed as l2 of zeros and ones, and rounded to whole numbers."""
 
 
 LARGEST_ELEMENT = 1e15  # of vectors under l2 and ip: sums of squares, even over many vectors, fit float32
@@ -29,7 +31,7 @@ def normalize(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     return scaled
 
 
-def unbounded(vectors: NDArray[np.generic], metric: Metric) -> tuple[int, int] | None:
+def unbounded(vectors: NDArray[np.generic], metric: str) -> tuple[int, int] | None:
     """Row and dimension of the first number too large for the metric, or None. Cosine allows any finite number."""
     if metric == "cosine" or vectors.dtype.kind != "f" or vectors.size == 0:
         return None
@@ -38,6 +40,11 @@ def unbounded(vectors: NDArray[np.generic], metric: Metric) -> tuple[int, int] |
         return None
     row, column = np.argwhere(~(np.abs(vectors.astype(np.float32)) <= LARGEST_ELEMENT))[0]
     return int(row), int(column)
+
+
+def smaller_is_better(metric: str) -> bool:
+    """Whether scores, as users see them, are distances."""
+    return metric in ("l2", HAMMING)
 
 
 def gain_of(metric: str) -> float:

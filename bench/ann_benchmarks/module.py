@@ -13,7 +13,7 @@ from ann_benchmarks.algorithms.base.module import BaseANN
 
 import vsearch
 
-METRICS = {"angular": "cosine", "euclidean": "l2", "hamming": "ip"}
+METRICS = {"angular": "cosine", "euclidean": "l2", "hamming": "hamming"}
 
 
 class Vsearch(BaseANN):
@@ -22,7 +22,6 @@ class Vsearch(BaseANN):
     Parameters
     ----------
     metric : {"angular", "euclidean", "hamming"}
-        Bits become +1 and -1, whose inner product orders as the Hamming distance does.
     count : int
         Neighbors that will be asked for; the recall is tuned for them.
     options : mapping
@@ -46,7 +45,7 @@ class Vsearch(BaseANN):
 
     def _vectors(self, X: np.ndarray) -> np.ndarray:
         if self._metric == "hamming":
-            return np.where(X, np.float32(1), np.float32(-1))
+            return np.asarray(X, np.bool_)
         return np.ascontiguousarray(X, np.float32)
 
     def fit(self, X: np.ndarray) -> None:

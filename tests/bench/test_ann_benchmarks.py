@@ -140,14 +140,14 @@ def test_another_metric_is_refused(module):
 def test_every_definition_of_the_configuration_builds(module):
     config = yaml.safe_load((FOLDER / "config.yml").read_text())
     assert {metric for metrics in config.values() for metric in metrics} == set(METRICS)
-    X, Q = made("angular", rows=2500)
-    for definition in config["float"]["angular"]:
+    for metric, (definition,) in [("angular", config["float"]["angular"]), ("hamming", config["bit"]["hamming"])]:
+        X, Q = made(metric, rows=2500)
         assert definition["base_args"] == ["@metric", "@count"]
         for group in definition["run_groups"].values():
-            algorithm = getattr(module, definition["constructor"])("angular", 10, group["arg_groups"][0])
+            algorithm = getattr(module, definition["constructor"])(metric, 10, group["arg_groups"][0])
             algorithm.fit(X)
             algorithm.set_query_arguments(group["query_args"][0][-1])
-            assert recall("angular", X, Q, [algorithm.query(q, 10) for q in Q]) > 0.95
+            assert recall(metric, X, Q, [algorithm.query(q, 10) for q in Q]) > 0.95
             algorithm.done()
 
 

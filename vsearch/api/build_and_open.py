@@ -85,8 +85,8 @@ def build(
         What to do with rows whose vector is NULL, has another length, or contains NaN or infinity. "skip" leaves them out,
         with their attributes and ids, and under cosine zero vectors as well; `Index.info` reports how many were skipped.
     packed : bool
-        Whether vectors are packed bits, eight to a byte of uint8 or int8, as embedding services return binary embeddings. Each
-        bit counts as +1 or -1; unpack queries with `vsearch.unpack_bits`.
+        Whether vectors are packed bits, eight to a byte of uint8 or int8, as embedding services return binary embeddings. Under
+        metrics other than hamming, each bit counts as +1 or -1; unpack queries with `vsearch.unpack_bits`.
     text_column : str, optional
         The embeddings are a table without vectors (CSV and TSV included): this column is embedded by `encoder`, on all cores. All columns
         become attributes, unless `attributes` names some. The index holds the encoder, and takes texts as queries.
@@ -95,14 +95,15 @@ def build(
     spool : path, optional
         Folder for the vectors of texts while the index is built. A build that was killed resumes from it if it is started again;
         it is removed at the end. By default ``<url>.vectors`` next to an index in a folder, and none elsewhere.
-    metric : {"cosine", "ip", "l2"}
+    metric : {"cosine", "ip", "l2", "hamming"}
+        Hamming is for vectors of bits, zeros and ones or packed. Scores are the numbers of bits that differ.
     quantizer : {"osq", "osq-lloyd", "pq"} or PQ
         "pq" uses 256 centroids, an OPQ rotation and as many sub-quantizers as `bits` allows; pass a `vsearch.PQ` for other settings.
     bits : float
         Average bits per dimension of the codes that are scanned, 0.25 to 8.
     rerank : {"auto", "int8", "float16", "float32"} or None
         The codes with which the best candidates are reranked; with None, scores are estimates. "auto" is "int8", but None for PQ, since
-        exact scores would undo its training (`vsearch.jpq`).
+        exact scores would undo its training (`vsearch.jpq`), and "float16" or "float32" for bits.
     partitions, shards : int, optional
         Defaults depend on the number of rows.
     seed : int

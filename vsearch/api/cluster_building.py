@@ -64,6 +64,8 @@ def build_on_cluster(
     InputError
         An argument is only for builds in one process, or is invalid.
     """
+    if options.bitwise:
+        raise InputError("metric='hamming' is not available with client=; build in one process")
     for name, value in more.items():
         if value is not None:
             raise InputError(f"{name} is not available with client={_ADVICE.get(name, '; build in one process')}")
@@ -267,7 +269,7 @@ def job_options(options: BuildOptions, ttl: str | None) -> JobOptions:
         parts = (int(quantizer.subquantizers), int(quantizer.centroids), bool(quantizer.rotation))
         quantizer = ""
     return JobOptions(
-        options.metric,
+        options.stored_metric,
         quantizer,
         float(options.bits),
         options.rerank,

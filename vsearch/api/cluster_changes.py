@@ -58,6 +58,8 @@ def append_on_cluster(
         An argument is only for appends in one process, or is invalid.
     """
     check_call(token, if_snapshot)
+    if snapshot.model.bitwise:
+        raise InputError("appending vectors of bits (metric hamming) is not available with client=; append without it")
     manifest, store = snapshot.manifest, snapshot.store
     if manifest.documents is not None:
         raise InputError("client is not available for an index of multi-vector documents; append in one process")

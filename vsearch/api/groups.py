@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from vsearch.checks import LARGEST_K, check_search, stored_names
 from vsearch.errors import InputError, SearchTimeoutError
+from vsearch.metrics import smaller_is_better
 
 if TYPE_CHECKING:
     from vsearch.api.hits import Hits
@@ -99,7 +100,7 @@ class GroupSearch:
         for query, places in enumerate(best):
             if len(places) < k and not np.isnan(hits.scores[query, -1]):
                 parts[query] += self._continue(queries[query : query + 1], k, where, parts[query], depth)
-        return _combine(hits, parts, k, ascending=self.fixed.metric == "l2")
+        return _combine(hits, parts, k, ascending=smaller_is_better(self.fixed.metric))
 
     def _continue(
         self, query: Any, k: int, where: Expression | None, parts: list[tuple[Hits, int, NDArray[np.int64]]], depth: int

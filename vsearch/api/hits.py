@@ -55,7 +55,7 @@ class Hits:
     ids : (queries, k)
         int64, with -1 if fewer than k rows match; or object (str), with None.
     scores : float32 (queries, k)
-        Similarity under cosine and ip, squared distance under l2; NaN for missing rows.
+        Similarity under cosine and ip, squared distance under l2, number of different bits under hamming; NaN for missing rows.
     stats : SearchStats
         Counts and times per stage.
     columns : pyarrow.Table or None

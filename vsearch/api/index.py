@@ -128,7 +128,7 @@ class Index(
         exact : bool
             Score every matching row with the stored vectors, without estimates.
         min_score : float, optional
-            Leave out rows with a lower score; under l2, rows with a larger squared distance.
+            Leave out rows with a lower score; under l2 and hamming, with a larger one.
         timeout : float, optional
             Seconds.
         offset : int
@@ -384,7 +384,7 @@ class Index(
     def _fixed(self) -> FixedIndex:
         snapshot = self._newest()
         types = {attribute.name: attribute.type for attribute in snapshot.manifest.attributes}
-        return FixedIndex(type(self)(snapshot), types, snapshot.model.metric)
+        return FixedIndex(type(self)(snapshot), types, snapshot.manifest.metric)
 
     def _points(self, queries: Any) -> NDArray[np.float32]:
         return self._check_queries(self._snapshot, queries)
@@ -392,7 +392,7 @@ class Index(
     def _check_queries(self, snapshot: Snapshot, queries: Any) -> NDArray[np.float32]:
         try:
             encoded = queries if isinstance(queries, np.ndarray) else self._encode_texts(snapshot, queries)
-            return check_queries(encoded, snapshot.model.dimensions, snapshot.model.metric)
+            return check_queries(encoded, snapshot.model.dimensions, snapshot.manifest.metric)
         except InputError as error:
             if not self.has_documents:
                 raise

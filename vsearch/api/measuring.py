@@ -41,7 +41,7 @@ def draw_sample(snapshot: Snapshot, queries: Any, sample: int, *, mixture: bool 
     if queries is None:
         draw = draw_mixture if mixture else draw_rows
         return draw(snapshot, sample, snapshot.manifest.seed + 1)
-    vectors = check_queries(queries, snapshot.manifest.dimensions, snapshot.model.metric)
+    vectors = check_queries(queries, snapshot.manifest.dimensions, snapshot.manifest.metric)
     if len(vectors) == 0:
         msg = "there are no queries to measure with; pass at least one"
         raise InputError(msg)

@@ -29,6 +29,8 @@ def check_vectors(queries: Any) -> NDArray[np.float32]:
         They are not vectors.
     """
     vectors = np.asarray(queries)
+    if vectors.dtype == np.bool_:  # of an index under hamming; which metric it has, only the functions know
+        vectors = vectors.view(np.uint8)
     if vectors.ndim == 1:
         vectors = vectors[None, :]
     if vectors.ndim == 0 and vectors.dtype.kind in "biuf":

@@ -13,6 +13,7 @@ from vsearch.api.measuring import check_sample, recall_notes, recall_of_ids
 from vsearch.api.remote_client import TooLargeError
 from vsearch.checks import stored_names
 from vsearch.errors import InputError, SearchTimeoutError
+from vsearch.metrics import smaller_is_better
 from vsearch.search.recall import RecallReport, recall_by_score
 from vsearch.search.state.given_ids import as_ids, is_unicode, show_id
 from vsearch.search.state.model import SearchSettings, check_queries
@@ -195,7 +196,7 @@ def measure_remote_recall(
     measurable = True
     if truth is None:
         exact = index.search(vectors, k, where, exact=True, min_score=min_score, timeout=_left(until))
-        recall = recall_by_score(hits.scores, exact.scores, smaller_is_better=info["metric"] == "l2")
+        recall = recall_by_score(hits.scores, exact.scores, smaller_is_better=smaller_is_better(info["metric"]))
         measurable = bool(np.isfinite(exact.scores).any())
     else:
         recall = recall_of_ids(hits.ids, truth, k)

@@ -12,6 +12,7 @@ import numpy as np
 from vsearch.api.groups import FixedIndex, GroupSearch
 from vsearch.checks import LARGEST_K, check_search, check_whole, is_number
 from vsearch.errors import InputError
+from vsearch.metrics import HAMMING, smaller_is_better
 
 if TYPE_CHECKING:
     from vsearch.api.hits import Hits
@@ -139,7 +140,7 @@ class VectorSearch(GroupedSearch):
             raise InputError("offset is not supported: each choice depends on those before; use a larger k")
         fixed = self._fixed()
         hits = fixed.index.search(self._points(queries), candidates, where, columns=columns, vectors=True, **options)
-        squared = fixed.metric == "l2"
+        squared = smaller_is_better(fixed.metric)
         places = np.full((len(hits), k), -1, np.int64)
         for query, scores in enumerate(hits.scores):
             matching = int((~np.isnan(scores)).sum())
@@ -183,7 +184,8 @@ class VectorSearch(GroupedSearch):
         check_search(k=k)
         if options.get("offset"):
             raise InputError("offset is not supported by search_like; use a larger k")
-        index = self._fixed().index
+        fixed = self._fixed()
+        index = fixed.index
         positive, negative = index.vectors(like), index.vectors(unlike)
         if not len(positive):
             raise InputError("like must have at least one id")
@@ -195,6 +197,8 @@ class VectorSearch(GroupedSearch):
             raise InputError(
                 f"k and the number of examples must be at most {LARGEST_K} together, got {k} and {len(examples)}"
             )
+        if fixed.metric == HAMMING:  # bits that more than half of the examples have
+            query = (query > 0.5).astype(np.float64)
         hits = index.search(query.astype(np.float32), k + len(examples), where, columns=columns, **options)
         kept = [place for place, id_ in enumerate(hits.ids[0].tolist()) if id_ not in examples]
         return hits.choose(np.array([kept[:k]], np.int64))

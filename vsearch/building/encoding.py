@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vsearch.bits import nearest_bits
 from vsearch.building.partitioning import assign
 from vsearch.building.training import Trained, prepare_vectors
 from vsearch.metrics import Metric
@@ -27,7 +28,7 @@ CHUNK_ROWS = 16384  # rows assigned to partitions at a time
 BATCH_ROWS = 2048  # rows encoded at a time: encoding needs several temporary arrays of this length
 
 
-def model_of(trained: Trained, metric: Metric, rerank: Rerank | None) -> Model:
+def model_of(trained: Trained, metric: Metric, rerank: Rerank | None, *, bitwise: bool = False) -> Model:
     """Return the model as searches will read it, so that rows are encoded with exactly the numbers that are stored."""
     squares = np.einsum("ij,ij->i", trained.centroids, trained.centroids)
     wide = metric == "l2" and lie_far_apart(squares, trained.rerank_weights)
@@ -48,6 +49,7 @@ def model_of(trained: Trained, metric: Metric, rerank: Rerank | None) -> Model:
         rerank=rerank,
         rerank_weights=trained.rerank_weights,
         half_centroids=halves,
+        bitwise=bitwise,
     )
 
 
@@ -88,7 +90,8 @@ def decode_rows(model: Model, codes: RowCodes) -> NDArray[np.floating[Any]]:
 
 def original_vectors(model: Model, rotated: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
     """Undo rotation and centering: vectors float32 (n, d) as they were passed in, but normalized under cosine."""
-    return np.asarray(rotated @ model.inverse_rotation.astype(rotated.dtype) + model.mean, np.float32)
+    vectors = np.asarray(rotated @ model.inverse_rotation.astype(rotated.dtype) + model.mean, np.float32)
+    return nearest_bits(vectors) if model.bitwise else vectors
 
 
 def rotate(model: Model, prepared: NDArray[np.float32]) -> NDArray[np.floating[Any]]:

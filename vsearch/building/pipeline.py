@@ -21,6 +21,7 @@ from vsearch.building.encoding import model_of
 from vsearch.building.inputs.attributes import AttributeSource
 from vsearch.building.inputs.elements import NotFiniteError
 from vsearch.building.inputs.ids import IdSource
+from vsearch.building.inputs.packed_bits import bit_source, plain_bits
 from vsearch.building.inputs.rows import InputArguments, Inputs, explained, open_inputs
 from vsearch.building.inputs.unusable import Unusable
 from vsearch.building.inputs.vectors import VectorSource
@@ -100,6 +101,7 @@ def build_index(
         raise IndexExistsError(msg)
     probe(store)
     with scratch_folder() as scratch:
+        embeddings = plain_bits(embeddings) if options.bitwise else embeddings
         inputs = open_inputs(embeddings, arguments, options.metric, scratch, noted)
         if ttl is not None:
             from vsearch.predicates import schema_from_arrow
@@ -125,7 +127,9 @@ def write_index(
     parts: Sequence[PartWriter] = (),
 ) -> Manifest:
     """Write all files of an index, with names that begin with `writer`; return the manifest, not committed and without settings."""
-    job = _Build(store, inputs.vectors, inputs.columns, inputs.ids, options, progress, parts, inputs.skipped, writer)
+    vectors = bit_source(inputs.vectors) if options.bitwise else inputs.vectors
+    options = options.sized(vectors.dimensions)
+    job = _Build(store, vectors, inputs.columns, inputs.ids, options, progress, parts, inputs.skipped, writer)
     return job.run()
 
 
@@ -176,7 +180,7 @@ class _Build:
         split = split_oversize(Partitioning(trained.centroids, self._assign(trained)), take, options.seed)
         counts = np.bincount(split.members, minlength=len(split.centroids)).astype(np.int64)
         trained, dealt = deal(replace(trained, centroids=split.centroids), counts, rows, options)
-        model = model_of(trained, options.metric, cast("Rerank | None", options.rerank))
+        model = model_of(trained, options.metric, cast("Rerank | None", options.rerank), bitwise=options.bitwise)
         by_partition = np.argsort(split.members, kind="stable")
         starts = np.cumsum(counts) - counts
         content = ShardContent(take, self.columns, self.ids, rows, self.parts, bool(options.spill))
@@ -267,7 +271,7 @@ def manifest_of(
         created=datetime.now(UTC).isoformat(timespec="milliseconds"),
         rows=sum(shard.rows for shard in shards),
         dimensions=shape[1],
-        metric=options.metric,
+        metric=options.stored_metric,
         id_type=id_type,
         quantizer=codec,
         rerank=options.rerank,

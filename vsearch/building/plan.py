@@ -107,6 +107,7 @@ def plan_build(
         }
         inputs = open_inputs(embeddings, InputArguments(attributes, **names), options.metric, scratch)
         n, d = inputs.vectors.rows, inputs.vectors.dimensions
+        options = options.sized(d)
         attribute_bytes, first = 0.0, None
         if inputs.columns is not None:
             sampled = min(n, SAMPLED_ROWS)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.building.partitioning import assign, split_loose, train_centroids
 from vsearch.errors import InputError
-from vsearch.metrics import METRICS, Metric, normalize
+from vsearch.metrics import HAMMING, METRICS, Metric, normalize
 from vsearch.quantizers.protocol import Quantizer
 from vsearch.quantizers.record import QuantizerRecord, Specification, TrainingRows
 from vsearch.quantizers.registry import RECORDS, find_quantizer
@@ -18,6 +18,10 @@ from vsearch.quantizers.rerank_codes import KINDS, dimension_weights
 OUTLYING = (
     100.0  # mean over median of the squared distances to the mean, above which a few rows pull it away from the others
 )
+EXACT_KINDS = ("float16", "float32")
+HALF_BITS = 1024
+"""Bits up to which distances to residuals in float16 are less than half a bit off: 2 x sqrt(bits) x (sqrt(bits) / 2) x 2^-11."""
+
 MEDIAN_ROWS = 4096
 TRAINING_ROWS = 1 << 16  # the covariance of 1,536 dimensions converges with far fewer rows
 
@@ -29,6 +33,7 @@ class BuildOptions:
     Attributes
     ----------
     metric : {"cosine", "ip", "l2"}
+        "hamming" becomes "l2", with `bitwise`.
     quantizer : str or Specification
         The name of one of `vsearch.quantizers.registry.RECORDS`, or a specification such as `vsearch.PQ`.
     bits : float
@@ -40,6 +45,9 @@ class BuildOptions:
     seed : int
     spill : bool or "auto"
         Whether rows have copies in second partitions; "auto" is resolved by `vsearch.api.built`.
+    bitwise : bool
+        Whether vectors are zeros and ones, whose distances are whole numbers. Rerank codes are then "float16" or "float32"; "auto" is
+        resolved by `sized`.
     """
 
     metric: Metric = "cosine"
@@ -50,21 +58,28 @@ class BuildOptions:
     shards: int | None = None
     seed: int = 0
     spill: bool | str = False
+    bitwise: bool = False
 
     def __post_init__(self) -> None:
         record = find_quantizer(self.quantizer)
-        if self.rerank == "auto" and record is not None:
+        metric: str = self.metric
+        if metric == HAMMING:
+            object.__setattr__(self, "metric", "l2")
+            object.__setattr__(self, "bitwise", True)
+        elif self.rerank == "auto" and record is not None and not self.bitwise:
             object.__setattr__(self, "rerank", record.rerank)
         for option, value, allowed in (
-            ("metric", self.metric, METRICS),
+            ("metric", metric, (*METRICS, HAMMING)),
             ("quantizer", self.quantizer if record is None else record.name, tuple(RECORDS)),
-            ("rerank", self.rerank, (*KINDS, None)),
+            ("rerank", self.rerank, ("auto", *EXACT_KINDS) if self.bitwise else (*KINDS, None)),
         ):
             if value not in allowed:
                 listed = ", ".join(str(a) for a in allowed)
                 msg = f"{option} must be one of {listed}, got {value!r}"
-                if value in ("hamming", "jaccard"):
-                    msg += "; for bits use packed=True and metric='l2', whose scores are 4 times the Hamming distance"
+                if value == "jaccard":
+                    msg += "; build with metric='hamming' and rerank hits by their numbers of ones, as docs/semantics.md shows"
+                if option == "rerank" and self.bitwise:
+                    msg += ", since distances of bits are exact"
                 raise InputError(msg)
         if self.metric not in self.record.metrics:
             raise InputError(self.record.refusal)
@@ -89,6 +104,17 @@ class BuildOptions:
         if self.record.name == "osq-lloyd":
             return "spill=True is not supported by the quantizer osq-lloyd, whose codes do not depend on partitions"
         return None
+
+    @property
+    def stored_metric(self) -> str:
+        """The metric that users see."""
+        return HAMMING if self.bitwise else self.metric
+
+    def sized(self, dimensions: int) -> BuildOptions:
+        """Return the options for vectors with this many dimensions, with rerank codes that make distances of bits exact."""
+        if self.rerank != "auto":
+            return self
+        return replace(self, rerank="float16" if dimensions <= HALF_BITS else "float32")
 
     @property
     def record(self) -> QuantizerRecord:

@@ -51,7 +51,7 @@ def build(
         str | None,
         typer.Option(help="Build options from a named recipe (tiny, small, balanced, exact) or a .toml file."),
     ] = None,
-    metric: Annotated[str | None, typer.Option(help="cosine, ip or l2.")] = None,
+    metric: Annotated[str | None, typer.Option(help="cosine, ip, l2, or hamming for bits.")] = None,
     quantizer: Annotated[str | None, typer.Option(help=f"{quantizer_names()}.")] = None,
     bits: Annotated[float | None, typer.Option(help="Average bits per dimension.")] = None,
     rerank: Annotated[str | None, typer.Option(help="int8, float16, float32 or none.")] = None,

@@ -127,7 +127,9 @@ def deal_partitions(context: Context, number: int) -> None:
     split = without_empty(Partitioning(centroids, outputs.arrays(last.members)["members"]))
     counts = np.bincount(split.members, minlength=len(split.centroids)).astype(np.int64)
     trained, dealt = deal(replace(context.trained, centroids=split.centroids), counts, plan.rows, context.options)
-    model = model_of(trained, context.options.metric, cast("Rerank | None", context.options.rerank))
+    model = model_of(
+        trained, context.options.metric, cast("Rerank | None", context.options.rerank), bitwise=context.options.bitwise
+    )
     order = np.concatenate(dealt)
     places = np.empty(len(order), np.int32)
     places[order] = np.arange(len(order), dtype=np.int32)

@@ -25,6 +25,7 @@ from vsearch.integrations.haystack_documents import (
     to_metadata,
 )
 from vsearch.integrations.haystack_filters import to_expression
+from vsearch.metrics import smaller_is_better
 from vsearch.predicates import col
 from vsearch.predicates.expressions import Constant
 
@@ -232,7 +233,7 @@ class VsearchDocumentStore:
         results = self._documents.search(
             query_embedding, top_k, embedded if where is None else where & embedded, vectors=True, **options
         )
-        sign = -1 if self._documents.metric == "l2" else 1
+        sign = -1 if smaller_is_better(self._documents.metric) else 1
         return [to_document(result, result.vector, sign * result.score) for result in results]
 
     def _where(self, filters: dict[str, Any] | None) -> Any:

@@ -175,8 +175,8 @@ class VsearchVectorStore(VectorStore):
         return self._documents.search(vector, k, filter, **options)
 
     def _select_relevance_score_fn(self) -> Callable[[float], float]:
-        """Scores from 0 to 1: for cosine (1 + s) / 2, for ip 1 / (1 + exp(-s)), for l2 1 / (1 + distance)."""
-        return {"cosine": _of_cosine, "ip": _of_product, "l2": _of_square}[self._documents.metric]
+        """Scores from 0 to 1: for cosine (1 + s) / 2, for ip 1 / (1 + exp(-s)), otherwise 1 / (1 + distance)."""
+        return {"cosine": _of_cosine, "ip": _of_product}.get(self._documents.metric, _of_distance)
 
     @classmethod
     def from_texts(
@@ -209,7 +209,7 @@ def _of_product(score: float) -> float:
     return 1 / (1 + exp(-score)) if score > 0 else exp(score) / (1 + exp(score))
 
 
-def _of_square(score: float) -> float:
+def _of_distance(score: float) -> float:
     return 1 / (1 + sqrt(max(score, 0.0)))
 
 

@@ -25,6 +25,7 @@ from llama_index.core.vector_stores.utils import metadata_dict_to_node, node_to_
 
 from vsearch.errors import InputError
 from vsearch.integrations.documents import DocumentIndex, StoredDocument, row_id_of
+from vsearch.metrics import smaller_is_better
 from vsearch.predicates import col
 from vsearch.predicates.expressions import And, Constant, Is, Or
 
@@ -158,7 +159,7 @@ class VsearchVectorStore(BasePydanticVectorStore):
             raise InputError(f"the query mode must be DEFAULT or MMR, got {query.mode}")
         where = self._where(query.node_ids, query.filters, query.doc_ids)
         results = self._documents.search(query.query_embedding, query.similarity_top_k, where, **options)
-        distances = bool(results) and self._documents.metric == "l2"
+        distances = bool(results) and smaller_is_better(self._documents.metric)
         return VectorStoreQueryResult(
             nodes=[_node(result) for result in results],
             similarities=[1 / (1 + result.score) if distances else result.score for result in results],

@@ -73,7 +73,7 @@ def read_pairs(snapshot: Snapshot, queries: Any, positives: Any, purpose: str = 
     InputError
         Unknown ids, query numbers out of range, mismatched lengths or dimensions, or too few pairs.
     """
-    vectors = check_queries(queries, snapshot.manifest.dimensions, snapshot.model.metric)
+    vectors = check_queries(queries, snapshot.manifest.dimensions, snapshot.manifest.metric)
     numbers, ids = _flatten(positives, len(vectors), purpose)
     if len(numbers) and (numbers.min() < 0 or numbers.max() >= len(vectors)):
         worst = int(numbers.min() if numbers.min() < 0 else numbers.max())

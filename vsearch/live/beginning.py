@@ -34,7 +34,6 @@ from vsearch.storage.snapshots.manifest import (
 from vsearch.text.columns import check_columns, new_entry, read_columns
 
 if TYPE_CHECKING:
-    from vsearch.metrics import Metric
     from vsearch.search.state.model import Model
     from vsearch.search.state.snapshot import Snapshot
     from vsearch.storage import Store
@@ -166,8 +165,9 @@ def create_index(store: Store, creation: Creation) -> Manifest:
 
 
 def _manifest(store: Store, creation: Creation, writer: str) -> Manifest:
-    options, dimensions = creation.options, int(creation.dimensions)
-    model = untrained_model(dimensions, options.metric, options.seed)
+    dimensions = int(creation.dimensions)
+    options = creation.options.sized(dimensions)
+    model = untrained_model(dimensions, options)
     ids: Any = np.empty(0, np.int64)
     if creation.id_type == "string":
         import pyarrow as pa
@@ -182,7 +182,7 @@ def _manifest(store: Store, creation: Creation, writer: str) -> Manifest:
         created=datetime.now(UTC).isoformat(timespec="milliseconds"),
         rows=0,
         dimensions=dimensions,
-        metric=options.metric,
+        metric=options.stored_metric,
         id_type=creation.id_type,
         quantizer=CodecEntry(model.quantizer.name, model.quantizer.configuration()),
         rerank=model.rerank,
@@ -198,12 +198,13 @@ def _manifest(store: Store, creation: Creation, writer: str) -> Manifest:
     )
 
 
-def untrained_model(dimensions: int, metric: Metric, seed: int) -> Model:
+def untrained_model(dimensions: int, options: BuildOptions) -> Model:
     """Return a model for any data: one partition at the origin, a random rotation, and float32 vectors for reranking."""
-    options = BuildOptions(metric, "osq", 1.0, "float32", 1, 1, seed)
-    noise = np.random.default_rng(seed).standard_normal((SAMPLE_ROWS, dimensions), dtype=np.float32)
+    simple = BuildOptions(options.metric, "osq", 1.0, "float32", 1, 1, options.seed)
+    noise = np.random.default_rng(simple.seed).standard_normal((SAMPLE_ROWS, dimensions), dtype=np.float32)
     origin = np.zeros((1, dimensions), np.float32)
-    return model_of(train_quantizer(noise, origin, origin[0], options), metric, "float32")
+    trained = train_quantizer(noise, origin, origin[0], simple)
+    return model_of(trained, simple.metric, "float32", bitwise=options.bitwise)
 
 
 def due_options(snapshot: Snapshot) -> BuildOptions | None:
@@ -214,6 +215,6 @@ def due_options(snapshot: Snapshot) -> BuildOptions | None:
     rows = present(snapshot).live_count
     if rows < ENOUGH_ROWS:
         return None
-    options = read_options(live.pending, snapshot.model.metric)
+    options = read_options(live.pending, snapshot.manifest.metric)
     minimum = max(min(options.record.least_rows, LARGEST_MINIMUM), options.partitions or 0, options.shards or 0)
     return options if rows >= minimum else None

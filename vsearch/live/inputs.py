@@ -13,6 +13,7 @@ from vsearch.building.encoding import decode_rows, encode_rows, original_vectors
 from vsearch.building.inputs.attribute_types import kept_type, normalize
 from vsearch.building.inputs.attributes import open_attributes
 from vsearch.building.inputs.elements import NotFiniteError, check_bounded
+from vsearch.building.inputs.packed_bits import bit_source, plain_bits
 from vsearch.building.inputs.rows import InputArguments, explained, open_inputs
 from vsearch.errors import ConflictError, InputError
 from vsearch.search.state import row_codes
@@ -108,8 +109,11 @@ def read_rows(
     model, dimensions = snapshot.model, snapshot.manifest.dimensions
     if is_empty(embeddings):
         return no_rows(snapshot)
+    embeddings = plain_bits(embeddings) if model.bitwise else embeddings
     with scratch_folder() as scratch:
         inputs = open_inputs(embeddings, arguments, model.metric, scratch, noted, lambda: snapshot.schema.names)
+        if model.bitwise:
+            inputs = replace(inputs, vectors=bit_source(inputs.vectors, dimensions))
         if inputs.vectors.dimensions != dimensions:
             raise InputError(f"vectors must have the index's {dimensions} dimensions, got {inputs.vectors.dimensions}")
         parts, orders = [], []

@@ -44,7 +44,7 @@ def options_of(
         spill = manifest.spill is True and rerank is not None
     bits = float(stored.get("bits", 1.0)) if bits is None else bits
     return BuildOptions(
-        snapshot.model.metric,
+        manifest.metric,  # type: ignore[arg-type]
         quantizer,
         bits,
         rerank,
@@ -52,7 +52,7 @@ def options_of(
         min(len(manifest.shards), max(1, manifest.rows)) if shards is None else shards,
         manifest.seed if seed is None else seed,
         spill,
-    )
+    ).sized(manifest.dimensions)
 
 
 def store_options(options: BuildOptions) -> dict[str, Any]:

@@ -6,7 +6,7 @@ Rows that other writers commit in the meantime are encoded with the new model at
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from vsearch.building.encoding import encode_rows, original_vectors
 from vsearch.building.inputs.attributes import AttributeSource
 from vsearch.building.inputs.ids import IdSource
+from vsearch.building.inputs.packed_bits import bit_source
 from vsearch.building.inputs.rows import InputArguments, Inputs, KeptVectors, open_inputs
 from vsearch.building.pipeline import write_index
 from vsearch.errors import ConflictError, InputError, StoreError
@@ -311,6 +312,8 @@ def check_retrainable(snapshot: Snapshot, vectors: object | None, rows: int) -> 
 def _open_passed(snapshot: Snapshot, vectors: object, arguments: InputArguments, scratch: str) -> PassedVectors:
     manifest = snapshot.manifest
     inputs = open_inputs(vectors, arguments, snapshot.model.metric, scratch)
+    if snapshot.model.bitwise:
+        inputs = replace(inputs, vectors=bit_source(inputs.vectors, manifest.dimensions))
     if inputs.vectors.dimensions != manifest.dimensions:
         raise InputError(
             f"vectors must have the index's {manifest.dimensions} dimensions, got {inputs.vectors.dimensions}"

@@ -91,7 +91,7 @@ class SingleRun:
 
 def run_single(snapshot: Snapshot, query: object, k: int, where: Where, nprobe: int | None = None) -> SingleRun | None:
     """Search for one vector as passed by a user; None for what `search_single` does not take."""
-    if type(query) is not np.ndarray or query.dtype is not FLOAT or not snapshot.fused:
+    if type(query) is not np.ndarray or query.dtype is not FLOAT or not snapshot.fused or snapshot.model.bitwise:
         return None
     workspace, settings = snapshot.workspace(), snapshot.settings
     if query.shape not in workspace.query_shapes:

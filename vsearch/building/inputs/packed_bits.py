@@ -1,4 +1,4 @@
-"""Bit vectors packed eight to a byte, as embedding services return them: each bit counts as +1 or -1."""
+"""Bit vectors packed eight to a byte, as embedding services return them: each bit counts as +1 or -1, or under hamming as 1 or 0."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from vsearch.bits import BYTE, as_bits, unpack_bytes
 from vsearch.building.inputs.vectors import VectorSource
 from vsearch.errors import InputError
 
@@ -29,12 +30,10 @@ def unpack_bits(packed: Any) -> np.ndarray:
         The elements are neither uint8 nor int8.
     """
     array = np.asarray(packed)
-    if array.dtype == np.int8:
-        array = (array.astype(np.int16) + 128).astype(np.uint8)
-    if array.dtype != np.uint8 or array.ndim < 1:
+    if array.dtype not in (np.uint8, np.int8) or array.ndim < 1:
         msg = f"packed vectors must be uint8 or int8, eight bits to a byte, got {array.dtype} of shape {array.shape}"
         raise InputError(msg)
-    return np.unpackbits(array, axis=-1).astype(np.float32) * 2 - 1
+    return unpack_bytes(array).astype(np.float32) * 2 - 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,3 +84,58 @@ class PackedVectors:
                 raise InputError(msg)
             read = signed
         return unpack_bits(read)
+
+
+@dataclass(frozen=True, eq=False)
+class BitVectors:
+    """A source of vectors of bits, which are checked and become zeros and ones when they are read.
+
+    Attributes
+    ----------
+    source : VectorSource
+        Of zeros and ones, or -1 and +1.
+    """
+
+    source: VectorSource
+
+    @property
+    def rows(self) -> int:
+        """Number of vectors."""
+        return self.source.rows
+
+    @property
+    def dimensions(self) -> int:
+        """Of the source."""
+        return self.source.dimensions
+
+    @property
+    def dtype(self) -> np.dtype:
+        """float32."""
+        return np.dtype(np.float32)
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Return rows ``start:stop`` as zeros and ones."""
+        return as_bits(self.source.read(start, stop), self.dimensions, "rows")
+
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        """Return the given rows as zeros and ones."""
+        return as_bits(self.source.take(rows), self.dimensions, "rows")
+
+
+def plain_bits(embeddings: object) -> object:
+    """Return an array of bool as one of uint8; anything else unchanged."""
+    is_bool = isinstance(embeddings, np.ndarray) and embeddings.dtype == np.bool_
+    return embeddings.view(np.uint8) if isinstance(embeddings, np.ndarray) and is_bool else embeddings
+
+
+def bit_source(source: VectorSource, dimensions: int | None = None) -> VectorSource:
+    """Return a source of the rows of an index of bits.
+
+    Parameters
+    ----------
+    dimensions : int, optional
+        Bits of a vector in the index; vectors of as many bytes are then unpacked.
+    """
+    if dimensions is not None and BYTE * source.dimensions == dimensions and not isinstance(source, PackedVectors):
+        source = PackedVectors(source)
+    return BitVectors(source)

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from vsearch.bits import as_bits
 from vsearch.errors import InputError
 from vsearch.fanout.calls.retries import RETRIES, CallError, Deadline, ErrorKind
 from vsearch.fanout.calls.tree import children_of_root, split
@@ -19,8 +20,9 @@ from vsearch.fanout.roles.merging import append, nothing_found
 from vsearch.fanout.roles.planning import Plan, PlanSettings, choose_plan
 from vsearch.fanout.roles.processor import MaskCache, check_columns, process
 from vsearch.fanout.roles.texts import encode_texts
-from vsearch.fanout.wire.messages import AllocateRequest, Answer, Outcome, ProcessRequest, SearchRequest
+from vsearch.fanout.wire.messages import AllocateRequest, Answer, Outcome, ProcessRequest, SearchRequest, floats
 from vsearch.fanout.wire.where import bind_where
+from vsearch.metrics import HAMMING
 from vsearch.predicates.binding import columns_of
 from vsearch.search.state.field_types import column_of
 from vsearch.search.state.snapshot import Snapshot, schema_of
@@ -80,6 +82,7 @@ def coordinate(
 
     if request.texts:
         request = encode_texts(request, loader, manifest, load)
+    request = _with_bits(request, manifest)
     _check(request, manifest)
     root = AllocateRequest(
         snapshot=manifest.snapshot,
@@ -139,6 +142,14 @@ def _attributes(request: SearchRequest, manifest: Manifest) -> tuple[str, ...]:
     """Return the attributes that the predicate of a request reads."""
     bound = bind_where(manifest, request.options)
     return () if bound is None else columns_of(bound)
+
+
+def _with_bits(request: SearchRequest, manifest: Manifest) -> SearchRequest:
+    """Return a request to an index of bits with queries of zeros and ones; packed ones have fewer dimensions."""
+    if manifest.metric != HAMMING or not request.queries:
+        return request
+    bits = as_bits(floats(request.queries, request.count, request.dimensions), manifest.dimensions)
+    return msgspec.structs.replace(request, dimensions=manifest.dimensions, queries=bits.astype("<f4").tobytes())
 
 
 def _check(request: SearchRequest, manifest: Manifest) -> None:

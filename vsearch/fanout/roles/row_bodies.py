@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from vsearch.bits import BYTE, as_bits
 from vsearch.building.inputs.attribute_types import kept_type
 from vsearch.errors import InputError
 from vsearch.fanout.roles.arrow_bodies import read_arrow
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from vsearch.fanout.wire.change_messages import Form
-    from vsearch.metrics import Metric
     from vsearch.predicates.schema import Schema
     from vsearch.search.state.snapshot import Snapshot
 
@@ -199,11 +199,10 @@ def _decode_rows(body: bytes) -> list[_JsonRow]:
 
 def _json_vectors(vectors: list[list[float]], snapshot: Snapshot, faults: _Faults) -> NDArray[np.float32]:
     lengths = np.fromiter(map(len, vectors), np.int64, len(vectors))
-    complete = _check_lengths(lengths, snapshot.manifest.dimensions, faults)
+    dimensions = _numbers_per_vector(snapshot, lengths)
+    complete = _check_lengths(lengths, dimensions, faults)
     numbers = np.array([vectors[position] for position in complete], np.float64)
-    return _check_numbers(
-        numbers.reshape(len(complete), snapshot.manifest.dimensions), complete, snapshot.model.metric, faults
-    )
+    return _check_numbers(numbers.reshape(len(complete), dimensions), complete, snapshot, faults)
 
 
 def _arrow_vectors(column: Any, snapshot: Snapshot, faults: _Faults) -> NDArray[np.float32]:
@@ -215,13 +214,19 @@ def _arrow_vectors(column: Any, snapshot: Snapshot, faults: _Faults) -> NDArray[
     if not listed or not (types.is_floating(column.type.value_type) or types.is_integer(column.type.value_type)):
         raise InputError(f"the column {VECTOR!r} must hold lists of numbers, got {column.type}")
     lengths = pc.fill_null(pc.list_value_length(column), -1).to_numpy(zero_copy_only=False)
-    complete = _check_lengths(lengths, snapshot.manifest.dimensions, faults)
+    dimensions = _numbers_per_vector(snapshot, lengths)
+    complete = _check_lengths(lengths, dimensions, faults)
     if len(complete) < len(column):
         column = column.take(pa.array(complete))
     numbers = column.flatten().to_numpy(zero_copy_only=False)  # NULLs become NaN
-    return _check_numbers(
-        numbers.reshape(len(complete), snapshot.manifest.dimensions), complete, snapshot.model.metric, faults
-    )
+    return _check_numbers(numbers.reshape(len(complete), dimensions), complete, snapshot, faults)
+
+
+def _numbers_per_vector(snapshot: Snapshot, lengths: NDArray[np.int64]) -> int:
+    """Return how many numbers each vector must have: those of an index of bits may all be packed to bytes."""
+    dimensions = snapshot.manifest.dimensions
+    packed = snapshot.model.bitwise and (lengths[lengths >= 0] * BYTE == dimensions).all()
+    return dimensions // BYTE if packed and dimensions % BYTE == 0 else dimensions
 
 
 def _check_lengths(lengths: NDArray[np.int64], dimensions: int, faults: _Faults) -> NDArray[np.int64]:
@@ -235,9 +240,10 @@ def _check_lengths(lengths: NDArray[np.int64], dimensions: int, faults: _Faults)
 
 
 def _check_numbers(
-    vectors: NDArray[Any], positions: NDArray[np.int64], metric: Metric, faults: _Faults
+    vectors: NDArray[Any], positions: NDArray[np.int64], snapshot: Snapshot, faults: _Faults
 ) -> NDArray[np.float32]:
     """The vectors at some positions as float32."""
+    metric = snapshot.model.metric
     with np.errstate(over="ignore", invalid="ignore"):
         stored = vectors.astype(np.float32)
     wrong = ~np.isfinite(stored).all(axis=1)
@@ -245,6 +251,8 @@ def _check_numbers(
     if metric != "cosine":
         large = (np.abs(stored) > LARGEST_NUMBER).any(axis=1)
         faults.add(positions[large], f"the vector holds a number beyond {LARGEST_NUMBER:g}, too large for {metric}")
+    if snapshot.model.bitwise and not faults.rows:
+        return as_bits(stored, snapshot.manifest.dimensions, "rows")
     return stored
 
 

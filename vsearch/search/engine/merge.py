@@ -60,12 +60,12 @@ def drop_dissimilar(
 
 
 def as_seen(scores: NDArray[np.float32], model: Model) -> NDArray[np.float32]:
-    """Convert scores to those that users see: squared distances for l2; cosines are clipped to [-1, 1].
+    """Convert scores to those that users see: squared distances for l2, whole ones of bits; cosines are clipped to [-1, 1].
 
     A trained adapter changes the lengths of queries, so scores with an adapter are not cosines and not clipped.
     """
     if model.metric == "l2":
-        return np.maximum(-scores, 0)
+        return np.rint(np.maximum(-scores, 0)) if model.bitwise else np.maximum(-scores, 0)
     if model.metric != "cosine" or model.adapter is not None:
         return scores
     if len(scores) == 1 and scores.item(0) <= 1 and scores.item(-1) >= -1:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from vsearch.bits import nearest_bits
 from vsearch.errors import InputError
 from vsearch.metrics import normalize
 from vsearch.search.state.fetching import reconstruct
@@ -44,4 +45,6 @@ def _decode(snapshot: Snapshot, rows: NDArray[np.int64]) -> NDArray[np.float32]:
     if model.far_apart or model.metric == "l2":
         vectors += model.mean
     plain = vectors.astype(np.float32)
+    if model.bitwise:
+        return nearest_bits(plain)
     return normalize(plain) if model.metric == "cosine" and not model.far_apart else plain

@@ -11,9 +11,10 @@ import numpy as np
 from msgspec import UNSET
 from numpy.typing import NDArray
 
+from vsearch.bits import as_bits
 from vsearch.errors import CorruptIndexError, InputError
 from vsearch.forking import cached_property
-from vsearch.metrics import LARGEST_ELEMENT, Metric, normalize, unbounded
+from vsearch.metrics import HAMMING, LARGEST_ELEMENT, Metric, normalize, unbounded
 from vsearch.quantizers.protocol import Quantizer
 from vsearch.quantizers.rerank_codes import Rerank, lie_far_apart, rotate_widely
 from vsearch.search.state.packed_centroids import CoarseCentroids, encode_centroids
@@ -126,6 +127,8 @@ class Model:
     numbers : int32 (partitions,) or None
         The permanent numbers of the partitions, which deltas use; splits change positions, not numbers. None if the
         number of each partition is its position.
+    bitwise : bool
+        Whether vectors are zeros and ones (metric hamming), so that distances under l2 are whole numbers.
     """
 
     metric: Metric
@@ -138,6 +141,7 @@ class Model:
     adapter: NDArray[np.float32] | None = None
     half_centroids: NDArray[np.float16] | None = None
     numbers: NDArray[np.int32] | None = None
+    bitwise: bool = False
 
     def numbers_of(self, partitions: NDArray[np.int32]) -> NDArray[np.int32]:
         """Return the permanent numbers of partitions, int32."""
@@ -237,10 +241,11 @@ class Model:
         return rotation if self.adapter is None else np.ascontiguousarray(rotation @ self.adapter)
 
 
-def check_queries(queries: Any, dimensions: int, metric: Metric | None = None) -> NDArray[np.float32]:
+def check_queries(queries: Any, dimensions: int, metric: str | None = None) -> NDArray[np.float32]:
     """Check queries and return them as float32 (m, d).
 
-    Without a metric all finite numbers are accepted; call `check_magnitudes` later.
+    Without a metric all finite numbers are accepted; call `check_magnitudes` later. Under hamming, bits are accepted in any form that
+    `vsearch.bits.as_bits` does.
 
     Raises
     ------
@@ -250,6 +255,7 @@ def check_queries(queries: Any, dimensions: int, metric: Metric | None = None) -
     if (
         type(queries) is np.ndarray
         and queries.dtype == np.float32
+        and metric != HAMMING
         and queries.shape in ((dimensions,), (1, dimensions))
     ):
         query = queries.ravel()
@@ -261,6 +267,8 @@ def check_queries(queries: Any, dimensions: int, metric: Metric | None = None) -
     except ValueError:
         msg = f"queries must have the shape (queries, {dimensions}) or ({dimensions},), got rows of different lengths"
         raise InputError(msg) from None
+    if metric == HAMMING:
+        return as_bits(array[None, :] if array.ndim == 1 else array, dimensions)
     if array.dtype.kind not in "fiu":
         msg = f"queries must be numbers, got {array.dtype}"
         raise InputError(msg)
@@ -291,7 +299,7 @@ def _within_float32(queries: NDArray[np.float64]) -> NDArray[np.float64]:
     return queries / np.where(extreme, largest, 1) if extreme.any() else queries
 
 
-def check_magnitudes(queries: NDArray[np.float32], metric: Metric) -> None:
+def check_magnitudes(queries: NDArray[np.float32], metric: str) -> None:
     """Refuse queries (m, d) whose sums of squares, which a metric needs, may overflow float32."""
     bad = unbounded(queries, metric)
     if bad is not None:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.errors import CorruptIndexError
-from vsearch.metrics import METRICS
+from vsearch.metrics import HAMMING, METRICS
 from vsearch.quantizers.registry import load_quantizer
 from vsearch.search.state.model import Model
 from vsearch.search.state.shard import RERANK_DTYPES
@@ -49,7 +49,9 @@ def read_model(store: Store, manifest: Manifest) -> Model:
     CorruptIndexError
         An array is missing or invalid.
     """
-    if manifest.metric not in METRICS or manifest.rerank not in (None, *RERANK_DTYPES):
+    bitwise = manifest.metric == HAMMING
+    metric = "l2" if bitwise else manifest.metric
+    if metric not in METRICS or manifest.rerank not in (None, *RERANK_DTYPES):
         reason = f"unknown metric {manifest.metric!r} or rerank {manifest.rerank!r}; upgrade vsearch"
         raise CorruptIndexError("manifest", reason)
     entries = {kind: entry for kind, entry in ModelPart.SEARCH.files(manifest.model).items() if ":" not in kind}
@@ -80,7 +82,7 @@ def read_model(store: Store, manifest: Manifest) -> Model:
     quantizer = load_quantizer(manifest.quantizer.name, manifest.quantizer.configuration, quantizer_arrays)
     centroids = arrays["centroids"]
     model = Model(
-        metric=manifest.metric,
+        metric=metric,
         mean=arrays["mean"],
         quantizer=quantizer,
         centroids=centroids,
@@ -89,6 +91,7 @@ def read_model(store: Store, manifest: Manifest) -> Model:
         rerank_weights=arrays["rerank_weights"],
         adapter=arrays.get("adapter"),
         half_centroids=halves,
+        bitwise=bitwise,
     )
     for file in split:
         model = _with_splits(model, {name: file.array(name) for name in file.arrays}, manifest.partitions)
