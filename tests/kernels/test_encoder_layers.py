@@ -14,12 +14,12 @@ from vsearch.encoders.functions import attention_received, rotate, rotation
 from vsearch.encoders.functions import gelu as gelu_twin
 from vsearch.encoders.packing import pack_blocks
 from vsearch.encoders.quantized import quantize_rows
-from vsearch.kernels.encoders.fields import BLOCK, LANES, TOKENS
+from vsearch.kernels.encoders.attention import attend
+from vsearch.kernels.encoders.fields import ATTENDING, BLOCK, LANES, TOKENS
 from vsearch.kernels.encoders.functions import exponential, gelu
-from vsearch.kernels.encoders.layers import attend
 from vsearch.kernels.encoders.products import SHIFT, multiply
-from vsearch.kernels.encoders.rotary_layers import attend_near, turn
-from vsearch.kernels.encoders.rounding import quantize
+from vsearch.kernels.encoders.rotary_layers import turn
+from vsearch.kernels.encoders.rounding import quantize, settle
 
 
 @nb.njit
@@ -38,6 +38,11 @@ def apply_functions(x, powers, curves):
 def quantize_all(rows, scales, codes, bounds, factors):
     for row in range(rows.shape[0]):
         factors[row, 0], factors[row, 1] = quantize(rows[row], scales, codes[row], bounds)
+
+
+@nb.njit
+def convert(sums, row_sums, steps, bias, start, factors, first, count, outputs):
+    settle(sums, row_sums, steps, bias, start, factors, first, count, outputs)
 
 
 @pytest.mark.parametrize("count", range(1, TOKENS + 1))
@@ -99,38 +104,65 @@ def test_rounding_is_that_of_the_twin(columns: int) -> None:
     np.testing.assert_array_equal(factors, np.stack([twin.low, twin.step], axis=1))
 
 
-@pytest.mark.parametrize(("tokens", "heads", "each"), [(1, 3, 16), (12, 2, 32), (17, 2, 10), (33, 1, 40)])
-def test_attention(tokens: int, heads: int, each: int) -> None:
-    rng = np.random.default_rng(tokens)
-    width = heads * each
-    joined = (2 * rng.standard_normal((tokens, 3 * width))).astype(np.float32)
-    padded = -(-tokens // LANES) * LANES
+@pytest.mark.parametrize("count", range(1, TOKENS + 1))
+@pytest.mark.parametrize("rows", [BLOCK, 2 * BLOCK, 100])
+def test_sums_become_floats(count: int, rows: int) -> None:
+    """Of the second token and later ones, in the last block of rows, which may be incomplete."""
+    rng = np.random.default_rng([count, rows])
+    start = (rows - 1) // BLOCK * BLOCK
+    sums = rng.integers(-(1 << 20), 1 << 20, (TOKENS, BLOCK)).astype(np.int32)
+    row_sums = rng.integers(-1000, 1000, rows).astype(np.int32)
+    steps, bias = rng.random((2, rows)).astype(np.float32)
+    factors = rng.standard_normal((count + 2, 5)).astype(np.float32)
     with Guarded() as guarded:
-        outputs = guarded.empty((tokens, width), np.float32)
-        scratch = [guarded.empty(shape, np.float32) for shape in ((each, padded), (padded,), (LANES,), (padded,))]
-        attend(guarded.copy(joined), heads, *scratch, outputs)
-    np.testing.assert_allclose(outputs, attend_twin(joined, heads), atol=1e-5)
-    np.testing.assert_allclose(scratch[3][:tokens], heads * attention_received(joined, heads), atol=1e-4)
-    assert (scratch[3][tokens:] == 0).all()
+        outputs = guarded.empty((count + 2, rows), np.float32)
+        outputs[...] = -1
+        arrays = [guarded.copy(array) for array in (sums, row_sums, steps, bias)]
+        convert(*arrays, start, guarded.copy(factors), 1, count, outputs)
+    settled = sums[:count, : rows - start] + SHIFT * row_sums[start:]
+    low, step = factors[1 : count + 1, :1].astype(np.float64), factors[1 : count + 1, 1:2]
+    twin = (settled * step + low * row_sums[start:]) * steps[start:] + bias[start:]
+    np.testing.assert_allclose(outputs[1 : count + 1, start:], twin, rtol=1e-5, atol=1e-2)
+    assert (outputs[[0, -1]] == -1).all()
+    assert (outputs[:, :start] == -1).all()
 
 
 @pytest.mark.parametrize(
-    ("tokens", "heads", "each", "distance"), [(1, 3, 16, 5), (40, 2, 32, 3), (70, 2, 10, 17), (33, 1, 40, 33)]
+    ("tokens", "heads", "each", "distance"),
+    [
+        (1, 3, 16, 1),
+        (2, 1, 16, 9),
+        (7, 2, 32, 7),
+        (12, 2, 32, 12),
+        (17, 2, 10, 40),
+        (33, 1, 40, 33),
+        (1, 3, 16, 5),
+        (40, 2, 32, 3),
+        (39, 2, 16, 1),
+        (70, 2, 10, 17),
+    ],
 )
-def test_local_attention(tokens: int, heads: int, each: int, distance: int) -> None:
+@pytest.mark.parametrize("spread", [2.0, 40.0])
+def test_attention(tokens: int, heads: int, each: int, distance: int, spread: float) -> None:
+    """To all tokens and to near ones, in groups of four and less; with a wide spread most scores become 0."""
     rng = np.random.default_rng(tokens)
     width = heads * each
-    joined = (2 * rng.standard_normal((tokens, 3 * width))).astype(np.float32)
+    joined = (spread * rng.standard_normal((tokens, 3 * width))).astype(np.float32)
     turned = rotate(joined, heads, 100.0)
     padded = -(-tokens // LANES) * LANES
     with Guarded() as guarded:
         outputs = guarded.empty((tokens, width), np.float32)
-        scratch = [guarded.empty(shape, np.float32) for shape in ((each, padded), (padded,), (LANES,), (padded,))]
-        given = guarded.empty(joined.shape, np.float32)
-        given[...] = joined
-        turn(given, heads, *map(guarded.copy, rotation(tokens, each // 2, 100.0)))
-        np.testing.assert_allclose(given, turned, atol=1e-5)
-        attend_near(given, heads, distance, *scratch, outputs)
-    np.testing.assert_allclose(outputs, attend_twin(turned, heads, distance), atol=1e-5)
-    np.testing.assert_allclose(scratch[3][:tokens], heads * attention_received(turned, heads, distance), atol=1e-4)
-    assert (scratch[3][tokens:] == 0).all()
+        keys, scores = (guarded.empty((rows, padded), np.float32) for rows in (each, ATTENDING))
+        received, turning = guarded.empty((padded,), np.float32), guarded.empty(joined.shape, np.float32)
+        for scratch in (keys, scores, received, outputs):
+            scratch[...] = np.nan
+        turning[...] = joined
+        turn(turning, heads, *map(guarded.copy, rotation(tokens, each // 2, 100.0)))
+        np.testing.assert_allclose(turning, turned, atol=1e-5 * spread)
+        attend(guarded.copy(turned), heads, distance, keys, scores, True, received, outputs)
+        total = received.copy()
+        attend(guarded.copy(turned), heads, distance, keys, scores, False, received, outputs)
+    np.testing.assert_allclose(outputs, attend_twin(turned, heads, distance), atol=1e-4 * spread)
+    np.testing.assert_allclose(total[:tokens], heads * attention_received(turned, heads, distance), atol=1e-3)
+    assert (total[tokens:] == 0).all()
+    assert (received == 0).all()

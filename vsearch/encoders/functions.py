@@ -131,4 +131,4 @@ def rotation(tokens: int, pairs: int, base: float) -> NDArray[np.float32]:
 
 def pool(rows: NDArray[np.float32], pooling: str) -> NDArray[np.float32]:
     """Return the vector of a text from its tokens' float32 (t, width): their mean, or the first."""
-    return rows[0] if pooling == "cls" else rows.mean(axis=0)
+    return rows[0] if pooling == "cls" else np.add.reduce(rows, axis=0) * np.float32(1 / len(rows))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from vsearch.encoders.functions import pool, rotation
 from vsearch.encoders.packing import up_to
 from vsearch.encoders.quantized import QuantizedLinear, TokenTable
 from vsearch.forking import cached_property
-from vsearch.kernels.encoders.fields import BLOCK, GROUP, LANES, TOKENS, LayerField, ProductField
+from vsearch.kernels.encoders.fields import ATTENDING, BLOCK, GROUP, LANES, TOKENS, LayerField, ProductField
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 
 TOKEN_BYTES = 160
 """Bytes in memory of a token of the vocabulary: a string and its entry in a dictionary."""
+
+
+LEAST_SQUARE, LARGEST_SQUARE = 1e-24, 1e30
+"""Squared norms of vectors that float32 computes without overflow or loss of digits."""
 
 
 class Runner:
@@ -76,7 +81,7 @@ class Runner:
 
         tokens, width = rows.shape
         columns = up_to(tokens, LANES)
-        scores = np.empty((2, columns), np.float32)
+        scores = np.empty((ATTENDING + 1, columns), np.float32)
         floats = [rows, np.empty((tokens, width), np.float32), np.empty((tokens, 3 * width), np.float32)]
         floats.append(np.empty((tokens, self._inner), np.float32))
         pointers = (
@@ -84,7 +89,7 @@ class Runner:
             np.empty((tokens, up_to(self._inner, GROUP)), np.uint8),
             np.empty((width // self._heads, columns), np.float32),
             scores,
-            np.empty((3 + tokens, LANES), np.float32),
+            np.empty((2 + tokens, LANES), np.float32),
             np.empty((TOKENS, BLOCK), np.int32),
         )
         if self._rotary:
@@ -95,7 +100,7 @@ class Runner:
             run_layers(
                 self._products.ctypes.data, self._layers, self._heads, self._epsilon, self._norms, *floats, *pointers
             )
-        return scores[1, :tokens]
+        return scores[ATTENDING, :tokens]
 
     def _settings(self, tokens: int, pairs: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Return the `LayerField` of each layer, and the tables of angles, for a number of tokens."""
@@ -151,7 +156,12 @@ class QuantizedBert(Bert[QuantizedLinear]):
         vectors = np.empty((len(texts), sizes.dimensions), np.float32)
         for row, ids in enumerate(texts):
             tokens, _ = self._run(ids)
-            vectors[row] = self.finish(pool(tokens, sizes.pooling)[None])[0]
+            vector = pool(tokens, sizes.pooling)
+            square = float(vector.dot(vector)) if sizes.normalized and not self.dense else 0.0
+            if LEAST_SQUARE < square < LARGEST_SQUARE:  # a shorter way to what `finish` does
+                np.multiply(vector, 1 / math.sqrt(square), out=vectors[row])
+            else:
+                vectors[row] = self.finish(vector[None])[0]
         return vectors
 
     def embed_tokens(self, ids: list[int]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

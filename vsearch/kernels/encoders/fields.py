@@ -16,6 +16,9 @@ GROUP = 32
 TOKENS = 6
 """Tokens processed at a time."""
 
+ATTENDING = 4
+"""Tokens whose attention is computed at a time."""
+
 LANES = 16
 """Floats accumulated at a time."""
 

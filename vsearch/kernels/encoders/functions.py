@@ -6,19 +6,22 @@ The coefficients are those of `vsearch.encoders.functions`, the NumPy reference 
 # ruff: noqa: ARG001  the arguments of an intrinsic are only its type
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from vsearch.kernels.encoders.fields import LANES
+from vsearch.kernels.encoders.fields import ATTENDING, LANES
 from vsearch.kernels.encoders.loops import FLOATS, FOUR, WORDS, loop, pointer, store
 from vsearch.kernels.toolchain.compiling import inlined, inlined_summing
-from vsearch.kernels.toolchain.simd import DIALECT, F32, I32, broadcast, load, splat
+from vsearch.kernels.toolchain.simd import DIALECT, F32, I32, I64, broadcast, lanes, load, splat
 
 ROOT_HALF, ERF_LIMIT = np.float32(0.7071067811865476), np.float32(4.0)
 LOG2_E, LN2_HIGH, LN2_LOW = np.float32(1.4426950408889634), np.float32(0.693359375), np.float32(-2.12194440e-4)
 LEAST_EXPONENT = np.float32(-87.0)
+FAR = np.float32(-1e30)
 #: Of ``(exp(r) - 1 - r) / r^2`` for r from -ln 2 / 2 to ln 2 / 2, highest power first.
 POWERS = (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1)
 
@@ -62,52 +65,134 @@ def exponential(x):
 
 
 @inlined
-def raise_powers_plain(scores, highest):
-    """Portable implementation of `raise_powers`."""
-    for j in range(scores.shape[0]):
-        scores[j] = exponential(min(scores[j] - highest, np.float32(0.0)))
+def soften_plain(scores, begin, end, token, distance, tokens):
+    """Portable implementation of `soften`."""
+    for row in range(scores.shape[0]):
+        first, last = max(0, token + row - distance), min(tokens, token + row + distance + 1)
+        highest = FAR
+        for j in range(first, last):
+            highest = max(highest, scores[row, j])
+        total = np.float32(0.0)
+        for j in range(begin, end):
+            power = np.float32(0.0)
+            if first <= j < last:
+                difference = scores[row, j] - highest
+                if difference > LEAST_EXPONENT:
+                    power = exponential(min(difference, np.float32(0.0)))
+            scores[row, j] = power
+            total += power
+        share = np.float32(1.0) / total
+        for j in range(begin, end):
+            scores[row, j] *= share
+
+
+def _combine(b: ir.IRBuilder, value: ir.Value, combine: Callable[[ir.Value, ir.Value], ir.Value]) -> ir.Value:
+    """Combine the lanes of a vector; every lane of the result has the same value."""
+    step = LANES // 2
+    while step:
+        value = combine(value, b.shuffle_vector(value, value, lanes([lane ^ step for lane in range(LANES)])))
+        step //= 2
+    return value
+
+
+def _larger(b: ir.IRBuilder, left: ir.Value, right: ir.Value) -> ir.Value:
+    return b.select(b.fcmp_ordered(">", left, right), left, right)
+
+
+def _raise_power(b: ir.IRBuilder, difference: ir.Value) -> ir.Value:
+    """`exponential` of the lanes of a vector, at most 1; 0 from -87 down."""
+    contract = ("contract",)
+
+    def add_product(left: ir.Value, right: ir.Value, added: ir.Value) -> ir.Value:
+        return b.fadd(b.fmul(left, right, flags=contract), added, flags=contract)
+
+    zero, least = splat(F32, LANES, 0.0), splat(F32, LANES, float(LEAST_EXPONENT))
+    x = _larger(b, b.select(b.fcmp_ordered("<", difference, zero), difference, zero), least)
+    exponent = b.fptosi(add_product(x, splat(F32, LANES, float(LOG2_E)), splat(F32, LANES, -0.5)), WORDS)
+    n = b.sitofp(exponent, FLOATS)
+    r = add_product(n, splat(F32, LANES, -float(LN2_LOW)), add_product(n, splat(F32, LANES, -float(LN2_HIGH)), x))
+    p = splat(F32, LANES, POWERS[0])
+    for coefficient in POWERS[1:]:
+        p = add_product(p, r, splat(F32, LANES, coefficient))
+    value = add_product(p, b.fmul(r, r), b.fadd(r, splat(F32, LANES, 1.0)))
+    power = b.bitcast(b.shl(b.add(exponent, splat(I32, LANES, 127)), splat(I32, LANES, 23)), FLOATS)
+    return b.select(b.fcmp_ordered(">", difference, least), b.fmul(value, power), zero)
 
 
 @intrinsic
-def _raise_powers(typingctx, scores, highest, count):
-    """Vectorized `raise_powers_plain`; the count is a nonzero multiple of 16."""
-    signature = types.void(scores, types.float32, types.int64)
+def _soften(typingctx, scores, begin, count, width, token, distance, tokens):
+    """Vectorized `soften_plain`, interleaved over rows of `width` columns; the count is a nonzero multiple of 16."""
+    signature = types.void(scores, *[types.int64] * 6)
 
     def codegen(context, b, signature, args):
-        scores, highest = pointer(context, b, signature.args[0], args[0]), broadcast(b, args[1], LANES)
-        log2, high, low, half, one = (splat(F32, LANES, float(value)) for value in (LOG2_E, LN2_HIGH, LN2_LOW, 0.5, 1))
-        zero, least = splat(F32, LANES, 0.0), splat(F32, LANES, float(LEAST_EXPONENT))
+        scores, (begin, count, width, token, distance, tokens) = args[0], args[1:]
+        base, one = pointer(context, b, signature.args[0], scores), ir.Constant(I64, 1)
+        rows, firsts, lasts = [], [], []
+        for row in range(ATTENDING):
+            rows.append(b.gep(base, [b.mul(b.add(begin, b.mul(width, ir.Constant(I64, row))), FOUR)]))
+            near = b.sub(b.add(token, ir.Constant(I64, row)), begin)  # bounds are relative to the first column
+            last, limit = b.add(b.add(near, distance), one), b.sub(tokens, begin)
+            lasts.append(broadcast(b, b.trunc(b.select(b.icmp_signed("<", last, limit), last, limit), I32), LANES))
+            firsts.append(broadcast(b, b.trunc(b.sub(near, distance), I32), LANES))
+        lowest, zero = splat(F32, LANES, float(FAR)), splat(F32, LANES, 0.0)
+        lane_numbers = ir.Constant(WORDS, list(range(LANES)))
 
-        def body(index: ir.Value) -> list[ir.Value]:
-            x = b.fsub(load(b, scores, b.mul(index, FOUR), FLOATS, 4), highest)
-            x = b.select(b.fcmp_ordered("<", x, zero), x, zero)
-            x = b.select(b.fcmp_ordered(">", x, least), x, least)
-            exponent = b.fptosi(b.fsub(b.fmul(x, log2), half), WORDS)
-            n = b.sitofp(exponent, FLOATS)
-            r = b.fsub(b.fsub(x, b.fmul(n, high)), b.fmul(n, low))
-            p = splat(F32, LANES, POWERS[0])
-            for coefficient in POWERS[1:]:
-                p = b.fadd(b.fmul(p, r), splat(F32, LANES, coefficient))
-            value = b.fadd(b.fadd(b.fmul(b.fmul(p, r), r), r), one)
-            power = b.shl(b.add(exponent, splat(I32, LANES, 127)), splat(I32, LANES, 23))
-            store(b, b.fmul(value, b.bitcast(power, FLOATS)), scores, b.mul(index, FOUR))
+        def find(index: ir.Value, *highest: ir.Value) -> list[ir.Value]:
+            at, columns = b.mul(index, FOUR), b.add(broadcast(b, b.trunc(index, I32), LANES), lane_numbers)
+            found = []
+            for row, first, last, top in zip(rows, firsts, lasts, highest, strict=True):
+                near = b.and_(b.icmp_signed(">=", columns, first), b.icmp_signed("<", columns, last))
+                score = b.select(near, load(b, row, at, FLOATS, 4), lowest)
+                store(b, score, row, at)
+                found.append(_larger(b, score, top))
+            return found
+
+        def raise_powers(index: ir.Value, *totals: ir.Value) -> list[ir.Value]:
+            at, added = b.mul(index, FOUR), []
+            for row, top, total in zip(rows, highest, totals, strict=True):
+                value = _raise_power(b, b.fsub(load(b, row, at, FLOATS, 4), top))
+                store(b, value, row, at)
+                added.append(b.fadd(total, value))
+            return added
+
+        def divide(index: ir.Value) -> list[ir.Value]:
+            at = b.mul(index, FOUR)
+            for row, share in zip(rows, shares, strict=True):
+                store(b, b.fmul(load(b, row, at, FLOATS, 4), share), row, at)
             return []
 
-        loop(b, args[2], [], body)
+        highest = [
+            _combine(b, top, lambda left, right: _larger(b, left, right))
+            for top in loop(b, count, [lowest] * ATTENDING, find)
+        ]
+        totals = loop(b, count, [zero] * ATTENDING, raise_powers)
+        shares = [b.fdiv(splat(F32, LANES, 1.0), _combine(b, total, b.fadd)) for total in totals]
+        loop(b, count, [], divide)
         return context.get_dummy_value()
 
     return signature, codegen
 
 
 if DIALECT is None:
-    raise_powers = raise_powers_plain
+    soften = soften_plain
 
 else:
 
     @inlined
-    def raise_powers(scores, highest):
-        """Replace scores with ``exp(score - highest)``, at most 1; their number is a multiple of 16."""
-        _raise_powers(scores, highest, scores.shape[0])
+    def soften(scores, begin, end, token, distance, tokens):
+        """Softmax of the scores of each of four adjacent tokens, in place.
+
+        Parameters
+        ----------
+        scores : float32 (4, >= end)
+        begin, end : int
+            Columns, multiples of 16. Those beyond the tokens within the distance become 0.
+        token : int
+            The first of the four.
+        distance, tokens : int
+            See `attend`.
+        """
+        _soften(scores, begin, end - begin, scores.shape[1], token, distance, tokens)
 
 
 @inlined_summing
@@ -138,18 +223,3 @@ def layer_norm(row, norm, epsilon):
     scale = np.float32(1.0) / np.sqrt(variance + epsilon)
     for i in range(width):
         row[i] = (row[i] - mean) * scale * norm[0, i] + norm[1, i]
-
-
-@inlined
-def soften(scores, count):
-    """Softmax of the first scores, in place; the padding up to a multiple of 16 becomes 0."""
-    highest = scores[0]
-    for j in range(1, count):
-        highest = max(highest, scores[j])
-    raise_powers(scores, highest)
-    for j in range(count, scores.shape[0]):
-        scores[j] = np.float32(0.0)
-    share = np.float32(1.0) / add_up(scores, count)
-    for start in range(0, scores.shape[0], LANES):
-        for lane in range(LANES):
-            scores[start + lane] *= share

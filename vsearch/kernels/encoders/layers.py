@@ -5,11 +5,10 @@ Each text is processed alone and by one thread, so its vector is bitwise identic
 
 from __future__ import annotations
 
-import numpy as np
-
-from vsearch.kernels.encoders.fields import BLOCK, LANES, NORMS, PRODUCTS, TOKENS, ProductField
-from vsearch.kernels.encoders.functions import gelu, layer_norm, soften
-from vsearch.kernels.encoders.products import multiply, weigh
+from vsearch.kernels.encoders.attention import attend
+from vsearch.kernels.encoders.fields import ATTENDING, BLOCK, NORMS, PRODUCTS, TOKENS, ProductField
+from vsearch.kernels.encoders.functions import gelu, layer_norm
+from vsearch.kernels.encoders.products import multiply
 from vsearch.kernels.encoders.rounding import quantize, settle
 from vsearch.kernels.toolchain.compiling import kernel, part
 from vsearch.kernels.toolchain.views import ArrayField, view
@@ -66,59 +65,12 @@ def apply(address, inputs, codes, factors, bounds, sums, apart, first_apart, out
         for first in range(0, tokens, TOKENS):
             count = min(TOKENS, tokens - first)
             multiply(weights, block, codes, first, count, sums)
-            for token in range(count):
-                at = first + token
-                settle(sums, token, row_sums, steps, bias, start, factors[at, 0], factors[at, 1], outputs[at])
+            settle(sums, row_sums, steps, bias, start, factors, first, count, outputs)
     for token in range(tokens):
         for i in range(apart_columns.shape[0]):
             value = apart[token, first_apart + i]
             for row in range(steps.shape[0]):
                 outputs[token, row] += value * apart_weights[i, row]
-
-
-@part
-def attend(joined, heads, keys, scores, total, received, outputs):
-    """Multi-head attention over the tokens of a text.
-
-    Parameters
-    ----------
-    joined : float32 (t, >= 3 * width)
-        Query, key and value of each token.
-    heads : int
-    keys, scores, total : float32 (width / heads, T), (T,) and (16,), T being t rounded up to 16
-        Scratch.
-    received : float32 (T,)
-        Output: the attention that each token receives from all tokens, summed over heads.
-    outputs : float32 (t, width)
-        Output.
-    """
-    for token in range(received.shape[0]):
-        received[token] = np.float32(0.0)
-    tokens, width = outputs.shape
-    head_width, columns = width // heads, keys.shape[1]
-    scale = np.float32(1.0) / np.sqrt(np.float32(head_width))
-    for head in range(heads):
-        query, key, value = head * head_width, width + head * head_width, 2 * width + head * head_width
-        for i in range(head_width):
-            for token in range(tokens):
-                keys[i, token] = joined[token, key + i] * scale
-            for token in range(tokens, columns):
-                keys[i, token] = np.float32(0.0)
-        for token in range(tokens):
-            for start in range(0, columns, LANES):
-                weigh(joined[token, query : query + head_width], keys, start, head_width, scores[start : start + LANES])
-            soften(scores, tokens)
-            for other in range(received.shape[0]):
-                received[other] += scores[other]
-            vectorized = head_width - head_width % LANES
-            for start in range(0, vectorized, LANES):
-                place = head * head_width + start
-                weigh(scores, joined, value + start, tokens, outputs[token, place : place + LANES])
-            for i in range(vectorized, head_width):
-                total[0] = np.float32(0.0)
-                for other in range(tokens):
-                    total[0] += scores[other] * joined[other, value + i]
-                outputs[token, head * head_width + i] = total[0]
 
 
 @kernel
@@ -143,15 +95,15 @@ def run_layers(
         Scratch.
     keys : float32 (width / heads, T), T being t rounded up to 16
         Scratch.
-    scores : float32 (2, T)
-        Scratch, and output: the attention that each token receives in the last layer, summed over tokens and heads.
-    small : float32 (3 + t, 16)
+    scores : float32 (5, T)
+        Scratch, and in the last row output: the attention that each token receives in the last layer, summed over tokens and heads.
+    small : float32 (2 + t, 16)
         Scratch.
     sums : int32 (6, 64)
         Scratch.
     """
     tokens, width = rows.shape
-    bounds, total, factors = small[:2], small[2], small[3:]
+    bounds, factors = small[:2], small[2:]
     for token in range(tokens):
         layer_norm(rows[token], norms[0], epsilon)
     for layer in range(layers):
@@ -160,7 +112,7 @@ def run_layers(
             for column in range(width):
                 attended[token, column] = rows[token, column]
         apply(at, attended, codes, factors, bounds, sums, inner, 0, wide)
-        attend(wide, heads, keys, scores[0], total, scores[1], attended)
+        attend(wide, heads, tokens, keys, scores[:ATTENDING], layer == layers - 1, scores[ATTENDING], attended)
         apply(at + PRODUCT_BYTES, attended, codes, factors, bounds, sums, inner, 0, wide)
         for token in range(tokens):
             for column in range(width):

@@ -14,17 +14,15 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from vsearch.kernels.encoders.fields import BLOCK, LANES, TOGETHER, TOKENS
+from vsearch.kernels.encoders.fields import BLOCK, TOGETHER, TOKENS
 from vsearch.kernels.encoders.loops import pointer
 from vsearch.kernels.toolchain.compiling import inlined
-from vsearch.kernels.toolchain.simd import DIALECT, F32, I32, I64, Dialect, broadcast, load, splat
+from vsearch.kernels.toolchain.simd import DIALECT, I32, I64, Dialect, broadcast, load, splat
 
 #: Subtracted from inputs on processors that only multiply signed numbers.
 SHIFT = 128 if DIALECT is not None and DIALECT.name == "neon" else 0
 #: Rows whose sums fit into registers, for six tokens.
 ROWS_AT_ONCE = {"avx512": 64, "avx2": 16, "neon": 16}
-#: Rows of floats that are accumulated in parallel.
-UNROLLED = 4
 
 
 @inlined
@@ -51,26 +49,6 @@ def multiply_plain(weights, block, codes, first, count, sums):
             start = column // TOGETHER * (TOGETHER * BLOCK) + column % TOGETHER
             for row in range(BLOCK):
                 sums[token, row] += np.int32(weights[block, start + TOGETHER * row]) * code
-
-
-@inlined
-def weigh_plain(factors, rows, column, count, total):
-    """Portable implementation of `weigh`: ``total[l] = sum_i factors[i] * rows[i, column + l]``.
-
-    Parameters
-    ----------
-    factors : float32 (>= count,)
-    rows : float32 (>= count, >= column + 16)
-    column, count : int
-        The count is at least 1.
-    total : float32 (16,)
-        Output.
-    """
-    for lane in range(LANES):
-        total[lane] = np.float32(0.0)
-    for i in range(count):
-        for lane in range(LANES):
-            total[lane] += factors[i] * rows[i, column + lane]
 
 
 def _make_multiply(dialect: Dialect, tokens: int) -> Any:
@@ -128,64 +106,8 @@ def _make_multiply(dialect: Dialect, tokens: int) -> Any:
     return body
 
 
-@intrinsic
-def _weigh(typingctx, factors, rows, column, width, count, total):
-    """`weigh_plain` with the sums in registers, for rows with this number of columns."""
-    signature = types.void(factors, rows, types.int64, types.int64, types.int64, total)
-
-    def codegen(context, b, signature, args):
-        kinds, floats = signature.args, ir.VectorType(F32, LANES)
-        factors, rows, total = (pointer(context, b, kinds[i], args[i]) for i in (0, 1, 5))
-        four = ir.Constant(I64, 4)
-        zero, step = ir.Constant(floats, None), ir.Constant(I64, UNROLLED)
-
-        def add(sums: ir.Value, i: ir.Value) -> ir.Value:
-            row = load(b, rows, b.mul(b.add(args[2], b.mul(i, args[3])), four), floats, 4)
-            factor = broadcast(b, load(b, factors, b.mul(i, four), F32, 4), LANES)
-            return b.fadd(sums, b.fmul(row, factor, flags=("contract",)), flags=("contract",))
-
-        entry, several, last, done = b.block, *(b.append_basic_block(name) for name in ("several", "last", "weighed"))
-        unrolled = b.and_(args[4], ir.Constant(I64, -UNROLLED))
-        rest = b.append_basic_block("rest")
-        b.cbranch(b.icmp_signed(">", unrolled, ir.Constant(I64, 0)), several, rest)
-        b.position_at_end(several)  # separate sums, to break the dependency chain
-        i, apart = b.phi(I64), [b.phi(floats) for _ in range(UNROLLED)]
-        i.add_incoming(ir.Constant(I64, 0), entry)
-        added = [add(sums, b.add(i, ir.Constant(I64, lane))) for lane, sums in enumerate(apart)]
-        following = b.add(i, step)
-        i.add_incoming(following, several)
-        for phi, value in zip(apart, added, strict=True):
-            phi.add_incoming(zero, entry)
-            phi.add_incoming(value, several)
-        b.cbranch(b.icmp_signed("<", following, unrolled), several, rest)
-        b.position_at_end(rest)
-        parts = [b.phi(floats) for _ in range(UNROLLED)]
-        for phi, value in zip(parts, added, strict=True):
-            phi.add_incoming(zero, entry)
-            phi.add_incoming(value, several)
-        joined = b.fadd(b.fadd(parts[0], parts[1]), b.fadd(parts[2], parts[3]))
-        b.cbranch(b.icmp_signed("<", unrolled, args[4]), last, done)
-        b.position_at_end(last)
-        i, sums = b.phi(I64), b.phi(floats)
-        i.add_incoming(unrolled, rest)
-        sums.add_incoming(joined, rest)
-        more = add(sums, i)
-        following = b.add(i, ir.Constant(I64, 1))
-        i.add_incoming(following, last)
-        sums.add_incoming(more, last)
-        b.cbranch(b.icmp_signed("<", following, args[4]), last, done)
-        b.position_at_end(done)
-        added = b.phi(floats)
-        added.add_incoming(joined, rest)
-        added.add_incoming(more, last)
-        b.store(added, b.bitcast(total, floats.as_pointer())).align = 4
-        return context.get_dummy_value()
-
-    return signature, codegen
-
-
 if DIALECT is None:
-    multiply, weigh = multiply_plain, weigh_plain
+    multiply = multiply_plain
 else:
     _one, _two, _three, _four, _five, _six = (_make_multiply(DIALECT, tokens) for tokens in range(1, TOKENS + 1))
 
@@ -205,8 +127,3 @@ else:
             _two(weights, offset, codes, start, columns, sums)
         else:
             _one(weights, offset, codes, start, columns, sums)
-
-    @inlined
-    def weigh(factors, rows, column, count, total):
-        """Weighted sums of 16 columns of the first rows; see `weigh_plain`."""
-        _weigh(factors, rows, column, rows.shape[1], count, total)

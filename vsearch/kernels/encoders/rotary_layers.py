@@ -5,15 +5,12 @@ Each text is processed alone and by one thread, so its vector is bitwise identic
 
 from __future__ import annotations
 
-import numpy as np
-
-from vsearch.kernels.encoders.fields import LANES, NORMS, LayerField
-from vsearch.kernels.encoders.functions import gelu, layer_norm, soften
+from vsearch.kernels.encoders.attention import attend
+from vsearch.kernels.encoders.fields import ATTENDING, NORMS, LayerField
+from vsearch.kernels.encoders.functions import gelu, layer_norm
 from vsearch.kernels.encoders.layers import PRODUCT_BYTES, apply
-from vsearch.kernels.encoders.products import weigh
 from vsearch.kernels.toolchain.compiling import kernel, part
 
-FAR = np.float32(-1e30)
 PRODUCTS, HEADS, BASE = int(LayerField.PRODUCTS), int(LayerField.HEADS), int(LayerField.BASE)
 DISTANCE, NORMED = int(LayerField.DISTANCE), int(LayerField.NORMED)
 
@@ -37,59 +34,6 @@ def turn(joined, heads, cosines, sines):
                 first, second = joined[token, at + i], joined[token, at + pairs + i]
                 joined[token, at + i] = first * cosines[token, i] - second * sines[token, i]
                 joined[token, at + pairs + i] = second * cosines[token, i] + first * sines[token, i]
-
-
-@part
-def attend_near(joined, heads, distance, keys, scores, total, received, outputs):
-    """Multi-head attention of each token of a text to the tokens within a distance.
-
-    Parameters
-    ----------
-    joined : float32 (t, >= 3 * width)
-        Query, key and value of each token.
-    heads, distance : int
-    keys, scores, total : float32 (width / heads, T), (T,) and (16,), T being t rounded up to 16
-        Scratch.
-    received : float32 (T,)
-        Output: the attention that each token receives from all tokens, summed over heads.
-    outputs : float32 (t, width)
-        Output.
-    """
-    for token in range(received.shape[0]):
-        received[token] = np.float32(0.0)
-    tokens, width = outputs.shape
-    head_width, columns = width // heads, keys.shape[1]
-    scale = np.float32(1.0) / np.sqrt(np.float32(head_width))
-    vectorized = head_width - head_width % LANES
-    for head in range(heads):
-        query, key, value = head * head_width, width + head * head_width, 2 * width + head * head_width
-        for i in range(head_width):
-            for token in range(tokens):
-                keys[i, token] = joined[token, key + i] * scale
-            for token in range(tokens, columns):
-                keys[i, token] = np.float32(0.0)
-        for token in range(tokens):
-            first, last = max(0, token - distance), min(tokens, token + distance + 1)
-            begin = first - first % LANES
-            end = last + (LANES - last % LANES) % LANES
-            for start in range(begin, end, LANES):
-                weigh(joined[token, query : query + head_width], keys, start, head_width, scores[start : start + LANES])
-            for other in range(begin, first):
-                scores[other] = FAR
-            near = scores[begin:end]
-            soften(near, last - begin)
-            for other in range(begin, first):
-                scores[other] = np.float32(0.0)
-            for other in range(begin, last):
-                received[other] += scores[other]
-            for start in range(0, vectorized, LANES):
-                place = head * head_width + start
-                weigh(near, joined[begin:], value + start, last - begin, outputs[token, place : place + LANES])
-            for i in range(vectorized, head_width):
-                total[0] = np.float32(0.0)
-                for other in range(first, last):
-                    total[0] += scores[other] * joined[other, value + i]
-                outputs[token, head * head_width + i] = total[0]
 
 
 @kernel
@@ -116,7 +60,7 @@ def run_rotary_layers(
         See `run_layers`; `scores` is also an output.
     """
     tokens, width = rows.shape
-    bounds, total, factors = small[:2], small[2], small[3:]
+    bounds, factors = small[:2], small[2:]
     layers, half = settings.shape[0], inner.shape[1]
     for token in range(tokens):
         layer_norm(rows[token], norms[0], epsilon)
@@ -130,7 +74,7 @@ def run_rotary_layers(
                 layer_norm(attended[token], norms[1 + NORMS * layer], epsilon)
         apply(at, attended, codes, factors, bounds, sums, gated, 0, wide)
         turn(wide, heads, turns[2 * base], turns[2 * base + 1])
-        attend_near(wide, heads, distance, keys, scores[0], total, scores[1], attended)
+        attend(wide, heads, distance, keys, scores[:ATTENDING], layer == layers - 1, scores[ATTENDING], attended)
         apply(at + PRODUCT_BYTES, attended, codes, factors, bounds, sums, gated, 0, wide)
         for token in range(tokens):
             for column in range(width):

@@ -36,24 +36,27 @@ def round_plain(row, start, low, inverse, codes):
 
 
 @inlined
-def settle_plain(sums, token, row_sums, steps, bias, start, low, step, outputs):
-    """Convert a token's sums to floats: ``(sum * step + low * row_sum) * row_step + bias``.
+def settle_plain(sums, row_sums, steps, bias, start, factors, first, count, outputs):
+    """Convert the sums of some tokens to floats: ``(sum * step + low * row_sum) * row_step + bias``.
 
     Parameters
     ----------
     sums : int32 (6, 64)
-    token : int
     row_sums, steps, bias : int32, float32 and float32 (rows,)
     start : int
         The first row of the block.
-    low, step : float32
-        Offset and step of the token's codes.
-    outputs : float32 (>= rows,)
+    factors : float32 (t, >= 2)
+        Offset and step of each token's codes.
+    first, count : int
+        The tokens, 1 to 6.
+    outputs : float32 (t, >= rows)
         Output.
     """
-    for row in range(start, min(start + BLOCK, row_sums.shape[0])):
-        total = np.float32(np.int32(sums[token, row - start] + SHIFT * row_sums[row]))
-        outputs[row] = (total * step + low * np.float32(row_sums[row])) * steps[row] + bias[row]
+    for token in range(count):
+        low, step = factors[first + token, 0], factors[first + token, 1]
+        for row in range(start, min(start + BLOCK, row_sums.shape[0])):
+            total = np.float32(np.int32(sums[token, row - start] + SHIFT * row_sums[row]))
+            outputs[first + token, row] = (total * step + low * np.float32(row_sums[row])) * steps[row] + bias[row]
 
 
 @intrinsic
@@ -102,24 +105,45 @@ def _round(typingctx, row, count, low, inverse, codes):
 
 
 @intrinsic
-def _settle(typingctx, sums, token, row_sums, steps, bias, start, low, step, outputs):
-    """Vectorized `settle_plain` for a block of 64 rows."""
-    signature = types.void(sums, types.int64, row_sums, steps, bias, types.int64, types.float32, types.float32, outputs)
+def _settle(typingctx, sums, row_sums, steps, bias, start, factors, stride, first, count, outputs, width):
+    """Vectorized `settle_plain` for a block of 64 rows; factors have `stride` columns and outputs `width`."""
+    integer = types.int64
+    signature = types.void(sums, row_sums, steps, bias, integer, factors, integer, integer, integer, outputs, integer)
 
     def codegen(context, b, signature, args):
-        kinds = signature.args
-        sums, row_sums, steps, bias, outputs = (pointer(context, b, kinds[i], args[i]) for i in (0, 2, 3, 4, 8))
-        low, step = broadcast(b, args[6], LANES), broadcast(b, args[7], LANES)
-        sums = b.gep(sums, [b.mul(args[1], ir.Constant(I64, 4 * BLOCK))])
+        arrays = (0, 1, 2, 3, 5, 9)
+        sums, row_sums, steps, bias, factors, outputs = (
+            pointer(context, b, signature.args[i], args[i]) for i in arrays
+        )
+        start, stride, first, count, width = (args[i] for i in (4, 6, 7, 8, 10))
+        block = []
         for lane in range(0, BLOCK, LANES):
-            at = b.mul(b.add(args[5], ir.Constant(I64, lane)), FOUR)
-            total = load(b, sums, ir.Constant(I64, 4 * lane), WORDS, 4)
+            at = b.mul(b.add(start, ir.Constant(I64, lane)), FOUR)
             row_sum = load(b, row_sums, at, WORDS, 4)
+            shift = b.mul(row_sum, splat(I32, LANES, SHIFT))
+            block.append(
+                (b.sitofp(row_sum, FLOATS), shift, load(b, steps, at, FLOATS, 4), load(b, bias, at, FLOATS, 4))
+            )
+        entry, inside, done = b.block, b.append_basic_block("tokens"), b.append_basic_block("settled")
+        b.branch(inside)
+        b.position_at_end(inside)
+        token = b.phi(I64)
+        token.add_incoming(ir.Constant(I64, 0), entry)
+        place = b.add(first, token)
+        pair = b.mul(b.mul(place, stride), FOUR)
+        low, step = (broadcast(b, load(b, factors, b.add(pair, ir.Constant(I64, at)), F32, 4), LANES) for at in (0, 4))
+        out = b.mul(b.add(b.mul(place, width), start), FOUR)
+        for number, (row_sum, shift, row_step, offset) in enumerate(block):
+            at = ir.Constant(I64, 4 * LANES * number)
+            total = load(b, sums, b.add(b.mul(token, ir.Constant(I64, 4 * BLOCK)), at), WORDS, 4)
             if SHIFT:
-                total = b.add(total, b.mul(row_sum, splat(I32, LANES, SHIFT)))
-            value = b.fadd(b.fmul(b.sitofp(total, FLOATS), step), b.fmul(low, b.sitofp(row_sum, FLOATS)))
-            value = b.fadd(b.fmul(value, load(b, steps, at, FLOATS, 4)), load(b, bias, at, FLOATS, 4))
-            store(b, value, outputs, at)
+                total = b.add(total, shift)
+            value = b.fadd(b.fmul(b.sitofp(total, FLOATS), step), b.fmul(low, row_sum))
+            store(b, b.fadd(b.fmul(value, row_step), offset), outputs, b.add(out, at))
+        following = b.add(token, ir.Constant(I64, 1))
+        token.add_incoming(following, inside)
+        b.cbranch(b.icmp_signed("<", following, count), inside, done)
+        b.position_at_end(done)
         return context.get_dummy_value()
 
     return signature, codegen
@@ -158,12 +182,14 @@ else:
         round_plain(row, vectorized, low, inverse, codes)
 
     @inlined
-    def settle(sums, token, row_sums, steps, bias, start, low, step, outputs):
-        """Convert a token's sums with a block of rows to floats; see `settle_plain`."""
+    def settle(sums, row_sums, steps, bias, start, factors, first, count, outputs):
+        """Convert the sums of some tokens with a block of rows to floats; see `settle_plain`."""
         if start + BLOCK <= row_sums.shape[0]:
-            _settle(sums, token, row_sums, steps, bias, start, low, step, outputs)
+            _settle(
+                sums, row_sums, steps, bias, start, factors, factors.shape[1], first, count, outputs, outputs.shape[1]
+            )
         else:
-            settle_plain(sums, token, row_sums, steps, bias, start, low, step, outputs)
+            settle_plain(sums, row_sums, steps, bias, start, factors, first, count, outputs)
 
 
 @inlined
