@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vsearch.errors import CorruptIndexError
 from vsearch.kernels.text.fields import LARGEST, RankField
 from vsearch.text.analyzer import Analyzer, Settings
 from vsearch.text.encoding import make_postings
@@ -66,10 +67,11 @@ def rank(postings, query, norms, allowed, k, span=1 << 62):
     workspace.begin([postings.address], [norms], query)
     workspace.begin_heap(k)
     for first in range(0, total, min(span, total)):
-        if not workspace.rank(first, min(first + span, total), 1000, allowed):
-            raise postings.damaged()
+        undamaged = workspace.rank(first, min(first + span, total), 1000, allowed)
         assert not workspace._block._kept[RankField.SUMS].any()
         assert not workspace._block._kept[RankField.TOUCHED].any()
+        if not undamaged:
+            raise postings.damaged()
     scores, rows, scored = workspace.hits()
     return scores, rows - 1000, scored
 
@@ -202,3 +204,11 @@ def test_damaged_gaps_are_noticed_by_every_kernel():
         damaged.count(0, words)
     with pytest.raises(Exception, match="rows that do not exist"):
         rank(damaged, place(damaged, [0], [1e9], NO_BITMAPS, []), (0.3, 0.05), None, 3)
+
+
+def test_damage_leaves_no_sums_for_the_next_query():
+    texts = ["a b" if row % 3 == 0 else "a" for row in range(500)]
+    postings = make_postings(texts, len(texts), Analyzer(Settings()))
+    damaged = replace(postings, packed=np.full_like(postings.packed, 0xFFFFFFFF))  # the gaps of a take no bits
+    with pytest.raises(CorruptIndexError):
+        rank(damaged, place(damaged, [0, 1], [1e9, 1e8], NO_BITMAPS, []), (0.3, 0.05), None, 600)

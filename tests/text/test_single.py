@@ -19,19 +19,19 @@ def queries(seed, count=40):
     return [" ".join(rng.choices(words, k=rng.choice([1, 2, 2, 3, 8]))) for _ in range(count)]
 
 
-def same(index, asked, ks=(1, 4, 10, 1500)):
+def same(index, asked, ks=(1, 4, 10, 1500), where=None):
     """Compare; the list of a query takes the general way. Return how many took the other."""
     taken = 0
     for query in asked:
         for k in ks:
-            alone, listed = index.search_text(query, k), index.search_text([query], k)
+            alone, listed = index.search_text(query, k, where), index.search_text([query], k, where)
             assert alone.ids.tolist() == listed.ids.tolist(), query
             assert alone.ids.dtype == listed.ids.dtype
             np.testing.assert_array_equal(alone.scores, listed.scores)
             assert alone.stats.rows_scanned == listed.stats.rows_scanned
             assert alone.stats.rows_masked == listed.stats.rows_masked
             assert alone.stats.queries == 1
-        taken += single.search_words(index._current(), query, 3, 0.0) is not None
+        taken += single.search_words(index._current(), query, 3, where, 0.0) is not None
     return taken
 
 
@@ -64,6 +64,49 @@ def test_it_finds_the_same_after_changes(folder):
     index.delete(list(range(1, 300, 3)))
     index.append(vectors(5, 2), pa.table({"title": ["new word"] * 5, "body": [None] * 5, "number": range(5)}))
     assert same(index, [*queries(5, 15), "new", "new word ak"]) >= 14
+
+
+@pytest.mark.parametrize(
+    "where", ["number < 450", "number < 40", "number in (7, 300, 899)", "number < 0", "number >= 0"]
+)
+def test_it_finds_the_same_with_a_filter(folder, where):
+    assert same(folder, queries(9, 12), where=where) >= 9
+    folder.delete(list(range(0, 900, 7)))
+    folder.append(vectors(60, 1), table(make_rows(60, 7)))
+    assert same(folder, queries(10, 12), where=where) >= 9
+
+
+@pytest.mark.parametrize("query", ["ak", "-ak", "ak*"])
+def test_a_wrong_filter_is_refused(folder, query):
+    with pytest.raises(vsearch.PredicateError, match="nothing"):
+        folder.search_text(query, where="nothing = 1")
+
+
+def test_of_equal_scores_the_lower_row_comes_first(tmp_path):
+    """Texts of which each occurs often: the rows of a window are pushed in the order in which lists have them."""
+    rng = random.Random(3)
+    texts = [rng.choice(["ak", "bk", "ak bk", "bk ak", "ak ak bk", "ck", ""]) for _ in range(5000)]
+    index = vsearch.build(
+        vectors(len(texts)),
+        tmp_path / "equal",
+        pa.table({"text": texts, "number": range(len(texts))}),
+        text="text",
+        shards=2,
+        partitions=4,
+    )
+    for where in (None, "number < 2500", "number between 2000 and 2040"):
+        same(index, ["ak bk", "ak", "ck bk", "ck ak bk"], (1, 7, 60, 900), where)
+
+
+def test_large_ids_and_ids_of_many_runs(tmp_path):
+    rows = make_rows(300, 2)
+    index = vsearch.build(
+        vectors(300), tmp_path / "ids", table(rows), np.arange(300) * 10**13, text=WEIGHTS, shards=3, partitions=6
+    )
+    assert same(index, queries(11, 10)) >= 8
+    index.append(vectors(20, 1), table(make_rows(20, 8)), np.arange(20) + 5)
+    index.delete([0, 10**13, 5])
+    assert same(index, queries(12, 10)) >= 8
 
 
 def test_ids_may_be_strings(tmp_path, rows):
@@ -109,6 +152,8 @@ def test_many_words(folder):
 
 
 def test_few_known_words_are_kept(folder, monkeypatch):
-    monkeypatch.setattr(single, "MOST_KNOWN", 3)
+    assert same(folder, ["ak"]) == 1
+    opened = folder.snapshot.derived[single.__name__]
+    monkeypatch.setattr(opened, "most_known", 3)
     same(folder, queries(8, 10))
-    assert all(len(known) <= 3 for known in folder.snapshot.derived[single.__name__].known)
+    assert len(opened.known) <= 3

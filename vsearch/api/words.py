@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from vsearch.api.hits import Hits
 from vsearch.api.legs import LegSearchableIndex
@@ -63,13 +64,12 @@ class TextSearchableIndex(LegSearchableIndex):
             The search exceeded the timeout; no partial result is returned.
         """
         if (
-            (type(queries) is str and where is None and timeout is None and type(columns) is tuple and not columns)
+            (type(queries) is str and timeout is None and type(columns) is tuple and not columns)
             and (type(k) is int and 0 < k <= LARGEST_K)
             and (type(offset) is int and offset == 0)
         ):
-            from vsearch.text.single import search_words
-
-            answer = search_words(self._current(), queries, k, time.perf_counter())
+            started = time.perf_counter()
+            answer = _search_words()(self._current(), queries, k, where, started)
             if answer is not None:
                 return Hits(*answer)
         check_search(k=k, timeout=timeout, offset=offset)
@@ -128,3 +128,11 @@ class TextSearchableIndex(LegSearchableIndex):
         from vsearch.live.texts import DropText
 
         return self._change(DropText(column), token, if_snapshot)
+
+
+@cache
+def _search_words() -> Callable[..., Any]:
+    """Return the search for plain words, imported once: an import in the method would take longer than this call."""
+    from vsearch.text.single import search_words
+
+    return search_words

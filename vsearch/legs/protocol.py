@@ -62,18 +62,18 @@ class SingleQuery(Protocol):
             The rows of each run that may be returned; None for all live rows.
         """
 
-    def score(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return the scores of some rows, ascending, as `Leg.score` before they are rounded to float32."""
+    def score(self, rows: NDArray[np.int64]) -> NDArray[np.floating[Any]]:
+        """Return the scores of some rows, ascending, as `Leg.score`; they may be rounded to float32, and are valid until the next search."""
 
 
 class LegRows(NamedTuple):
-    """The best rows for a query, int64 (n,), valid until the next search, their scores, and the number of rows scanned.
+    """The best rows for a query, int64 (n,), their scores, and the number of rows scanned; the arrays are valid until the next search.
 
-    Scores are those of `LegRanking` before they are rounded to float32.
+    Scores are those of `LegRanking`; they may be rounded to float32.
     """
 
     rows: NDArray[np.int64]
-    scores: NDArray[np.float64]
+    scores: NDArray[np.floating[Any]]
     scanned: int
 
 

@@ -15,8 +15,9 @@ from vsearch.text.packing import pack_query, unpack_lengths, unpack_query
 from vsearch.text.postings import LAZY, files_of
 from vsearch.text.query import unknown_columns
 from vsearch.text.search import rank_words, score_words
-from vsearch.text.single import SingleWords, place_words
+from vsearch.text.single import place_words
 from vsearch.text.structured import MARK, decode_query, read_queries
+from vsearch.text.terms import SingleTerms
 from vsearch.text.weighing import weigh_words
 from vsearch.text.weighted import WeightedQuery
 
@@ -54,7 +55,7 @@ class TextLeg(Leg[WeightedQuery]):
         """Weigh words by the statistics of the whole snapshot."""
         return weigh_words(snapshot, [decode_query(query) for query in queries], stats, deadline)
 
-    def single(self, snapshot: Snapshot, query: Any) -> SingleWords | None:
+    def single(self, snapshot: Snapshot, query: Any) -> SingleTerms | None:
         """Look up plain words in postings in memory."""
         return place_words(snapshot, query) if type(query) is str else None
 

@@ -53,7 +53,8 @@ class ScoringWorkspace:
         self._values = self._block.values.data  # faster than the array for single numbers
         self._block.point(RankField.SUMS, np.zeros(WINDOW, np.int64), np.int64)
         self._block.point(RankField.TOUCHED, np.zeros(TOUCHED_WORDS, np.uint64), np.uint64)
-        self._block.point(RankField.CANDIDATES, np.empty(WINDOW, np.int64), np.int64)
+        self._block.point(RankField.CANDIDATES, np.empty(WINDOW + 1, np.int64), np.int64)
+        self._block.point(RankField.BLOCK_LENGTHS, np.empty(BLOCK, np.int64), np.int64)
         self._room = self._columns = self._heap = 0
         self._placed: tuple[object, ...] = ()
         self._query: PlacedQuery | None = None

@@ -58,5 +58,7 @@ class WeightedQuery:
     @cached_property
     def scale(self) -> float:
         """Integers per unit of score: a power of two."""
-        total = math.fsum([*self.terms.values(), *self.prefixes.values(), *self.phrases.values()])
-        return 2.0 ** math.floor(math.log2(self.largest / total)) if total > 0 else 1.0
+        total = 0.0
+        for weight in sorted([*self.terms.values(), *self.prefixes.values(), *self.phrases.values()], reverse=True):
+            total += weight  # as the kernels add them, so that the scale is the same
+        return math.ldexp(1.0, math.frexp(self.largest / total)[1] - 1) if total > 0 else 1.0

@@ -16,6 +16,7 @@ if LIBRARY is None:
     )
     from vsearch.kernels.text.ranking import rank_rows
     from vsearch.kernels.text.rescoring import score_rows
+    from vsearch.kernels.text.runs import rank_runs, score_runs
 else:
     count_list = LIBRARY.function("text.postings.count_list")
     mark_list = LIBRARY.function("text.postings.mark_list")
@@ -24,7 +25,9 @@ else:
     pack_blocks = LIBRARY.function("text.postings.pack_blocks")
     pack_positions = LIBRARY.function("text.postings.pack_positions")
     rank_rows = LIBRARY.function("text.ranking.rank_rows")
+    rank_runs = LIBRARY.function("text.runs.rank_runs")
     score_rows = LIBRARY.function("text.rescoring.score_rows")
+    score_runs = LIBRARY.function("text.runs.score_runs")
     unpack_list = LIBRARY.function("text.postings.unpack_list")
 
 __all__ = [
@@ -35,6 +38,8 @@ __all__ = [
     "pack_blocks",
     "pack_positions",
     "rank_rows",
+    "rank_runs",
     "score_rows",
+    "score_runs",
     "unpack_list",
 ]

@@ -76,7 +76,7 @@ class RankField(IntEnum):
     BLOCK_ROWS = 13  # int64 (LISTS, 128), scratch, kept like CURSORS
     BLOCK_GAINS = 14  # int64 (LISTS, 128), likewise
     SUMS = 15  # int64 (2048,), initially 0
-    CANDIDATES = 16  # int64 (2048,), scratch
+    CANDIDATES = 16  # int64 (2049,), scratch
     K = 17
     HEAP_SCORES = 18  # int64 (K,), the root is the worst
     HEAP_ROWS = 19  # int64 (K,)
@@ -97,8 +97,48 @@ class RankField(IntEnum):
     DAMAGED = 34  # set to 1 if a list has rows that the run does not have; then the heap is invalid
     TOUCHED = 35  # uint64 (32,), initially 0
     OVERLAPS = 36  # int64 (LISTS,), scratch
-    SORTED = (
-        37  # whether to put the rows of the heap in order afterwards, best first, then -1: then it is no heap any more
-    )
-    SCALE = 38  # float64 (1,), only if SORTED
-    BEST_SCORES = 39  # float32 (K,), likewise: output, the scores in order divided by SCALE, then NaN
+    BEST_SCORES = 37  # float32 (K,), only for `runs.rank_runs`: output, the scores divided by their scale, then NaN
+    BLOCK_LENGTHS = 38  # int64 (128,), scratch
+    APPENDED = 39  # number of the rows of a window in CANDIDATES, scratch
+
+
+class RunColumn(IntEnum):
+    """Columns of the table of the runs that a query of terms searches."""
+
+    ROWS = 0
+    FIRST_ROW = 1
+    ADDRESSES = 2  # address of int64 (columns,): the TextField blocks of its postings
+    MASK = 3  # address of the mask of its live rows; 0 for all rows
+    IDS = 4  # address of the ids of its rows, if IDS of TermsField is set
+    ID_BYTES = 5  # 4: uint32, 8: int64
+
+
+class TermColumn(IntEnum):
+    """First columns of the table of terms; three more for each run: first block, block after the last, postings (0 for none)."""
+
+    WEIGHT = 0  # float64: what a posting gains at most, not scaled
+    COLUMN = 1
+
+
+class TermsField(IntEnum):
+    """One query of terms on all runs, for `runs.rank_runs` and `runs.score_runs`."""
+
+    RANK = 0  # address of a block of RankField, whose fields of lists, runs and listed rows these kernels set
+    RUNS = 1
+    RUN_TABLE = 2  # int64 (RUNS, 6), see RunColumn
+    TERMS = 3
+    WIDTH = 4  # 2 + 3 * RUNS
+    TABLE = 5  # int64 (TERMS, WIDTH), see TermColumn
+    WEIGHTS = 6  # float64 (TERMS, WIDTH), the same table
+    MASKS = 7  # int64 (RUNS,): addresses of the masks of the rows that may be returned; 0 for those of RUN_TABLE
+    ORDER = 8  # int64 (TERMS,), scratch
+    LARGEST = 9  # float64 (1,): largest sum of scaled weights
+    SCALES = 10  # float64 (1,), output: what weights are multiplied by, a power of two
+    ORDERED = 11  # whether to put the rows in order, best first
+    DAMAGED = 12  # output: number of a run with damaged postings, from 1; 0 for none
+    LISTED = 13  # number of rows to score
+    LISTED_ROWS = 14  # int64 (LISTED,), ascending, over all runs
+    SUMS = 15  # int64 (LISTED,), scratch
+    SCORES = 16  # float32 (LISTED,), output
+    ID_COUNT = 17  # as K of RANK
+    IDS = 18  # int64 (ID_COUNT,), output: ids of the best rows, then -1; 0 if they are not needed

@@ -57,14 +57,19 @@ def offer(call, row, score, threshold):
 
 @part
 def sort_heap(call):
-    """Put the rows of the heap in order, best first; of equal scores, the lower row comes first. Divide their scores by the scale."""
+    """Put the rows of the heap in order, best first; of equal scores, the lower row comes first. Then it is no heap any more."""
     scores, rows = call.heap_scores, call.heap_rows
     for last in range(call.size - 1, 0, -1):
         score, row = scores[0], rows[0]
         scores[0], rows[0] = scores[last], rows[last]
         _sift(scores, rows, last)
         scores[last], rows[last] = score, row
-    floats, scale = call.best_scores, call.scale[0]
+
+
+@part
+def scale_heap(call, scale):
+    """Divide scores by the scale, in `BEST_SCORES`; after the last row, set NaN and the row -1."""
+    scores, rows, floats = call.heap_scores, call.heap_rows, call.best_scores
     for place in range(call.size):
         floats[place] = np.float32(np.float64(scores[place]) / scale)
     for place in range(call.size, call.k):

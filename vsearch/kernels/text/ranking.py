@@ -11,176 +11,31 @@ from __future__ import annotations
 
 import numpy as np
 
-from vsearch.kernels.text.fields import BLOCK, LARGEST, TOUCHED_WORDS, WINDOW, CursorField, ListField
-from vsearch.kernels.text.heap import offer, sort_heap
-from vsearch.kernels.text.postings import count_at, text_at, unpack_counts, unpack_rows
-from vsearch.kernels.text.touched import clear_touched, list_touched, offer_touched
+from vsearch.kernels.text.fields import WINDOW, ListField
+from vsearch.kernels.text.heap import offer
+from vsearch.kernels.text.lists import APPENDED, DENSE, MARKED, add_list, begin, bound_lists, probe_list
+from vsearch.kernels.text.touched import (
+    clear_appended,
+    clear_sums,
+    clear_touched,
+    count_ones,
+    keep_above,
+    keep_allowed,
+    list_allowed,
+    list_sums,
+    list_touched,
+    offer_appended,
+)
 from vsearch.kernels.text.views import rank_at
 from vsearch.kernels.toolchain.compiling import inlined, kernel, part
 
-COLUMN, FIRST_BLOCK, STOP_BLOCK, POSTINGS = (int(field) for field in ListField)
-AT_BLOCK, UNPACKED, PLACE = (int(field) for field in CursorField)
+POSTINGS = int(ListField.POSTINGS)
 
 SPARSE_BLOCKS = 16
-"""Most blocks of postings in a window for which the touched rows are marked; with more, all sums of the window are read."""
+"""Most blocks of postings in a window for which the rows that gain are listed; with more, all sums of the window are read."""
 
-
-@inlined
-def _bound(text, block, weight, fixed, slope):
-    """Return the largest gain in a block, rounded up."""
-    count = np.int64(text.largest_counts[block])
-    if count >= LARGEST:
-        return np.int64(weight) + 2
-    count_, length = np.float64(count), np.float64(text.least_lengths[block])
-    return np.int64(weight * (count_ / (count_ + (fixed + slope * length)))) + 2
-
-
-@inlined
-def gain_of(text, row, count, weight, fixed, slope):
-    """Return what a posting gains, as a whole number."""
-    number, length = np.float64(count), np.float64(text.lengths[row])
-    return np.int64(weight * (number / (number + (fixed + slope * length)))) + 1
-
-
-@part
-def _unpack(address, block, size, weight, fixed, slope, rows, gains):
-    """Unpack a block: its rows, and what each gains; return whether the rows are rows of the run."""
-    if not unpack_rows(address, block, size, rows):
-        return False
-    unpack_counts(address, block, size, gains)
-    lengths = text_at(address).lengths
-    for i in range(size):
-        count = np.float64(gains[i])
-        length = np.float64(lengths[rows[i]])
-        gains[i] = np.int64(weight * (count / (count + (fixed + slope * length)))) + 1
-    return True
-
-
-@inlined
-def _begin(call):
-    """Put the cursors at the beginning of a run."""
-    table, cursors = call.table, call.cursors
-    for i in range(call.lists):
-        cursors[i, AT_BLOCK], cursors[i, UNPACKED], cursors[i, PLACE] = table[i, FIRST_BLOCK], -1, 0
-    for x in range(call.extras):
-        call.extra_places[x] = call.extra_edges[x]
-
-
-@part
-def _bound_lists(call, start, end):
-    """Move the cursors to a window; set the largest gain and the number of blocks of every list; return where the next block begins."""
-    table, cursors, bounds, overlaps = call.table, call.cursors, call.bounds, call.overlaps
-    following = call.stop
-    for i in range(call.lists):
-        column = table[i, COLUMN]
-        text = text_at(call.addresses[column])
-        first_rows = text.first_rows
-        block, last = cursors[i, AT_BLOCK], table[i, STOP_BLOCK]
-        while block + 1 < last and np.int64(first_rows[block + 1]) <= start:
-            block += 1
-        cursors[i, AT_BLOCK] = block
-        bound = np.int64(0)
-        if block == last - 1 and (cursors[i, UNPACKED] == block or cursors[i, UNPACKED] == -2 - block):
-            size = table[i, POSTINGS] - (block - table[i, FIRST_BLOCK]) * BLOCK
-            if call.block_rows[i, size - 1] < start:  # the list has ended
-                block = last
-        weight, fixed, slope = call.weights[i], call.norms[column, 0], call.norms[column, 1]
-        passed = block
-        while block < last:
-            first = np.int64(first_rows[block])
-            if first >= end:
-                following = min(following, first)
-                break
-            bound = max(bound, _bound(text, block, weight, fixed, slope))
-            block += 1
-        bounds[i], overlaps[i] = bound, block - passed
-    return following
-
-
-@part
-def _add_list(call, i, start, end, sparse):
-    """Add what the rows of a window gain from a list; return the largest sum of these rows, or -1 for damaged postings.
-
-    If the window is sparse, mark these rows in `touched`.
-    """
-    table, cursors, sums, touched = call.table, call.cursors, call.sums, call.touched
-    column = table[i, COLUMN]
-    address = call.addresses[column]
-    weight, fixed, slope = call.weights[i], call.norms[column, 0], call.norms[column, 1]
-    rows, gains = call.block_rows[i], call.block_gains[i]
-    first_rows = text_at(address).first_rows
-    block, last = cursors[i, AT_BLOCK], table[i, STOP_BLOCK]
-    best = np.int64(0)
-    while block < last and np.int64(first_rows[block]) < end:
-        size = min(BLOCK, table[i, POSTINGS] - (block - table[i, FIRST_BLOCK]) * BLOCK)
-        if cursors[i, UNPACKED] != block:
-            if not _unpack(address, block, size, weight, fixed, slope, rows, gains):
-                return np.int64(-1)
-            call.scored += size
-            cursors[i, UNPACKED], cursors[i, PLACE] = block, 0
-        place = cursors[i, PLACE]
-        while place < size and rows[place] < start:
-            place += 1
-        while place < size and rows[place] < end:
-            at = rows[place] - start
-            gained = sums[at] + gains[place]
-            sums[at] = gained
-            if sparse:
-                touched[at >> 6] |= np.uint64(1) << np.uint64(at & 63)
-            best = max(best, gained)
-            place += 1
-        cursors[i, PLACE] = place
-        if place < size:
-            break
-        if block + 1 < last:
-            cursors[i, AT_BLOCK] = block + 1
-        block += 1
-    return best
-
-
-@part
-def _probe_list(call, i, start, candidates, count):
-    """Add what some rows of a window, ascending, gain from a list; return whether its postings are undamaged."""
-    table, cursors, sums = call.table, call.cursors, call.sums
-    column = table[i, COLUMN]
-    address = call.addresses[column]
-    text = text_at(address)
-    weight, fixed, slope = call.weights[i], call.norms[column, 0], call.norms[column, 1]
-    rows, gains = call.block_rows[i], call.block_gains[i]
-    first_rows = text.first_rows
-    block, last = cursors[i, AT_BLOCK], table[i, STOP_BLOCK]
-    place = size = 0
-    ready = np.int64(-1)  # the block of `place` and `size`
-    for c in range(count):
-        row = start + candidates[c]
-        while block + 1 < last and np.int64(first_rows[block + 1]) <= row:
-            block += 1
-        if np.int64(first_rows[block]) > row:
-            continue
-        if ready != block:
-            size = min(BLOCK, table[i, POSTINGS] - (block - table[i, FIRST_BLOCK]) * BLOCK)
-            if cursors[i, UNPACKED] != block and cursors[i, UNPACKED] != -2 - block:
-                if not unpack_rows(address, block, size, rows):
-                    return False
-                cursors[i, UNPACKED] = -2 - block
-            ready, place = block, 0
-        low, high = place, size  # the first row of the block that is not lower
-        while low < high:
-            middle = (low + high) >> 1
-            if rows[middle] < row:
-                low = middle + 1
-            else:
-                high = middle
-        place = low
-        if place < size and rows[place] == row:
-            call.scored += 1
-            if cursors[i, UNPACKED] == block:
-                sums[candidates[c]] += gains[place]
-            else:
-                counted = count_at(text, block, size, place)
-                sums[candidates[c]] += gain_of(text, row, counted, weight, fixed, slope)
-    cursors[i, AT_BLOCK] = block
-    return True
+PROBE_COST = 3
+"""Seeks for a row in a list take as long as reading about this number of postings."""
 
 
 @part
@@ -231,52 +86,163 @@ def _offer_sums(call, start, end, threshold):
 
 
 @part
-def _list_candidates(call, start, end, least):
-    """List the places in a window of the rows in the mask with larger sums than `least`; return their number."""
-    sums, candidates, mask = call.sums, call.candidates, call.mask
-    count = 0
-    for at in range(end - start):
-        candidates[count] = at
-        count += np.int64(sums[at] > least)  # branch-free
-    if mask.shape[0] > 0:
-        kept = 0
-        for c in range(count):
-            row = start + candidates[c]
-            candidates[kept] = candidates[c]
-            kept += np.int64((mask[row >> 6] >> np.uint64(row & 63)) & np.uint64(1))
-        count = kept
-    return count
+def _probe_rest(call, first, start, count, left, threshold):
+    """Complete the sums of candidates that can exceed a threshold with the lists from `first` on, and push them.
 
-
-@part
-def _probe_rest(call, first, start, end, left, threshold, sparse):
-    """Complete the sums of rows that can exceed a threshold with the lists from `first` on, and push them.
-
-    `left` is the largest sum of gains from these lists.
+    Candidates are ascending; their sums are set to 0. `left` is the largest sum of gains from these lists. Return whether postings are
+    undamaged.
     """
     sums, candidates, bounds = call.sums, call.candidates, call.bounds
-    if sparse:
-        count = list_touched(call, start, threshold - left)
-    else:
-        count = _list_candidates(call, start, end, threshold - left)
     for i in range(first, call.lists):
         if bounds[i] == 0:
             continue
-        kept = 0
-        for c in range(count):
-            at = candidates[c]
-            candidates[kept] = at
-            kept += np.int64(sums[at] + left > threshold)
-        count = kept
+        count = keep_above(call, count, threshold - left)
         if count == 0:
             return True
-        if not _probe_list(call, i, start, candidates, count):
+        if not probe_list(call, i, start, candidates, count):
             return False
         left -= bounds[i]
     for c in range(count):
-        score = sums[candidates[c]]
+        at = candidates[c]
+        score = sums[at]
+        sums[at] = 0
         if score > threshold:
-            threshold = offer(call, call.base + start + candidates[c], score, threshold)
+            threshold = offer(call, call.base + start + at, score, threshold)
+    return True
+
+
+@inlined
+def _count_full(call, total, threshold):
+    """Return the number of lists that must be read in full: those before the rest alone cannot exceed the threshold."""
+    bounds, left, full = call.bounds, total, np.int64(0)
+    while full < call.lists and (call.size < call.k or left > threshold):
+        left -= bounds[full]
+        full += 1
+    return full
+
+
+@inlined
+def _mode_of(call, full):
+    """Return how the rows of a window that gain are listed."""
+    bounds, blocks, read = call.bounds, np.int64(0), np.int64(0)
+    for i in range(full):
+        if bounds[i] > 0:
+            blocks += call.overlaps[i]
+            read += 1
+    if blocks > SPARSE_BLOCKS:
+        return DENSE
+    return APPENDED if full == call.lists or read == 1 else MARKED
+
+
+@part
+def _rank_window(call, start, end, total, threshold):
+    """Push the rows of a window with the highest sums of gains from lists; return whether postings are undamaged.
+
+    `total` is the largest possible sum.
+    """
+    full, count = _count_full(call, total, threshold), call.lists
+    mode, bounds = _mode_of(call, full), call.bounds
+    left, highest = total, np.int64(0)
+    call.appended = 0
+    for i in range(full):
+        if bounds[i] > 0:
+            best = add_list(call, i, start, end, mode)
+            if best < 0:
+                return False
+            highest = max(highest, best)
+            left -= bounds[i]
+    if highest + left <= threshold:
+        if mode == APPENDED:
+            clear_appended(call)
+    elif full < count:
+        if mode == APPENDED:
+            candidates = keep_allowed(call, start, call.appended, threshold - left)
+        elif mode == MARKED:
+            candidates = list_touched(call, start, threshold - left)
+        else:
+            candidates = list_sums(call, start, end, threshold - left)
+        if not _probe_rest(call, full, start, candidates, left, threshold):
+            return False
+    elif mode == APPENDED:
+        offer_appended(call, start, threshold)
+    else:
+        _offer_sums(call, start, end, threshold)
+    if mode == MARKED:
+        clear_touched(call)
+    elif mode == DENSE:
+        clear_sums(call)
+    return True
+
+
+@part
+def _rank_all(call, start, end, total, threshold):
+    """`_rank_window` for a query with bitmaps or unpacked lists, whose rows may gain without any list."""
+    bounds, count, left, done = call.bounds, call.lists, total, np.int64(0)
+    highest = _add_others(call, start, end)
+    # while the remaining lists alone may exceed the threshold, every row in them is a candidate
+    while done < count and (call.size < call.k or left > threshold):
+        if bounds[done] > 0:
+            best = add_list(call, done, start, end, DENSE)
+            if best < 0:
+                return False
+            highest = max(highest, best)
+            left -= bounds[done]
+        done += 1
+    if highest + left > threshold:
+        if done == count:
+            _offer_sums(call, start, end, threshold)
+        elif not _probe_rest(call, done, start, list_sums(call, start, end, threshold - left), left, threshold):
+            return False
+    clear_sums(call)
+    return True
+
+
+@part
+def rank_span(call):
+    """Push the rows of a span with the highest scores; return whether the postings are undamaged. See `rank_rows`."""
+    start, stop = call.first, call.stop
+    bounds, mask = call.bounds, call.mask
+    if start == 0:
+        begin(call)
+    others = np.int64(0)
+    for m in range(call.bitmaps):
+        others += call.constants[m]
+    further = others > 0 or call.extras > 0
+    postings = np.int64(0)
+    for i in range(call.lists):
+        postings += call.table[i, POSTINGS]
+    while start < stop:
+        end = min(start + WINDOW, stop)
+        threshold = call.heap_scores[0] if call.size == call.k else np.int64(0)
+        following = bound_lists(call, start, end)
+        total, lists = np.int64(0), np.int64(0)
+        for i in range(call.lists):
+            total += bounds[i]
+            lists += np.int64(bounds[i] > 0)
+        if total == 0 and not further:  # no list has a row before `following`
+            start = max(end, (following >> 6) << 6)
+            continue
+        if call.size == call.k and total <= threshold and not further:
+            start = end
+            continue
+        allowed = np.int64(WINDOW)
+        if mask.shape[0] > 0:
+            allowed = np.int64(0)
+            for word in range(start >> 6, (end + 63) >> 6):
+                allowed += count_ones(mask[word])
+        if allowed == 0:
+            start = end
+            continue
+        if further:
+            complete = _rank_all(call, start, end, total, threshold)
+        elif allowed * lists * PROBE_COST * stop < postings * WINDOW:
+            complete = _probe_rest(call, 0, start, list_allowed(call, start, end), total, threshold)
+        else:
+            complete = _rank_window(call, start, end, total, threshold)
+        if not complete:
+            clear_sums(call)
+            return False
+        start = end
     return True
 
 
@@ -292,63 +258,5 @@ def rank_rows(address):
         Address of a block of `RankField`.
     """
     call = rank_at(address)
-    start, stop, count = call.first, call.stop, call.lists
-    bounds, sums, mask = call.bounds, call.sums, call.mask
-    if start == 0:
-        _begin(call)
-    others = np.int64(0)
-    for m in range(call.bitmaps):
-        others += call.constants[m]
-    further = others > 0 or call.extras > 0
-    while start < stop:
-        end = min(start + WINDOW, stop)
-        threshold = call.heap_scores[0] if call.size == call.k else np.int64(0)
-        following = _bound_lists(call, start, end)
-        total = np.int64(0)
-        for i in range(count):
-            total += bounds[i]
-        if total == 0 and not further:  # no list has a row before `following`
-            start = max(end, (following >> 6) << 6)
-            continue
-        if call.size == call.k and total <= threshold and not further:
-            start = end
-            continue
-        some = mask.shape[0] == 0
-        for word in range(start >> 6, (end + 63) >> 6):
-            some = some or mask[word] != 0
-        if not some:
-            start = end
-            continue
-        highest = _add_others(call, start, end) if further else np.int64(0)
-        left, done, blocks = total, 0, np.int64(0)
-        sparse = not further
-        # while the remaining lists alone may exceed the threshold, every row in them is a candidate
-        while done < count and (call.size < call.k or left > threshold):
-            if bounds[done] > 0:
-                blocks += call.overlaps[done]
-                sparse = sparse and blocks <= SPARSE_BLOCKS
-                best = _add_list(call, done, start, end, sparse)
-                if best < 0:
-                    call.damaged = 1
-                    return
-                highest = max(highest, best)
-                left -= bounds[done]
-            done += 1
-        if highest + left > threshold:
-            if done == count and sparse:
-                offer_touched(call, start, threshold)
-            elif done == count:
-                _offer_sums(call, start, end, threshold)
-            elif not _probe_rest(call, done, start, end, left, threshold, sparse):
-                call.damaged = 1
-                return
-        if sparse:
-            clear_touched(call)
-        else:
-            for i in range(end - start):
-                sums[i] = 0
-            for i in range(TOUCHED_WORDS):
-                call.touched[i] = 0
-        start = end
-    if call.sorted != 0:
-        sort_heap(call)
+    if not rank_span(call):
+        call.damaged = 1

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from vsearch.kernels.text.fields import BLOCK, ListField
+from vsearch.kernels.text.lists import gain_of
 from vsearch.kernels.text.postings import count_at, mask_of, read_bits, text_at
-from vsearch.kernels.text.ranking import gain_of
 from vsearch.kernels.text.views import rank_at
 from vsearch.kernels.toolchain.compiling import inlined, kernel, part
 
@@ -65,16 +65,9 @@ def _score_list(call, i):
             scores[n] += gain_of(text, row, count_at(text, block, size, place), weight, fixed, slope)
 
 
-@kernel
-def score_rows(address):
-    """Compute the scores that `rank_rows` would give to listed rows, whether they are in the mask or not.
-
-    Parameters
-    ----------
-    address : int
-        Address of a block of `RankField`; rows and scores are `LISTED_ROWS` and `LISTED_SCORES`.
-    """
-    call = rank_at(address)
+@part
+def score_listed(call):
+    """Compute the scores of listed rows; see `score_rows`."""
     rows, scores, base = call.listed_rows, call.listed_scores, call.base
     for n in range(rows.shape[0]):
         row = rows[n] - base
@@ -95,3 +88,15 @@ def score_rows(address):
                 scores[n] += gains[place]
     for i in range(call.lists):
         _score_list(call, i)
+
+
+@kernel
+def score_rows(address):
+    """Compute the scores that `rank_rows` would give to listed rows, whether they are in the mask or not.
+
+    Parameters
+    ----------
+    address : int
+        Address of a block of `RankField`; rows and scores are `LISTED_ROWS` and `LISTED_SCORES`.
+    """
+    score_listed(rank_at(address))

@@ -136,6 +136,8 @@ EXPORTS = {
     ),
     "text.ranking.rank_rows": ("int64", "none"),
     "text.rescoring.score_rows": ("int64", "none"),
+    "text.runs.rank_runs": ("int64", "none"),
+    "text.runs.score_runs": ("int64", "none"),
     "legs.fusing.fuse": ("int64", "none"),
     "legs.fusing.unite": ("int64", "none"),
     "encoders.layers.run_layers": (

@@ -34,6 +34,12 @@ def int64s(typingctx, address, count):
 
 
 @intrinsic
+def uint32s(typingctx, address, count):
+    """Return the array uint32 (count,) at an address."""
+    return _array_at(types.uint32)
+
+
+@intrinsic
 def float32s(typingctx, address, count):
     """Return the array float32 (count,) at an address."""
     return _array_at(types.float32)
