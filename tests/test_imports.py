@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
+
+import vsearch
 
 HEAVY = ("pyarrow", "faiss", "sklearn", "numba", "sqlglot", "boto3", "pandas", "polars", "h5py", "scipy")
 WORKER_MODULES = (
@@ -48,3 +53,33 @@ def test_encoding_loads_nothing_that_only_compression_or_other_vocabularies_need
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
+
+
+@pytest.mark.slow
+def test_an_index_is_searched_and_changed_without_faiss_and_numba(tmp_path: Path, kernels: Path) -> None:
+    rng = np.random.default_rng(0)
+    vsearch.build(
+        rng.standard_normal((3000, 16), np.float32), tmp_path / "i", {"n": np.arange(3000) % 5}, rerank="int8"
+    )
+    code = f"""
+import sys
+sys.modules.update(dict.fromkeys(("faiss", "numba", "llvmlite")))  # as if they were not installed
+import numpy as np
+import vsearch
+index = vsearch.open({str(tmp_path / "i")!r})
+query = np.eye(1, 16, dtype=np.float32)
+assert (index.search(query, where="n = 3", columns=["n"]).ids >= 0).all()
+assert index.search(np.repeat(query, 3, axis=0), exact=True).ids.shape == (3, 10)
+index.append(query, {{"n": [7]}})
+index.delete([5])
+assert index.search(query, k=1, where="n = 7").ids[0, 0] == 3000
+index.optimize()
+index.tune(sample=20)
+try:
+    vsearch.build(np.ones((2000, 4), np.float32), {str(tmp_path / "other")!r})
+except vsearch.MissingDependencyError as error:
+    print(error)
+"""
+    environment = {**os.environ, "VSEARCH_KERNELS": str(kernels)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
+    assert done.stdout.strip() == "building and training an index need faiss: pip install faiss-cpu", done.stderr

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import vsearch
+from tests.integrations.tensor import Tensor
 from vsearch.integrations.pylate import VsearchIndex
 
 NUMBER = count()
@@ -22,21 +23,6 @@ def make(documents=40, seed=0, least=3):
     rng = np.random.default_rng(seed)
     made = [rng.standard_normal((int(rng.integers(least, 9)), D)) for _ in range(documents)]
     return [(each / np.linalg.norm(each, axis=1, keepdims=True)).astype(np.float32) for each in made]
-
-
-class Tensor:
-    """What of a torch tensor is used."""
-
-    def __init__(self, array):
-        self.array = array
-
-    def detach(self):
-        return self
-
-    cpu = float = detach
-
-    def numpy(self):
-        return self.array
 
 
 def maxsim(query, documents):

@@ -19,6 +19,7 @@ from vsearch.api.build_and_open import build_documents
 from vsearch.api.build_and_open import open as open_index
 from vsearch.errors import IndexNotFoundError, InputError
 from vsearch.integrations.documents import row_id_of
+from vsearch.integrations.tensors import as_array
 from vsearch.predicates import col
 
 if TYPE_CHECKING:
@@ -161,16 +162,13 @@ class VsearchIndex:
 
 def _matrices(embeddings: Any) -> list[NDArray[Any]]:
     """Return embeddings as one matrix per document or query."""
-    if hasattr(embeddings, "detach"):  # a tensor of torch
-        embeddings = embeddings.detach().cpu().float().numpy()
+    if hasattr(embeddings, "detach"):
+        embeddings = as_array(embeddings)
     if isinstance(embeddings, np.ndarray):
         if embeddings.ndim not in (2, 3):
             raise InputError(f"embeddings must have the shape (n, d) or (documents, n, d), got {embeddings.shape}")
         return list(embeddings) if embeddings.ndim == 3 else [embeddings]
-    arrays = [
-        embedding.detach().cpu().float().numpy() if hasattr(embedding, "detach") else np.asarray(embedding)
-        for embedding in embeddings
-    ]
+    arrays = [np.asarray(as_array(embedding)) for embedding in embeddings]
     if arrays and all(embedding.ndim == 1 for embedding in arrays):
         return [np.stack(arrays)]
     return arrays

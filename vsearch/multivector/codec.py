@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from vsearch.errors import InputError
 from vsearch.forking import cached_property, with_threads_of_its_own
-from vsearch.quantizers.kmeans import train_kmeans
+from vsearch.quantizers.kmeans import import_faiss, train_kmeans
 from vsearch.quantizers.osq import OSQ, load_osq, train_osq
 from vsearch.storage import TokenCodecEntry
 
@@ -83,9 +83,7 @@ class TokenCodec:
 
     @cached_property
     def _search(self) -> Any:
-        import faiss
-
-        index = faiss.IndexFlatL2(self.dimensions)
+        index = import_faiss().IndexFlatL2(self.dimensions)
         index.add(self.codebook)
         return index
 

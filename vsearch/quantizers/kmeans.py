@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
+from vsearch.errors import MissingDependencyError
 from vsearch.forking import with_threads_of_its_own
+
+
+def import_faiss() -> Any:
+    """Return the module `faiss`, which only builds and training need.
+
+    Raises
+    ------
+    MissingDependencyError
+        It is not installed.
+    """
+    try:
+        import faiss
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError("building and training an index need faiss: pip install faiss-cpu") from error
+    return faiss
 
 
 @with_threads_of_its_own
@@ -14,8 +32,7 @@ def train_kmeans(sample: NDArray[np.float32], centroids: int, rounds: int, seed:
 
     There are fewer if the sample has fewer distinct vectors.
     """
-    import faiss
-
+    faiss = import_faiss()
     kmeans = faiss.Kmeans(
         sample.shape[1],
         min(centroids, len(sample)),

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from vsearch.errors import InputError
 from vsearch.forking import cached_property, with_threads_of_its_own
+from vsearch.quantizers.kmeans import import_faiss
 from vsearch.quantizers.protocol import Calibration, Encoded, Scan
 from vsearch.quantizers.record import Forecast, QuantizerRecord, TrainingRows
 
@@ -219,8 +220,7 @@ def train_pq(residuals: NDArray[np.float32], spec: PQ, seed: int = 0) -> Product
     InputError
         The sub-quantizers do not divide the dimensions.
     """
-    import faiss
-
+    faiss = import_faiss()
     dimensions, parts = residuals.shape[1], spec.subquantizers
     spec.check(dimensions)
     if len(residuals) < spec.centroids:  # faiss needs at least as many rows as centroids

@@ -12,6 +12,13 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 from vsearch.building.inputs.arrow_vectors import open_ipc, open_stream
 from vsearch.building.inputs.csv_columns import csv_batches
 from vsearch.building.inputs.files import first_line, reading, require_file, split_path
+from vsearch.building.inputs.hugging_face import (
+    checked_dataset,
+    dataset_batches,
+    dataset_schema,
+    is_dataset,
+    is_streamed,
+)
 from vsearch.building.inputs.pandas_frames import frame_batches, frame_columns, is_frame, mapping_table, series_type
 from vsearch.building.inputs.spool import scratch_file
 from vsearch.building.inputs.table_files import COLUMNAR, expand
@@ -85,7 +92,7 @@ class Table:
 
 def is_table(source: object) -> bool:
     """Whether `source` has named columns: a frame, a table, a stream of batches, or files that hold tables."""
-    if isinstance(source, Table) or is_frame(source) or _is_list_of_rows(source):
+    if isinstance(source, Table) or is_frame(source) or is_dataset(source) or _is_list_of_rows(source):
         return True
     if isinstance(source, (str, os.PathLike)) or _is_list_of_paths(source):
         return expand(source) is not None
@@ -105,8 +112,8 @@ def open_table(source: object, label: str) -> Table:
     Parameters
     ----------
     source : object
-        A pyarrow Table, RecordBatch or RecordBatchReader; a pandas or polars frame or anything else with an Arrow stream; a
-        mapping of columns; a list of mappings, one per row, where a missing key is NULL; a file
+        A pyarrow Table, RecordBatch or RecordBatchReader; a pandas or polars frame or anything else with an Arrow stream; a dataset of
+        Hugging Face; a mapping of columns; a list of mappings, one per row, where a missing key is NULL; a file
         (``.parquet .arrow .feather .csv .tsv``), a folder or glob of files, or a list of these.
     label : str
         Names the input in error messages; a path is its own label.
@@ -126,6 +133,8 @@ def open_table(source: object, label: str) -> Table:
         columns = frame_columns(source, label)
         schema = pa.schema([pa.field(name, series_type(series, name, label)) for name, series in columns.items()])
         return Table(schema, lambda names: frame_batches(columns, _chosen(schema, names), BATCH_ROWS, label), label)
+    if is_dataset(source):
+        return _open_dataset(checked_dataset(source, label), label)
     if _is_list_of_rows(source):
         source = {
             name: [row.get(name) for row in source] for name in dict.fromkeys(name for row in source for name in row)
@@ -148,6 +157,25 @@ def open_table(source: object, label: str) -> Table:
         f"path, or a pandas or polars frame{hint}"
     )
     raise InputError(msg)
+
+
+def _open_dataset(dataset: Any, label: str) -> Table:
+    schema = dataset_schema(dataset)
+    if not is_streamed(dataset) and schema is not None:
+        return Table(schema, lambda names: dataset_batches(dataset, names), label)
+    batches = dataset_batches(dataset, None)
+    first = None if schema is not None else next(batches, None)
+    if first is None:
+        return Table(_named(schema, label), lambda names: _picked(batches, names), label, once=True)
+    inferred = first.schema
+    fitting = (fitted(batch, inferred, label) for batch in itertools.chain([first], batches))
+    return Table(inferred, lambda names: _picked(fitting, names), label, once=True)
+
+
+def _named(schema: pa.Schema | None, label: str) -> pa.Schema:
+    if schema is None:
+        raise InputError(f"{label}: the dataset has no rows, and its columns are unknown")
+    return schema
 
 
 def _is_list_of_paths(source: object) -> bool:
