@@ -98,8 +98,19 @@ def test_unknown_of_unknown_stays_small(table: Table) -> None:
         parse(where)
 
 
+UNICODE_16 = {
+    *(0x19B, 0x264),
+    *(
+        point
+        for first, last in ((0x1C89, 0x1C8A), (0xA7CB, 0xA7DD), (0x10D50, 0x10D85))
+        for point in range(first, last + 1)
+    ),
+}
+"""Letters that have case since Unicode 16, which Python has from 3.14 on, and DuckDB does not yet."""
+
+
 def test_case_is_that_of_duckdb_for_every_code_point() -> None:
-    points = [point for point in range(1, 0x20000) if not 0xD800 <= point < 0xE000]
+    points = [point for point in range(1, 0x20000) if not 0xD800 <= point < 0xE000 and point not in UNICODE_16]
     connection = duckdb.connect()
     connection.execute("CREATE TABLE t AS SELECT unnest(?::INT[]) AS p", [points])
     lower, upper = connection.execute(

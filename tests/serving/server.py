@@ -37,7 +37,8 @@ def call(url, body=None, method=None, **headers):
         with urllib.request.urlopen(request) as reply:
             return reply.status, reply.read()
     except urllib.error.HTTPError as error:
-        return error.code, error.read()
+        with error:
+            return error.code, error.read()
 
 
 def ask(url, body=None, **more):
