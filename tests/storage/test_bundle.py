@@ -225,7 +225,7 @@ def test_facts_that_nest_too_deeply_are_refused(store):
     deep: list = []
     for _ in range(100_000):
         deep = [deep]
-    with pytest.raises(InputError, match="facts must be JSON values|its header is nested too deeply"):
+    with pytest.raises(InputError, match=r"facts must be JSON values|its header is nested too deeply"):
         write_bundle(store, PATH, {}, {"deep": deep})
     assert store.list("segments") == []
 
