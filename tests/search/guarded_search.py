@@ -9,13 +9,16 @@ from __future__ import annotations
 import ctypes
 import mmap
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 
 import vsearch
 from tests.indexes import clustered
-from vsearch.search.state import arguments, workspace
+from vsearch.building import regions
+from vsearch.kernels.query.fields import CallField
+from vsearch.search.state import arguments, packed_regions, workspace
 from vsearch.search.state.arguments import KernelArguments
 
 PAGE = mmap.PAGESIZE
@@ -66,17 +69,21 @@ class GuardedNumpy:
 
 def ask(folder, queries):
     index = vsearch.open(folder)
+    near = {} if index._snapshot.model.regions is None else {"near_regions": 4, "familiar": -100.0}
+    index._snapshot.settings = replace(index._snapshot.settings, **near)
     answers = []
     wheres = ({"where": "number < 40"}, {"where": "number > 3 OR number = 1"}, {"where": "number = 11"})
     for options in ({}, {"exact": True}, {"k": 61}, {"nprobe": 2}, *wheres):
         hits = index.search(queries, **options)
         answers += [hits.ids, hits.scores]
     alone = index.search(queries[0])
+    assert not near or index._snapshot.workspace().values[CallField.CANDIDATE_COUNT] > 0
     return [*answers, alone.ids, alone.scores]
 
 
 def main():
     folder = sys.argv[1]
+    regions.LEAST_PARTITIONS = 100
     for number, (metric, rerank, bits, d, n, partitions, *spill) in enumerate(
         [
             ("cosine", "int8", 1.0, 37, 333, 5),
@@ -89,6 +96,8 @@ def main():
             ("l2", "int8", 1.0, 18, 100, 70),  # two groups of centroids, and more than the nearest
             ("cosine", "int8", 1.0, 37, 333, 5, True),
             ("l2", "float16", 3.0, 20, 290, 40, True),
+            ("cosine", "int8", 1.0, 18, 2000, 150),  # with regions
+            ("l2", "float32", 1.0, 18, 2000, 150),
         ]
     ):
         url, queries = f"{folder}/{number}", clustered(4, d, seed=1)
@@ -103,11 +112,11 @@ def main():
         vsearch.build(clustered(n, d), url, attributes=pa.table({"number": np.arange(n)}), **options)
         wanted = ask(url, queries)
         for side in ("end", "start"):
-            arguments.np = workspace.np = numpy = GuardedNumpy(side)
+            arguments.np = workspace.np = packed_regions.np = numpy = GuardedNumpy(side)
             KernelArguments.point = lambda *arguments, numpy=numpy: numpy.point(*arguments)
             found = ask(url, queries)
             KernelArguments.point = point
-            arguments.np = workspace.np = np
+            arguments.np = workspace.np = packed_regions.np = np
             for one, two in zip(wanted, found, strict=True):
                 np.testing.assert_array_equal(one, two)
     print("same", len(KEPT) > 100)

@@ -9,8 +9,10 @@ import pytest
 import vsearch
 from vsearch.kernels.query.api import plan_query
 from vsearch.kernels.query.fields import CallField
+from vsearch.search.engine.request import SearchRequest
 from vsearch.search.engine.score_floor import COVER, NOTHING, find_floor, prune_visits
 from vsearch.search.engine.steps import evaluate_mask
+from vsearch.search.engine.steps import plan_query as plan_shards
 from vsearch.search.where import bound_of
 
 PREDICATES = [None, "a < 0.3", "a < 0.31 AND b = 2", "a < 1e-3"]
@@ -18,13 +20,22 @@ PREDICATES = [None, "a < 0.3", "a < 0.31 AND b = 2", "a < 1e-3"]
 
 @pytest.fixture(scope="module", params=["cosine", "ip", "l2"])
 def index(request, tmp_path_factory):
+    return built(request.param, str(tmp_path_factory.mktemp("floor") / request.param), 90)
+
+
+@pytest.fixture(scope="module", params=["cosine", "ip", "l2"])
+def divided(request, tmp_path_factory):
+    """An index with many more partitions than are ordered first."""
+    return built(request.param, str(tmp_path_factory.mktemp("floor") / request.param), 1200)
+
+
+def built(metric, url, partitions):
     rng = np.random.default_rng(7)
     centers = rng.normal(size=(40, 24)) * 2
     vectors = (centers[rng.integers(0, 40, 6000)] + rng.normal(size=(6000, 24))).astype(np.float32)
     attributes = pa.table({"a": rng.uniform(size=6000), "b": rng.integers(0, 4, 6000)})
-    url = str(tmp_path_factory.mktemp("floor") / request.param)
     queries = (centers[rng.integers(0, 40, 30)] + rng.normal(size=(30, 24))).astype(np.float32)
-    return vsearch.build(vectors, url, attributes, metric=request.param, shards=4, partitions=90), queries
+    return vsearch.build(vectors, url, attributes, metric=metric, shards=4, partitions=partitions), queries
 
 
 def plan(snapshot, query, k, mask):
@@ -96,3 +107,19 @@ def test_one_shard_has_no_floor(index):
     alone.groups = alone.groups[:1]
     workspace, _ = plan(alone, queries[0], 10, None)
     assert workspace.values[CallField.VISITS] == opened._snapshot.manifest.partitions
+
+
+@pytest.mark.parametrize("where", PREDICATES)
+@pytest.mark.parametrize("k", [1, 40])
+def test_only_partitions_are_left_unordered_that_would_be_dropped(divided, where, k):
+    opened, queries = divided
+    snapshot = opened._snapshot
+    mask = None if where is None else evaluate_mask(snapshot, bound_of(opened.snapshot, where))
+    far = np.random.default_rng(0).normal(size=(5, 24)).astype(np.float32) * 100
+    for query in [*queries[:10], *far, np.zeros(24, np.float32)]:
+        workspace, _ = plan(snapshot, query, k, mask)
+        expected = workspace.order[: workspace.values[CallField.VISITS]].tolist()
+        _, visits = plan_shards(snapshot, query, SearchRequest(k, snapshot.settings), mask)
+        pairs = zip(visits, snapshot.groups, strict=True)
+        sent = [int(place) + shard.first_partition for planned, shard in pairs for place in planned.order]
+        assert sorted(sent) == sorted(expected)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from vsearch.bits import nearest_bits
 from vsearch.building.partitioning import assign
+from vsearch.building.regions import divide_into_regions
 from vsearch.building.training import Trained, prepare_vectors
 from vsearch.metrics import Metric
 from vsearch.quantizers.rerank_codes import (
@@ -50,6 +51,7 @@ def model_of(trained: Trained, metric: Metric, rerank: Rerank | None, *, bitwise
         rerank_weights=trained.rerank_weights,
         half_centroids=halves,
         bitwise=bitwise,
+        regions=divide_into_regions(centroids),
     )
 
 

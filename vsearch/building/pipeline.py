@@ -136,6 +136,8 @@ def write_index(
 def model_arrays(model: Model) -> dict[str, NDArray[Any]]:
     """The arrays that are stored for a model, by name."""
     arrays = {f"quantizer.{key}": np.asarray(value) for key, value in model.quantizer.arrays().items()}
+    if model.regions is not None:
+        arrays["regions"] = model.regions
     return arrays | {
         "mean": model.mean,
         "rerank_weights": model.rerank_weights,

@@ -70,7 +70,11 @@ def split_of(outputs: Outputs, snapshot: Snapshot) -> SplitOutput | None:
         return None
     file = SegmentFile(outputs.store, pieces.model, None, snapshot.manifest.snapshot)
     file.ensure_all()
-    model = snapshot.model.with_centroids(file.array("centroids").astype("float32"), file.array("numbers").copy())
+    model = snapshot.model.with_centroids(
+        file.array("centroids").astype("float32"),
+        file.array("numbers").copy(),
+        file.array("regions").copy() if "regions" in file.arrays else None,
+    )
     rows = outputs.arrays(pieces.rows)
     split = Split(
         before=snapshot.model,

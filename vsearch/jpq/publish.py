@@ -25,6 +25,8 @@ def model_arrays(model: Model) -> dict[str, NDArray[Any]]:
     """Return all arrays of a model by their names in its files."""
     arrays = {f"quantizer.{key}": np.asarray(value) for key, value in model.quantizer.arrays().items()}
     arrays |= {"mean": model.mean, "rerank_weights": model.rerank_weights, "centroids": model.centroids}
+    if model.regions is not None:
+        arrays["regions"] = model.regions
     return arrays if model.adapter is None else arrays | {"adapter": model.adapter}
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from vsearch.building.encoding import decode_rows, encode_rotated
 from vsearch.building.partitioning import largest_partition, pieces_of, split_rows, train_centroids
+from vsearch.building.regions import extend_regions
 from vsearch.live.merging import live_counts, live_positions, runs_of
 from vsearch.search.state import row_codes
 from vsearch.search.state.deltas import Rows, take_ids
@@ -219,6 +220,10 @@ class _Pieces:
         places[order] = np.arange(len(order), dtype=np.int32)
         numbers[:before] = model.numbers_of(np.arange(before, dtype=np.int32))
         numbers[fresh] = next_partition(self.snapshot) + np.arange(len(fresh), dtype=np.int32)
+        regions = model.regions
+        if regions is not None:
+            added_regions = extend_regions(regions, model.centroids, self.centroids[before:])
+            regions = np.concatenate([regions, added_regions])[order]
         members = {place: rows for place, rows in self.members.items() if len(rows)}
         positions = np.concatenate(list(members.values()))
         partitions = np.repeat(places[list(members)], [len(rows) for rows in members.values()])
@@ -226,7 +231,7 @@ class _Pieces:
         added = np.bincount(self.owners[fresh], minlength=len(self.snapshot.manifest.shards))
         return Split(
             before=model,
-            model=model.with_centroids(self.centroids[order], numbers[order]),
+            model=model.with_centroids(self.centroids[order], numbers[order], regions),
             places=places[:before],
             added=added.tolist(),
             positions=positions[by_position],
@@ -253,8 +258,9 @@ def _train(
 
 
 def _write_splits(store: Store, path: str, model: Model) -> FileEntry:
-    """Write the centroids and numbers of a model with split partitions."""
+    """Write the centroids, numbers and regions of a model with split partitions."""
     if model.numbers is None:
         raise ValueError("no partition of the model was split")
     centroids = model.centroids if model.half_centroids is None else model.half_centroids
-    return write_arrays(store, path, {"centroids": centroids, "numbers": model.numbers})[0]
+    regions = {} if model.regions is None else {"regions": model.regions}
+    return write_arrays(store, path, {"centroids": centroids, "numbers": model.numbers, **regions})[0]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from vsearch.search.engine.request import Answer, SearchRequest
 from vsearch.search.engine.stats import SearchStats
 from vsearch.search.samples import Sample
+from vsearch.search.state.model import SearchSettings
 from vsearch.search.state.snapshot import Snapshot
 from vsearch.search.vectors import search_vectors
 
@@ -46,6 +47,13 @@ def recall_by_score(results: NDArray[np.float32], truth: NDArray[np.float32], *,
     slack = SCORE_TOLERANCE * largest
     hits = np.sum((scores >= worst - slack) & ~np.isnan(scores), axis=1)
     return float(np.minimum(hits, expected.sum(axis=1)).sum() / expected.sum())
+
+
+def measure_recall(snapshot: Snapshot, sample: Sample, exact: Answer, settings: SearchSettings) -> tuple[float, float]:
+    """Measure the recall of a sample against its exact results, and the milliseconds of all its queries."""
+    answer = run_sample(snapshot, sample, SearchRequest(exact.rows.shape[1], settings))
+    recall = recall_by_score(answer.scores, exact.scores, smaller_is_better=snapshot.model.metric == "l2")
+    return recall, answer.stats.total_milliseconds
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ from vsearch.kernels.query.fields import FAMILIAR_TAIL
 from vsearch.search.engine.masks import IndexMask
 from vsearch.search.engine.request import Answer, SearchRequest
 from vsearch.search.engine.routing import route
+from vsearch.search.near_regions import choose_regions
 from vsearch.search.needs import needs_of
-from vsearch.search.recall import TuneReport, recall_by_score, run_sample
+from vsearch.search.recall import TuneReport, measure_recall, run_sample
 from vsearch.search.samples import Sample
 from vsearch.search.state.model import SearchSettings, nearness_unit
 from vsearch.search.state.snapshot import Snapshot
@@ -63,7 +64,7 @@ def tune(
         if candidate == last:
             return False
         last = candidate
-        recall, spent = _measure(snapshot, sample, exact, candidate)
+        recall, spent = measure_recall(snapshot, sample, exact, candidate)
         if recall >= aim or recall > measured:
             settings, measured, milliseconds = candidate, recall, spent
         return recall >= aim
@@ -80,8 +81,12 @@ def tune(
     lowest = None
     if foreign:
         settings, lowest = _tune_tail(snapshot, replace(settings, k=k), foreign, target, _familiar(snapshot, sample))
-        measured, milliseconds = _measure(snapshot, sample, exact, settings)
+        measured, milliseconds = measure_recall(snapshot, sample, exact, settings)
         lowest = round(lowest, 4)
+        near_regions = choose_regions(snapshot, sample, exact, settings, measured)
+        if near_regions is not None:
+            settings = replace(settings, near_regions=near_regions)
+            measured, milliseconds = measure_recall(snapshot, sample, exact, settings)
     settings = replace(settings, recall=round(measured, 4), foreign_recall=lowest, k=k, target=target)
     queries = len(sample.queries)
     report = TuneReport(
@@ -117,7 +122,7 @@ def tune_under_filter(
     )
     sample = replace(sample, mask=mask)
     exact = run_sample(snapshot, sample, SearchRequest(k, settings, exact=True))
-    recall, milliseconds = _measure(snapshot, sample, exact, settings)
+    recall, milliseconds = measure_recall(snapshot, sample, exact, settings)
     report = replace(
         report,
         recall=recall,
@@ -137,13 +142,6 @@ def widened(settings: SearchSettings) -> SearchSettings:
         error_sigmas=max(settings.error_sigmas, 8.0),
         radius_decay=0.0,
     )
-
-
-def _measure(snapshot: Snapshot, sample: Sample, exact: Answer, settings: SearchSettings) -> tuple[float, float]:
-    """Measure the recall of a sample against its exact results, and the milliseconds of all its queries."""
-    answer = run_sample(snapshot, sample, SearchRequest(exact.rows.shape[1], settings))
-    recall = recall_by_score(answer.scores, exact.scores, smaller_is_better=snapshot.model.metric == "l2")
-    return recall, answer.stats.total_milliseconds
 
 
 def _aim(target: float, neighbors: int) -> float:
@@ -178,7 +176,7 @@ def _tune_tail(
     def measure(candidate: SearchSettings) -> tuple[float, float]:
         """Return the missing recall, which is <= 0 if none is missing, and the lowest recall."""
         pairs = zip(foreign, exacts, strict=True)
-        recalls = [_measure(snapshot, sample, exact, candidate)[0] for sample, exact in pairs]
+        recalls = [measure_recall(snapshot, sample, exact, candidate)[0] for sample, exact in pairs]
         return max(aim - sum(recalls) / len(recalls), aim - ALLOWANCE - min(recalls)), min(recalls)
 
     best, stricter = replace(settings, tail=LEAST_TAIL, familiar=familiar[0]), list(familiar[1:])

@@ -8,7 +8,10 @@ if LIBRARY is None:
     from vsearch.kernels.query.query import (
         finish,
         list_rest,
+        plan_nearest,
         plan_query,
+        plan_rest,
+        prepare_scan,
         scan_nearest,
         scan_rest,
         search_batch,
@@ -19,7 +22,10 @@ if LIBRARY is None:
 else:
     finish = LIBRARY.function("query.query.finish")
     list_rest = LIBRARY.function("query.query.list_rest")
+    plan_rest = LIBRARY.function("query.query.plan_rest")
+    plan_nearest = LIBRARY.function("query.query.plan_nearest")
     plan_query = LIBRARY.function("query.query.plan_query")
+    prepare_scan = LIBRARY.function("query.query.prepare_scan")
     scan_nearest = LIBRARY.function("query.query.scan_nearest")
     scan_rest = LIBRARY.function("query.query.scan_rest")
     search_batch = LIBRARY.function("query.query.search_batch")
@@ -30,7 +36,10 @@ else:
 __all__ = [
     "finish",
     "list_rest",
+    "plan_nearest",
     "plan_query",
+    "plan_rest",
+    "prepare_scan",
     "scan_nearest",
     "scan_rest",
     "score_rows",

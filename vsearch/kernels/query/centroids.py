@@ -50,10 +50,23 @@ def score_centroids(groups, steps, lows, query, codes, sums, inner):
     inner : float32 (partitions,)
         Output.
     """
+    step, total = encode_query(query, codes)
+    score_groups(groups, steps, lows, step, total, codes, sums, inner)
+
+
+@inlined
+def encode_query(query, codes):
+    """Quantize a query, and return the step and the sum of its elements, as `score_groups` takes them."""
     step = quantize_query(query, codes)
     total = np.float32(0.0)
     for j in range(query.shape[0]):
         total += query[j]
+    return step, total
+
+
+@inlined
+def score_groups(groups, steps, lows, step, total, codes, sums, inner):
+    """`score_centroids` for a query that `encode_query` encoded."""
     for at in range(groups.shape[0]):
         dot_bytes(groups, at, codes, sums)
         first = at * TOGETHER

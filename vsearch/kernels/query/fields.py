@@ -64,8 +64,8 @@ class ModelField(IntEnum):
     TABLES_GIVEN = 21  # 1: the caller fills the tables
     BYTE_TABLES = 22  # 1: the tables are for byte codes, and not rounded
     CENTROID_GROUPS = 23  # uint8 (g, CENTROID_GROUP_WIDTH)
-    CENTROID_STEPS = 24  # float32 (p,)
-    CENTROID_LOWS = 25  # float32 (p,)
+    CENTROID_STEPS = 24  # float32 (POSITIONS,)
+    CENTROID_LOWS = 25  # float32 (POSITIONS,)
     GROUPS = 26  # g
     QUANTIZED_DIMENSIONS = 27  # D: number of leading dimensions in the centroid groups
     FADES = 28  # float32 (FADES_LENGTH,)
@@ -83,6 +83,21 @@ class ModelField(IntEnum):
     EXACT_CENTROID_SCORES = (
         40  # 1: all base scores are computed from differences; CENTROID_SQUARES and CENTROID_ROUNDING_BOUNDS are 0
     )
+    REGIONS = 41  # r; 0: partitions are not divided into regions, see `regions`
+    POSITIONS = 42  # length of the coarse centroids: p, or with regions 64 * g
+    MEMBERS = 43  # int32 (POSITIONS,) with regions: the partition at each position, or -1
+    POSITION_SQUARES = 44  # float32 (POSITIONS,) with regions: CENTROID_SQUARES of the members
+    POSITION_ROUNDING_BOUNDS = 45  # float32 (POSITIONS,)
+    POSITION_RADII = 46  # float32 (POSITIONS,)
+    REGION_STARTS = 47  # int64 (r,): first position of each region, a multiple of 64
+    REGION_SIZES = 48  # int64 (r,): number of partitions
+    REGION_GROUPS = 49  # uint8 (REGION_BLOCKS, CENTROID_GROUP_WIDTH): coarse centroids of the regions
+    REGION_BLOCKS = 50
+    REGION_STEPS = 51  # float32 (r,)
+    REGION_LOWS = 52  # float32 (r,)
+    REGION_SQUARES = 53  # float32 (r,)
+    REGION_ROUNDING_BOUNDS = 54  # float32 (r,)
+    REGION_SPREADS = 55  # float32 (r,): root mean square distance of the centroids to that of their region
 
 
 @unique
@@ -201,6 +216,16 @@ class CallField(IntEnum):
     SEEN_WORDS = 53
     MARKED = 54  # number of rows set in SEEN
     MARKS = 55  # int64 (MARKS,): the words of SEEN in which they were set
+    NEAR_REGIONS = 56  # number of regions whose partitions are scored; 0: all partitions are
+    CANDIDATE_COUNT = 57  # from `plan_query`: number of partitions scored by regions; 0: all were scored
+    CHOSEN = 58  # int32 (CHOSEN_LENGTH,): these regions
+    CHOSEN_LENGTH = 59
+    CANDIDATES = 60  # int32 (CANDIDATES_LENGTH,): the partitions that were scored, region by region
+    CANDIDATES_LENGTH = 61  # p with regions, otherwise 0
+    CANDIDATE_SCORES = 62  # float32 (CANDIDATES_LENGTH,)
+    CANDIDATE_BOUNDS = 63  # float32 (CANDIDATES_LENGTH,)
+    CANDIDATE_RADII = 64  # float32 (CANDIDATES_LENGTH,): effective radii
+    CANDIDATE_MATCHES = 65  # int64 (CANDIDATES_LENGTH,)
 
 
 @unique

@@ -9,7 +9,14 @@ import numpy as np
 
 from vsearch.kernels.query.centroids import score_centroids
 from vsearch.kernels.query.fading import Fading, fade_bounds, tail_reaches
-from vsearch.kernels.query.fields import FAMILIAR_TAIL, PLAIN_TAIL, FloatField
+from vsearch.kernels.query.fields import FAMILIAR_TAIL, PLAIN_TAIL, RADIX, FloatField
+from vsearch.kernels.query.regions import (
+    bound_candidates,
+    candidates_nearness,
+    choose_regions,
+    place_candidates,
+    score_positions,
+)
 from vsearch.kernels.query.rotation import rotate_in_words, rotate_widely
 from vsearch.kernels.query.route import (
     bound_partitions,
@@ -79,7 +86,12 @@ def _score_far_centroids(model, rotated, inner):
 
 
 @inlined
-def _find_tail(model, call, numbers, rotated, inner, square):
+def _set_tail(numbers, tail):
+    numbers[FloatField.TAIL_RADII] = tail * numbers[FloatField.DEVIATION]
+
+
+@inlined
+def _find_tail(model, call, numbers, inner, square):
     """Set the tail: how far rows unrelated to the query are assumed to scatter.
 
     For a query that lies among the rows, the radius factor covers nearby rows, so a shorter tail suffices. `square` is the term
@@ -89,33 +101,92 @@ def _find_tail(model, call, numbers, rotated, inner, square):
     if call.filtered == 0 and tail > FAMILIAR_TAIL:
         near = nearness(inner, square, model.centroid_squares, model.squared != 0) >= numbers[FloatField.FAMILIAR]
         tail = np.float32(FAMILIAR_TAIL) if near else min(tail, np.float32(PLAIN_TAIL))
-    deviation = relative_deviation(rotated, numbers[FloatField.SQUARE], model.variances, model.least_deviation[0])
-    numbers[FloatField.DEVIATION], numbers[FloatField.TAIL_RADII] = deviation, tail * deviation
+    _set_tail(numbers, tail)
+
+
+@inlined
+def _rotate(model, call):
+    """Prepare the query unless it is already; set and return its squared norm."""
+    numbers, rotated = call.floats, call.rotated
+    if call.query.shape[0] > 0:
+        _prepare(model, call, rotated)
+    numbers[FloatField.SQUARE] = dot_float(rotated, rotated)
+    return numbers[FloatField.SQUARE]
 
 
 @part
 def plan_visits(model, call):
     """Rotate the query, score the partitions and order the nearest; `complete_order` orders the others if needed."""
-    numbers, rotated = call.floats, call.rotated
-    if call.query.shape[0] > 0:
-        _prepare(model, call, rotated)
-    square = dot_float(rotated, rotated)
-    numbers[FloatField.SQUARE] = square
-    centroid_scores, upper_bounds, quantized = call.centroid_scores, call.upper_bounds, model.quantized_dimensions
+    numbers = call.floats
+    square = _rotate(model, call)
+    numbers[FloatField.DEVIATION] = relative_deviation(call.rotated, square, model.variances, model.least_deviation[0])
+    call.candidate_count = 0
+    if call.near_regions > 0 and _may_use_regions(model, call):
+        _route_regions(model, call, square)
+    if call.candidate_count == 0:
+        _route_all(model, call, square)
+    _fade(model, call, 0, call.ordered)
+    call.visits = call.ordered
+    call.min_probes = call.complete = 0
+    if call.ordered == 0 or call.exact != 0 or call.nprobe > 0:
+        complete_order(model, call)
+
+
+@inlined
+def _may_use_regions(model, call):
+    """Whether only nearby rows are sought: filters may leave only distant ones, and `nprobe` and `exact` are promises."""
+    nearby = call.filtered == 0 and call.nprobe == 0 and call.exact == 0
+    return nearby and model.regions > 0 and model.exact_centroid_scores == 0
+
+
+@inlined
+def _radius_factor(numbers):
+    return max(numbers[FloatField.RADIUS_FACTOR], numbers[FloatField.TAIL_RADII])
+
+
+@part
+def _route_regions(model, call, square):
+    """Score the partitions of the nearest regions, and order the nearest, if the query lies among the rows."""
+    numbers, rotated, quantized = call.floats, call.rotated, model.quantized_dimensions
+    count = choose_regions(model, call, rotated[: min(rotated.shape[0], quantized)], square)
+    if count == 0 or candidates_nearness(model, call, square) < numbers[FloatField.FAMILIAR]:
+        return
+    _set_tail(numbers, min(numbers[FloatField.TAIL], np.float32(FAMILIAR_TAIL)))
+    bound_candidates(model, call, square, _radius_factor(numbers))
+    call.candidate_count = count
+    call.ordered = order_head(
+        call.candidate_bounds[:count],
+        call.candidate_matches[:count],
+        call.order[:count],
+        call.keys[:count],
+        call.histogram,
+        call.slots,
+    )
+    place_candidates(call, 0, call.ordered)
+
+
+@part
+def _route_all(model, call, square):
+    """Score all partitions, and order the nearest."""
+    numbers, rotated, quantized = call.floats, call.rotated, model.quantized_dimensions
+    centroid_scores, upper_bounds = call.centroid_scores, call.upper_bounds
+    kept = rotated[: min(rotated.shape[0], quantized)]
     if model.exact_centroid_scores != 0:
         _score_far_centroids(model, rotated, centroid_scores)
         square = np.float32(0.0)
+    elif model.regions > 0:
+        score_positions(model, call, kept, centroid_scores)
     else:
         score_centroids(
             model.centroid_groups,
             model.centroid_steps,
             model.centroid_lows,
-            rotated[: min(rotated.shape[0], quantized)],
+            kept,
             call.query_codes[:quantized],
             call.group_sums,
             centroid_scores,
         )
-    _find_tail(model, call, numbers, rotated, centroid_scores, square)
+    _find_tail(model, call, numbers, centroid_scores, square)
     bound_partitions(
         centroid_scores,
         square,
@@ -123,17 +194,12 @@ def plan_visits(model, call):
         model.centroid_rounding_bounds,
         model.radii,
         call.effective_radii,
-        max(numbers[FloatField.RADIUS_FACTOR], numbers[FloatField.TAIL_RADII]),
+        _radius_factor(numbers),
         model.squared != 0,
         centroid_scores,
         upper_bounds,
     )
-    ordered = order_head(upper_bounds, call.match_counts, call.order, call.keys, call.histogram, call.slots)
-    _fade(model, call, 0, ordered)
-    call.ordered = call.visits = ordered
-    call.min_probes = call.complete = 0
-    if ordered == 0 or call.exact != 0 or call.nprobe > 0:
-        complete_order(model, call)
+    call.ordered = order_head(upper_bounds, call.match_counts, call.order, call.keys, call.histogram, call.slots)
 
 
 @inlined
@@ -159,7 +225,7 @@ def plan_rerank(model, call):
 
 
 @inlined
-def _fading(model, call):
+def _fading(model, call, radii, effective_radii, centroid_scores, upper_bounds):
     numbers = call.floats
     return Fading(
         model.fades,
@@ -168,18 +234,23 @@ def _fading(model, call):
         max(numbers[FloatField.RADIUS_FACTOR] - numbers[FloatField.TAIL_RADII], np.float32(0.0)),
         np.sqrt(numbers[FloatField.SQUARE]),
         model.squared != 0,
-        model.radii,
-        call.effective_radii,
-        call.centroid_scores,
-        call.upper_bounds,
+        radii,
+        effective_radii,
+        centroid_scores,
+        upper_bounds,
     )
+
+
+@inlined
+def _fading_of_all(model, call):
+    return _fading(model, call, model.radii, call.effective_radii, call.centroid_scores, call.upper_bounds)
 
 
 @inlined
 def _fade(model, call, start, stop):
     """Fade the bounds of a range of the ordered partitions."""
     if call.floats[FloatField.RADIUS_DECAY] > np.float32(0.0):
-        fade_bounds(_fading(model, call), call.order, start, stop, call.match_counts)
+        fade_bounds(_fading_of_all(model, call), call.order, start, stop, call.match_counts)
 
 
 @part
@@ -189,16 +260,48 @@ def rest_reaches(model, call, threshold):
     before = np.int64(0)
     for visit in range(call.ordered):
         before += match_counts[order[visit]]
-    return tail_reaches(_fading(model, call), threshold, call.keys, before)
+    if call.candidate_count == 0:
+        return tail_reaches(_fading_of_all(model, call), threshold, call.keys, before)
+    starts, sizes, chosen, first = model.region_starts, model.region_sizes, call.chosen, np.int64(0)
+    while first < call.candidate_count:
+        start, size = starts[chosen[0]], sizes[chosen[0]]
+        chosen = chosen[1:]
+        last = first + size
+        fading = _fading(
+            model,
+            call,
+            model.position_radii[start : start + size],
+            call.candidate_radii[first:last],
+            call.candidate_scores[first:last],
+            call.candidate_bounds[first:last],
+        )
+        if tail_reaches(fading, threshold, call.keys[first:last], before):
+            return True
+        first = last
+    return False
 
 
 @part
 def complete_order(model, call):
-    """Order all partitions, and determine which are visited regardless of their bounds."""
+    """Order all partitions or candidates, and determine which are visited regardless of their bounds."""
     if call.complete != 0:
         return
-    order, ordered = call.order, call.ordered
-    visits = order_tail(call.upper_bounds, order, ordered, call.keys, call.spare_order, call.spare_keys, call.histogram)
+    order, ordered, count = call.order, call.ordered, call.candidate_count
+    if count == 0:
+        visits = order_tail(
+            call.upper_bounds, order, ordered, call.keys, call.spare_order, call.spare_keys, call.histogram
+        )
+    else:
+        visits = order_tail(
+            call.candidate_bounds[:count],
+            order,
+            ordered,
+            call.keys,
+            call.spare_order,
+            call.spare_keys,
+            call.histogram,
+        )
+        place_candidates(call, ordered, visits)
     _fade(model, call, ordered, visits)
     call.ordered, call.complete = visits, 1
     min_probes = min_probe_count(order, visits, call.match_counts, call.k, call.nprobe)
@@ -207,6 +310,28 @@ def complete_order(model, call):
     elif call.nprobe > 0 and call.filtered == 0:
         visits = min_probes
     call.visits, call.min_probes = visits, min_probes
+
+
+@part
+def complete_above(model, call, threshold):
+    """`complete_order`, without the partitions whose bounds were below a threshold before they were faded."""
+    if call.complete != 0:
+        return
+    count, keys = call.candidate_count, call.keys
+    upper_bounds = call.upper_bounds if count == 0 else call.candidate_bounds[:count]
+    for p in range(upper_bounds.shape[0]):
+        key = keys[p]
+        keys[p] = np.uint32(RADIX) if upper_bounds[p] < threshold else key
+    complete_order(model, call)
+
+
+@part
+def plan_scan(model, call, visits):
+    """Prepare a rotated query for scanning `visits` partitions that were planned elsewhere and are in ORDER already."""
+    _rotate(model, call)
+    plan_tables(model, call)
+    call.ordered = call.visits = visits
+    call.complete = 1
 
 
 @inlined

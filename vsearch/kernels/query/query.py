@@ -16,7 +16,7 @@ import numpy as np
 from vsearch.kernels.query.copies import forget_seen
 from vsearch.kernels.query.fields import COUNTERS
 from vsearch.kernels.query.nearest import fetch_nearest, visit_nearest
-from vsearch.kernels.query.plan import complete_order, plan_tables, plan_visits
+from vsearch.kernels.query.plan import complete_above, complete_order, plan_scan, plan_tables, plan_visits
 from vsearch.kernels.query.rest import find_rest, rerank_rest, visit_rest
 from vsearch.kernels.query.views import batch_at, call_at, model_at, runs_at
 from vsearch.kernels.scan.dot_products import dot_float
@@ -37,6 +37,26 @@ def plan_query(model_address, call_address):
     plan_visits(model, call)
     plan_tables(model, call)
     complete_order(model, call)
+
+
+@kernel
+def plan_nearest(model_address, call_address):
+    """`plan_query`, of which only the nearest partitions are ordered yet; `plan_rest` orders the others."""
+    model, call = model_at(model_address), call_at(call_address)
+    plan_visits(model, call)
+    plan_tables(model, call)
+
+
+@kernel
+def plan_rest(model_address, call_address, threshold):
+    """Order the other partitions, without those whose bounds are below a threshold."""
+    complete_above(model_at(model_address), call_at(call_address), threshold)
+
+
+@kernel
+def prepare_scan(model_address, call_address, visits):
+    """Prepare a rotated query whose visits were planned elsewhere: see `plan_scan`."""
+    plan_scan(model_at(model_address), call_at(call_address), visits)
 
 
 @kernel

@@ -50,6 +50,9 @@ MOST_PARTS = 2
 #: Every kernel that Python calls, with its arguments (a scalar type, or dtype/axes for an array) and its result.
 EXPORTS = {
     "query.query.plan_query": ("int64 int64", "none"),
+    "query.query.plan_nearest": ("int64 int64", "none"),
+    "query.query.plan_rest": ("int64 int64 float32", "none"),
+    "query.query.prepare_scan": ("int64 int64 int64", "none"),
     "query.query.search_batch": ("int64 int64 int64 int64", "none"),
     "query.query.search_runs": ("int64 int64 int64", "none"),
     "query.query.search_together": ("int64 int64 int64 int64", "none"),

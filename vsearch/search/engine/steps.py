@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from vsearch.kernels.query.api import finish, search_batch, search_runs, search_together
+from vsearch.kernels.query.api import (
+    finish,
+    plan_nearest,
+    plan_rest,
+    prepare_scan,
+    search_batch,
+    search_runs,
+    search_together,
+)
 from vsearch.kernels.query.api import plan_query as plan_natively
 from vsearch.kernels.query.fields import COUNTERS, CallField, ModelField
 from vsearch.search.engine.cells import CellTables, build_cell_tables, plan_cells, search_cells
@@ -23,7 +31,7 @@ from vsearch.search.engine.masks import IndexMask, live_mask
 from vsearch.search.engine.merge import ShardHits, merge
 from vsearch.search.engine.routing import NO_VISITS, ProbePlan
 from vsearch.search.engine.scanning import copy_hits, scan_in_waves, take_query
-from vsearch.search.engine.score_floor import prune_visits
+from vsearch.search.engine.score_floor import lowest_worth, prune_visits
 from vsearch.search.state.arguments import address
 from vsearch.search.state.model import prepare_queries
 from vsearch.search.state.workspace import pack_batch
@@ -122,7 +130,9 @@ def _plan(
 ) -> None:
     """Plan a query's visits to all shards in its workspace."""
     take_query(snapshot, workspace, query, prepared=prepared)
-    plan_natively(snapshot.native.address, workspace.fields.address)
+    addresses = (snapshot.native.address, workspace.fields.address)
+    plan_nearest(*addresses)
+    plan_rest(*addresses, lowest_worth(snapshot, workspace, mask))
     prune_visits(snapshot, workspace, mask)
 
 
@@ -156,11 +166,11 @@ def scan_shard(
     workspace = snapshot.workspace()
     begin(workspace, request, None, masked=any(mask is not None for mask in words))
     take_query(snapshot, workspace, query, prepared=True)
-    plan_natively(snapshot.native.address, workspace.fields.address)  # for the tables; the visits are replaced below
     order = visits.order + np.int32(shard.first_partition)
     workspace.order[: len(order)] = order
     workspace.centroid_scores[order], workspace.upper_bounds[order] = visits.centroid_scores, visits.upper_bounds
-    workspace.values[CallField.VISITS], workspace.values[CallField.MIN_PROBES] = len(order), visits.minimum
+    prepare_scan(snapshot.native.address, workspace.fields.address, len(order))
+    workspace.values[CallField.MIN_PROBES] = visits.minimum
     return _scan(snapshot, shard, workspace, words)
 
 

@@ -19,6 +19,7 @@ from vsearch.quantizers.protocol import Quantizer
 from vsearch.quantizers.rerank_codes import Rerank, lie_far_apart, rotate_widely
 from vsearch.search.state.packed_centroids import CoarseCentroids, encode_centroids
 from vsearch.search.state.packed_rotation import WordRotation, encode_rotation
+from vsearch.search.state.regions import RegionTable
 from vsearch.storage import SettingsEntry
 
 APART = 30.0
@@ -62,6 +63,8 @@ class SearchSettings:
         Number of neighbors that the recall was measured with.
     target : float or None
         The target recall.
+    near_regions : int or None
+        Number of regions whose partitions are scored for a query that lies among the rows, without a filter; None: all.
     """
 
     radius_factor: float = 0.6
@@ -73,6 +76,7 @@ class SearchSettings:
     foreign_recall: float | None = None
     k: int | None = None
     target: float | None = None
+    near_regions: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -129,6 +133,8 @@ class Model:
         number of each partition is its position.
     bitwise : bool
         Whether vectors are zeros and ones (metric hamming), so that distances under l2 are whole numbers.
+    regions : int32 (partitions,) or None
+        The region of each partition, see `regions`; None if partitions are not divided into regions.
     """
 
     metric: Metric
@@ -142,6 +148,7 @@ class Model:
     half_centroids: NDArray[np.float16] | None = None
     numbers: NDArray[np.int32] | None = None
     bitwise: bool = False
+    regions: NDArray[np.int32] | None = None
 
     def numbers_of(self, partitions: NDArray[np.int32]) -> NDArray[np.int32]:
         """Return the permanent numbers of partitions, int32."""
@@ -155,7 +162,12 @@ class Model:
         at = order[np.minimum(np.searchsorted(self.numbers, numbers, sorter=order), len(order) - 1)]
         return np.where(self.numbers[at] == numbers, at, np.int32(-1))
 
-    def with_centroids(self, centroids: NDArray[np.float32], numbers: NDArray[np.int32]) -> Model:
+    def with_centroids(
+        self,
+        centroids: NDArray[np.float32],
+        numbers: NDArray[np.int32],
+        regions: NDArray[np.int32] | None = None,
+    ) -> Model:
         """Return this model with other partitions."""
         return replace(
             self,
@@ -163,6 +175,7 @@ class Model:
             centroid_squares=np.einsum("ij,ij->i", centroids, centroids),
             half_centroids=None if self.half_centroids is None else centroids.astype(np.float16),
             numbers=numbers,
+            regions=regions,
         )
 
     @property
@@ -210,8 +223,15 @@ class Model:
 
     @cached_property
     def coarse_centroids(self) -> CoarseCentroids:
-        """The centroids in 8 bits, as routing reads them."""
+        """The centroids in 8 bits, as routing reads them; ordered by region if there are regions."""
+        if self.region_table is not None:
+            return self.region_table.encode(self.centroids)
         return encode_centroids(self.centroids)
+
+    @cached_property
+    def region_table(self) -> RegionTable | None:
+        """The regions as routing reads them; None if there are none."""
+        return None if self.regions is None else RegionTable.of(self.regions, self.centroids)
 
     @cached_property
     def inverse_rotation(self) -> NDArray[np.float32]:

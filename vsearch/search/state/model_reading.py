@@ -12,6 +12,7 @@ from vsearch.errors import CorruptIndexError
 from vsearch.metrics import HAMMING, METRICS
 from vsearch.quantizers.registry import load_quantizer
 from vsearch.search.state.model import Model
+from vsearch.search.state.regions import check_regions
 from vsearch.search.state.shard import RERANK_DTYPES
 from vsearch.storage import FileEntry, Manifest, SegmentFile, Store, ensure_together
 from vsearch.storage.snapshots.kinds import SPLITS, ModelPart
@@ -92,6 +93,7 @@ def read_model(store: Store, manifest: Manifest) -> Model:
         adapter=arrays.get("adapter"),
         half_centroids=halves,
         bitwise=bitwise,
+        regions=check_regions(arrays.get("regions"), partitions),
     )
     for file in split:
         model = _with_splits(model, {name: file.array(name) for name in file.arrays}, manifest.partitions)
@@ -121,4 +123,5 @@ def _with_splits(model: Model, arrays: Mapping[str, NDArray[Any]], partitions: i
         raise CorruptIndexError("model", f"numbers must be an int32 array of shape ({partitions},)")
     if numbers.min(initial=0) < 0 or len(np.unique(numbers)) != partitions:
         raise CorruptIndexError("model", "the numbers of partitions must be unique and not negative")
-    return model.with_centroids(centroids.astype(np.float32), numbers)
+    regions = check_regions(arrays.get("regions"), partitions)
+    return model.with_centroids(centroids.astype(np.float32), numbers, regions)

@@ -38,10 +38,9 @@ class CoarseCentroids:
     dimensions: int
 
 
-def encode_centroids(centroids: NDArray[np.float32]) -> CoarseCentroids:
-    """Encode rotated centroids float32 (p, d), each on its own grid."""
-    needed = max(_leading(centroids), _leading(centroids - centroids.mean(axis=0)))
-    padded = min(-(-needed // 16) * 16, -(-centroids.shape[1] // 4) * 4)
+def encode_centroids(centroids: NDArray[np.float32], dimensions: int | None = None) -> CoarseCentroids:
+    """Encode rotated centroids float32 (p, d), each on its own grid, with as many dimensions as needed if None."""
+    padded = coarse_dimensions(centroids) if dimensions is None else dimensions
     kept = centroids[:, :padded]
     count, d = kept.shape
     lows = kept.min(axis=1)
@@ -54,6 +53,12 @@ def encode_centroids(centroids: NDArray[np.float32]) -> CoarseCentroids:
     return CoarseCentroids(
         np.ascontiguousarray(groups).reshape(-1, TOGETHER * padded), steps, lows, rounding_bounds, padded
     )
+
+
+def coarse_dimensions(centroids: NDArray[np.float32]) -> int:
+    """Number of leading dimensions that are encoded, padded to a multiple of 4."""
+    needed = max(_leading(centroids), _leading(centroids - centroids.mean(axis=0)))
+    return min(-(-needed // 16) * 16, -(-centroids.shape[1] // 4) * 4)
 
 
 def _leading(vectors: NDArray[np.float32]) -> int:

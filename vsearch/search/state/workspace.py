@@ -31,6 +31,7 @@ from vsearch.kernels.query.fields import (
 from vsearch.quantizers.protocol import SignPlanes
 from vsearch.search.state.arguments import KernelArguments, address
 from vsearch.search.state.model import Model, SearchSettings, nearness_unit
+from vsearch.search.state.packed_regions import pack_regions, region_scratch
 from vsearch.search.state.partition_table import PartitionTable
 from vsearch.search.state.shard import ShardArrays
 
@@ -63,6 +64,10 @@ def pack_model(model: Model, radii: NDArray[np.float32], rows: int) -> KernelArg
     values[ModelField.GROUPS], values[ModelField.QUANTIZED_DIMENSIONS] = len(coarse.groups), coarse.dimensions
     values[ModelField.CENTROID_GROUP_WIDTH] = coarse.groups.shape[1]
     fields.point(ModelField.CENTROID_GROUPS, coarse.groups, np.uint8)
+    values[ModelField.POSITIONS] = len(coarse.steps)
+    if model.region_table is not None:
+        pack_regions(fields, model.region_table, coarse, squares, radii)
+        rounding_bounds = model.region_table.by_partition(rounding_bounds, partitions)
     values[ModelField.NORMALIZE] = model.metric == "cosine"
     values[ModelField.SQUARED] = model.metric == "l2"
     values[ModelField.DIFFERENCES] = model.far_apart or (model.metric == "l2" and model.rerank == "float32")
@@ -242,6 +247,8 @@ class Workspace:
             (CallField.MARKS, np.empty(MARKS, np.int64)),
         ):
             self.fields.point(field, array, array.dtype)
+        for field, scratch in region_scratch(self.values, model):
+            self.fields.point(field, scratch, scratch.dtype)
         for field, number in (
             (CallField.EXPANDED_BYTES, len(expanded)),
             (CallField.DIMENSIONS, d),
@@ -278,6 +285,7 @@ class Workspace:
             self._use_heap(k)
         values = self.values
         values[CallField.NPROBE] = nprobe or 0
+        values[CallField.NEAR_REGIONS] = settings.near_regions or 0
         values[CallField.EXACT] = exact
         values[CallField.FILTERED] = filtered
         self.fields.point(

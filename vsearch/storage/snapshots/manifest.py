@@ -57,6 +57,7 @@ class SettingsEntry(msgspec.Struct, frozen=True):
     foreign_recall: _Measured | UnsetType | None = UNSET
     k: Count | UnsetType | None = UNSET
     target: _Measured | UnsetType | None = UNSET
+    near_regions: Count | UnsetType | None = UNSET
 
 
 class TokenCodecEntry(msgspec.Struct, frozen=True):
