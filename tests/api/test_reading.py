@@ -368,3 +368,16 @@ def test_an_attribute_that_is_called_id():
     assert index.rows(order="id").to_pydict() == {"id": [2, 1, 0], "attribute.id": [3, 4, 5], "x": [2, 1, 1]}
     assert index.rows(order="_id DESC", columns=[], limit=2, after=2).to_pydict() == {"id": [1, 0]}
     assert index.min_max("id") == (3, 5)
+
+
+@pytest.mark.parametrize("nulls", [False, True])
+def test_counts_of_an_index_that_was_changed_are_whole_numbers(tmp_path, nulls):
+    words = [None if nulls and row % 10 == 0 else f"w{row % 700}" for row in range(3000)]
+    index = vsearch.build(clustered(3000, 8), tmp_path / "i", {"word": words})
+    assert index.facet("word")["count"].type == pa.int64()
+    index.append(clustered(20, 8), {"word": ["w1"] * 20})
+    index.delete(where="word = 'w2'")
+    counts = dict(zip(*index.facet("word").to_pydict().values(), strict=True))
+    expected = {word: words.count(word) + 20 * (word == "w1") for word in {*words} - {"w2"}}
+    assert counts == expected
+    assert index.facet("word")["count"].type == pa.int64()

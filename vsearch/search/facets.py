@@ -132,7 +132,7 @@ def _count_encoded(
     representatives = column.rows[places[first]].astype(np.int64)
     passes[column.rows] = False
     null = np.flatnonzero(passes)
-    return np.append(representatives, null[:1]), np.append(counts, [len(null)] if len(null) else [])
+    return np.append(representatives, null[:1]), np.append(counts, np.full(len(null[:1]), len(null)))
 
 
 def _elements(lists: pa.Array) -> tuple[pa.Array, pa.Array]:
