@@ -19,6 +19,7 @@ from vsearch.fanout.platforms import http_api as web
 from vsearch.sparse.columns import as_column
 from vsearch.sparse.entries import read_entry
 from vsearch.sparse.levels import MOST_STEPS, choose_step, steps_of
+from vsearch.sparse.single import place_weights
 from vsearch.testing.legs import Indexed
 
 TERMS = 60
@@ -60,6 +61,11 @@ def check(index, rows, queries, k=10, where=None, keep=lambda row: True):
     products = dense([rows[row] for row in ids], step_of(index))
     found = index.search_sparse(queries, k, where)
     for number, query in enumerate(queries):
+        alone = index.search_sparse(
+            {str(term): weight for term, weight in query.items()}, k, where
+        )  # by a way of its own
+        assert alone.ids[0].tolist() == found.ids[number].tolist()
+        np.testing.assert_array_equal(alone.scores[0], found.scores[number])
         asked = np.zeros(TERMS)
         for term, weight in query.items():
             asked[int(term)] = weight
@@ -109,6 +115,28 @@ def test_scores_are_inner_products(index):
     assert index.search_sparse([], 5).ids.shape == (0, 5)
     page = index.search_sparse(QUERIES, 5, offset=5).ids
     assert page.tolist() == index.search_sparse(QUERIES, 10).ids[:, 5:].tolist()
+
+
+def test_most_single_queries_take_the_short_way(index):
+    queries = [{str(term): weight for term, weight in query.items()} for query in make_queries(21)]
+    assert sum(place_weights(index.snapshot, query) is not None for query in queries) >= 6  # the others have no known term
+    for unusual in (
+        {1: 0.5},
+        {"1": 0},
+        {"1": 0.0},
+        {"1": True},
+        {"": 1.0},
+        {"1": 1e10},
+        {"1": float("nan")},
+        {"no such term": 1.0},
+        {},
+        [],
+        None,
+    ):
+        assert place_weights(index.snapshot, unusual) is None
+    for wrong in ({"": 1.0}, {"\ud800": 1.0}, {"1": 1e10}, {"1": float("nan")}, {}):
+        with pytest.raises(InputError):
+            index.search_sparse(wrong)
 
 
 def test_scores_are_near_those_of_the_weights(index):

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from vsearch.api.hits import Hits
 from vsearch.api.legs import LegSearchableIndex
 from vsearch.api.opened import rereads
-from vsearch.checks import check_search
+from vsearch.checks import LARGEST_K, check_search
 from vsearch.errors import InputError
 
 if TYPE_CHECKING:
-    from vsearch.api.hits import Hits
     from vsearch.predicates import Where
 
 
@@ -57,8 +59,25 @@ class SparseSearchableIndex(LegSearchableIndex):
         SearchTimeoutError
             The search exceeded the timeout; no partial result is returned.
         """
+        if (
+            (timeout is None and type(columns) is tuple and not columns)
+            and (type(k) is int and 0 < k <= LARGEST_K)
+            and (type(offset) is int and offset == 0)
+        ):
+            started = time.perf_counter()
+            answer = _search_weights()(self._current(), queries, k, where, started)
+            if answer is not None:
+                return Hits(*answer)
         check_search(k=k, timeout=timeout, offset=offset)
         return self._search_leg("sparse", queries, int(k), where, columns, timeout, int(offset))
+
+
+@cache
+def _search_weights() -> Callable[..., Any]:
+    """Return the search by the weights of a dict, imported once: an import in the method would take longer than this call."""
+    from vsearch.sparse.single import search_weights
+
+    return search_weights
 
 
 def fused_leg(text: Any, sparse: Any) -> tuple[str, Any, str]:

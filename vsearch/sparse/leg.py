@@ -13,9 +13,11 @@ from vsearch.legs.protocol import Leg, LegRanking, PackedQueries
 from vsearch.sparse.entries import NAME, name_of, read_entry
 from vsearch.sparse.postings import FILES, PREFIX, load_lists, make_postings, named_arrays, open_sparse
 from vsearch.sparse.queries import PlannedWeights, plan_query, read_queries
+from vsearch.sparse.single import place_weights
 from vsearch.text.matching import check_time
 from vsearch.text.postings import LAZY
 from vsearch.text.search import rank_words, score_words
+from vsearch.text.terms import SingleTerms
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,6 +60,10 @@ class SparseLeg(Leg[PlannedWeights]):
             with stats.level("prepare"):
                 planned = plan_query(query, column, entry)
             yield planned
+
+    def single(self, snapshot: Snapshot, query: Any) -> SingleTerms | None:
+        """Look up the weights of a dict in postings in memory."""
+        return place_weights(snapshot, query)
 
     def scan(
         self,

@@ -63,14 +63,16 @@ class OpenTerms:
     columns : tuple of OpenColumn
     largest : float
         Sum of the weights of a query as integers.
+    unit : float
+        Factor of the weights that a query states.
     has_ids : bool
         Whether kernels return ids.
     known : dict
         Terms of parts of queries, as rows of the kernel's table; see `keep`.
     """
 
-    def __init__(self, snapshot: Snapshot, columns: tuple[OpenColumn, ...], largest: float) -> None:
-        self.columns, self.largest = columns, largest
+    def __init__(self, snapshot: Snapshot, columns: tuple[OpenColumn, ...], largest: float, unit: float) -> None:
+        self.columns, self.largest, self.unit = columns, largest, unit
         self.runs, self.known = len(snapshot.shards), dict[Any, tuple[bytes, ...]]()
         self.most_known = max(MOST_KNOWN_BYTES // (8 * self.width), 256)
         self.norms = np.array([norm_of(column, column.length) for column in columns])
@@ -99,12 +101,14 @@ class OpenTerms:
         return True
 
     @classmethod
-    def of(cls, snapshot: Snapshot, columns: tuple[OpenColumn, ...], largest: float) -> OpenTerms | None:
+    def of(
+        cls, snapshot: Snapshot, columns: tuple[OpenColumn, ...], largest: float, unit: float = 1.0
+    ) -> OpenTerms | None:
         """Open columns; None if some of their postings may have to be read first."""
         files = [postings.file for column in columns for postings in column.runs]
         if not all(file is None or file.mapped or file.complete for file in files):
             return None
-        return cls(snapshot, columns, largest)
+        return cls(snapshot, columns, largest, unit)
 
     @property
     def width(self) -> int:
