@@ -192,6 +192,7 @@ PUBLIC = {
     "vsearch.jpq.trainer.train": 20,
     "vsearch.cli.indexes.build": 43,
     "vsearch.cli.searches.search": 27,
+    "vsearch.api.creating.create": 16,
     "vsearch.api.index.search": 16,
     "vsearch.api.protocol.search": 16,
     "vsearch.api.remote_index.search": 17,

@@ -119,7 +119,9 @@ def test_scores_are_inner_products(index):
 
 def test_most_single_queries_take_the_short_way(index):
     queries = [{str(term): weight for term, weight in query.items()} for query in make_queries(21)]
-    assert sum(place_weights(index.snapshot, query) is not None for query in queries) >= 6  # the others have no known term
+    assert (
+        sum(place_weights(index.snapshot, query) is not None for query in queries) >= 6
+    )  # the others have no known term
     for unusual in (
         {1: 0.5},
         {"1": 0},
@@ -224,6 +226,29 @@ def test_vectors_are_fused(index):
         index.search(point[0], 6, sparse=QUERIES[0], text="a")
     with pytest.raises(InputError, match="one dict of weights for each"):
         index.search(point, 6, sparse=QUERIES[0])
+
+
+def test_weights_are_filtered_although_they_are_not_encoded(index):
+    """No filter of weights is prepared, since hardly any query has one; it is made from the JSON text when it is used."""
+    rows = make_rows(120, 8) + [None] * 30
+    changed = vsearch.build(
+        vectors(150),
+        "memory://sparse/filters",
+        {"number": range(150)},
+        sparse=rows,
+        shards=2,
+        partitions=4,
+        overwrite=True,
+    )
+    assert all("sparse" not in run.encodings and "number" in run.encodings for run in changed.snapshot.shards)
+    remote = Indexed(changed, np.arange(150), pa.table({})).remote()
+    for opened in (changed, vsearch.open("memory://sparse/filters"), remote):
+        assert opened.count("sparse IS NULL") == 30
+        assert opened.count("sparse LIKE '%\"0\"%' AND number < 60") == sum("0" in row for row in rows[:60])
+    changed.append(vectors(10, 3), {"number": range(150, 160), "sparse": pa.array([[("5", 0.5)]] * 10, MAPS)})
+    changed.optimize(force=True)
+    assert all("sparse" not in run.encodings and "number" in run.encodings for run in changed.snapshot.shards)
+    assert changed.count("sparse = '{\"5\":0.5}'") == 10 + sum(row == {"5": 0.5} for row in rows)
 
 
 def test_functions_search_weights(index):

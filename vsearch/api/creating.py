@@ -28,6 +28,7 @@ def create(
     ids: str = "row",
     ttl: str | None = None,
     text: str | Mapping[str, float | TextColumn] | None = None,
+    sparse: str | Mapping[str, float | None] | None = None,
     metric: str = "cosine",
     quantizer: str | PQ = "osq",
     bits: float = 1.0,
@@ -55,6 +56,9 @@ def create(
         Type of the row ids; "row" means that the index numbers the rows.
     text : str or mapping, optional
         Attributes of strings whose words `Index.search_text` searches; see `vsearch.build`.
+    sparse : str or mapping, optional
+        The attribute of strings with the weights that `Index.search_sparse` searches by, or a dict of it and its largest usual weight
+        (about 4 by default); see `Index.add_sparse`. Rows state them as maps or JSON objects.
     ttl, metric, quantizer, bits, rerank, partitions, shards, seed, spill
         See `vsearch.build`.
     **storage
@@ -73,6 +77,7 @@ def create(
         "ids": ids,
         "ttl": ttl,
         "text": text,
+        "sparse": sparse,
         "metric": metric,
         "quantizer": quantizer,
         "bits": bits,
@@ -108,20 +113,20 @@ def open_or_create(store: Store, options: Mapping[str, Any], refresh: float | No
 
 def _create(store: Store, arguments: dict[str, Any]) -> Manifest:
     from vsearch.building.training import BuildOptions
-    from vsearch.live.beginning import Creation, attribute_entries, create_index, text_entry
+    from vsearch.live.beginning import Creation, attribute_entries, create_index, sparse_entry, text_entry
 
     dimensions, attributes = arguments.pop("dimensions"), arguments.pop("attributes", None)
     ids, ttl, text = arguments.pop("ids", "row"), arguments.pop("ttl", None), arguments.pop("text", None)
+    sparse = arguments.pop("sparse", None)
     try:
         options = BuildOptions(**arguments)
     except TypeError:
-        known = (
-            "dimensions, attributes, ids, ttl, text, metric, quantizer, bits, rerank, partitions, shards, seed, spill"
-        )
+        known = "dimensions, attributes, ids, ttl, text, sparse, metric, quantizer, bits, rerank, partitions, shards, seed, spill"
         raise InputError(
             f"create must be a dict of arguments of vsearch.create ({known}), got {', '.join(arguments)}"
         ) from None
     if options.spill == "auto":
         raise InputError('spill must be True or False for an index without rows, got "auto"')
     entries = attribute_entries(attributes)
-    return create_index(store, Creation(dimensions, options, entries, ids, ttl, text_entry(text, entries)))
+    legs = text_entry(text, entries), sparse_entry(sparse, entries)
+    return create_index(store, Creation(dimensions, options, entries, ids, ttl, *legs))

@@ -327,6 +327,11 @@ class SearchableIndex(AwaitableIndex, Protocol):
     ) -> Commit:
         """Make the words of an attribute searchable; see `vsearch.Index.add_text`."""
 
+    def add_sparse(
+        self, column: str, largest: float | None = None, *, token: str | None = None, if_snapshot: int | None = None
+    ) -> Commit:
+        """Make an attribute of weights searchable; see `vsearch.Index.add_sparse`."""
+
     def with_encoder(self, encoder: CompressedEncoder) -> SearchableIndex:
         """Store a text encoder in the index; see `vsearch.Index.with_encoder`."""
 

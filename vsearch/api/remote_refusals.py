@@ -41,6 +41,10 @@ class RefusesChanges:
         """Not for functions; see `vsearch.Index.drop_text`."""
         _refuse("drop_text")
 
+    def add_sparse(self, *_arguments: Any, **_options: Any) -> NoReturn:
+        """Not for functions; see `vsearch.Index.add_sparse`."""
+        _refuse("add_sparse")
+
     def with_encoder(self, *_arguments: Any, **_options: Any) -> NoReturn:
         """Not for functions; see `vsearch.Index.with_encoder`."""
         _refuse("with_encoder")

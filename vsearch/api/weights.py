@@ -14,6 +14,7 @@ from vsearch.checks import LARGEST_K, check_search
 from vsearch.errors import InputError
 
 if TYPE_CHECKING:
+    from vsearch.live.commits import Commit
     from vsearch.predicates import Where
 
 
@@ -70,6 +71,35 @@ class SparseSearchableIndex(LegSearchableIndex):
                 return Hits(*answer)
         check_search(k=k, timeout=timeout, offset=offset)
         return self._search_leg("sparse", queries, int(k), where, columns, timeout, int(offset))
+
+    def add_sparse(
+        self, column: str, largest: float | None = None, *, token: str | None = None, if_snapshot: int | None = None
+    ) -> Commit:
+        """Make an attribute of weights searchable. Only the manifest is written.
+
+        Its weights are read from the attribute when they are first searched, once per process, until `optimize` or `retrain` writes their
+        postings with the rows that it merges. A build with ``sparse=`` writes them at once.
+
+        Parameters
+        ----------
+        column : str
+            An attribute of maps from terms to weights, or of JSON objects.
+        largest : float, optional
+            The largest usual weight, from 1e-9 to 1e9; the index rounds weights to a 255th of it, or less. By default that of the rows, or
+            about 4 if there are none.
+        token, if_snapshot
+            See `append`.
+
+        Raises
+        ------
+        InputError
+            There is no such attribute, a value is not a map of weights, the index is searched by weights already, or `largest` is invalid.
+        ConflictError
+            The index was rebuilt or retrained in the meantime, or `if_snapshot` is not the newest snapshot.
+        """
+        from vsearch.live.weights import AddSparse
+
+        return self._change(AddSparse(column, largest), token, if_snapshot)
 
 
 @cache

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -37,7 +37,10 @@ WriteArrays = Callable[[str, dict[str, NDArray[Any]]], None]
 
 
 class PartWriter(Protocol):
-    """An extension of an index, such as multi-vector documents, whose files are written and committed with those of the vectors."""
+    """An extension of an index, such as multi-vector documents, whose files are written and committed with those of the vectors.
+
+    It may have an attribute `unencoded`, the names of columns of the attributes that get no encoding for predicates; see `Leg.unencoded`.
+    """
 
     @property
     def name(self) -> str:
@@ -147,7 +150,8 @@ def write_shard(
     exact = None if content.columns is None else content.columns.take(shard.rows)
     if exact is not None:
         table(ATTRIBUTES, exact)
-        encodings = _write_columns(exact, arrays)
+        unencoded = {name for part in content.parts for name in getattr(part, "unencoded", ())}
+        encodings = _write_columns(exact, unencoded, arrays)
     for part in content.parts:
         part.write_shard(shard.rows, _own_kinds(part, files, arrays), exact)
     path = segment_path(writer, number, CHECKSUMS)
@@ -167,14 +171,16 @@ def _write_ids(shard: ShardRows, content: ShardContent, arrays: WriteArrays, tab
     arrays(IDS, {"id": numbers.astype(np.uint32) if small else numbers})
 
 
-def _write_columns(exact: pa.Table, arrays: WriteArrays) -> dict[str, EncodingEntry]:
-    """Write cells and postings of every attribute; arrays of the same length share a file."""
+def _write_columns(exact: pa.Table, unencoded: Collection[str], arrays: WriteArrays) -> dict[str, EncodingEntry]:
+    """Write cells and postings of every attribute that is encoded; arrays of the same length share a file."""
     from vsearch.predicates import encode_column, schema_from_arrow
 
     schema = schema_from_arrow(exact.schema)
     cells: dict[str, NDArray[Any]] = {}
     encodings: dict[str, EncodingEntry] = {}
     for position, attribute in enumerate(schema):
+        if attribute.name in unencoded:
+            continue
         encoded = encode_column(attribute.name, attribute.type, exact.column(attribute.name))
         header = msgspec.convert(msgspec.to_builtins(encoded.header()), EncodingHeader)
         encodings[attribute.name] = EncodingEntry(position, header)

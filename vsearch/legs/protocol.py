@@ -231,6 +231,13 @@ class Leg(ABC, Generic[Planned]):
         """Return the fields of the attributes that the leg reads."""
         return ()
 
+    def unencoded(self, entry: Any) -> Collection[str]:  # noqa: ARG002
+        """Return the fields of attributes that hardly any filter names, such as weights as JSON.
+
+        Merged runs store no encoding of them for predicates; filters make it from the values when they are used.
+        """
+        return ()
+
     def kinds(self, manifest: Manifest, kinds: Iterable[str], *, ranked: bool) -> list[str]:  # noqa: ARG002
         """Return the kinds of the files that `load` reads; without `ranked`, those that only planning needs."""
         return [kind for kind in kinds if kind.startswith(leg_prefix(self.name))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -17,11 +18,13 @@ from vsearch.building.training import BuildOptions, train_quantizer
 from vsearch.errors import ConflictError, IndexExistsError, InputError
 from vsearch.live.attributes import attribute_of
 from vsearch.live.options import read_options, store_options
+from vsearch.live.weights import step_of, with_sparse
 from vsearch.search.state import row_codes
 from vsearch.search.state.deltas import Rows
 from vsearch.search.state.expiry import check_ttl, present
 from vsearch.search.state.model import SearchSettings
 from vsearch.search.state.runs import write_run
+from vsearch.sparse.entries import SparseEntry
 from vsearch.storage import FORMAT, commit, discarded_on_failure, probe, snapshot_numbers
 from vsearch.storage.snapshots.manifest import (
     AttributeEntry,
@@ -70,6 +73,8 @@ class Creation:
         The attribute that holds the expiry time of each row.
     text : TextEntry or None
         Its text columns.
+    sparse : SparseEntry or None
+        Its weights.
     """
 
     dimensions: int
@@ -78,6 +83,7 @@ class Creation:
     id_type: str
     ttl: str | None = None
     text: TextEntry | None = None
+    sparse: SparseEntry | None = None
 
     def __post_init__(self) -> None:
         count = self.dimensions
@@ -141,6 +147,30 @@ def text_entry(text: Any, attributes: tuple[AttributeEntry, ...]) -> TextEntry |
     return new_entry(columns, {attribute.name: attribute.field_name for attribute in attributes})
 
 
+def sparse_entry(sparse: Any, attributes: tuple[AttributeEntry, ...]) -> SparseEntry | None:
+    """Return the entry of weights among the attributes of a new index: the name of one, or a dict of it and its largest usual weight.
+
+    Raises
+    ------
+    InputError
+        The argument is invalid, or there is no such attribute of strings.
+    """
+    if sparse is None:
+        return None
+    named = {sparse: None} if isinstance(sparse, str) else sparse
+    if not isinstance(named, Mapping) or len(named) != 1:
+        raise InputError(
+            f"sparse must be the name of an attribute, or a dict of it and its largest usual weight, got {sparse!r:.100}"
+        )
+    (name, largest), *_ = named.items()
+    fields = {attribute.name: attribute.field_name for attribute in attributes if attribute.type == "string"}
+    if name not in fields:
+        raise InputError(
+            f"sparse must be an attribute of strings ({', '.join(fields) or 'there are none'}), got {name!r:.100}"
+        )
+    return SparseEntry(fields[name], step_of(largest))
+
+
 def create_index(store: Store, creation: Creation) -> Manifest:
     """Commit an index without rows.
 
@@ -175,7 +205,7 @@ def _manifest(store: Store, creation: Creation, writer: str) -> Manifest:
         ids = pa.array([], pa.string())
     rows = Rows(row_codes.no_rows(model), ids, None)
     base = write_run(store, f"segments/{writer}-00000-run.arrow", model, rows, range(1), (), 0)
-    return Manifest(
+    manifest = Manifest(
         format=FORMAT,
         snapshot=0,
         writer=writer,
@@ -196,6 +226,7 @@ def _manifest(store: Store, creation: Creation, writer: str) -> Manifest:
         live=LiveEntry(0, 1, origin=writer, pending=store_options(options), ttl=creation.ttl),
         text=creation.text or UNSET,
     )
+    return manifest if creation.sparse is None else with_sparse(manifest, creation.sparse)
 
 
 def untrained_model(dimensions: int, options: BuildOptions) -> Model:

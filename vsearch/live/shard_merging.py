@@ -126,7 +126,9 @@ def merge_shard(
         return None, 0
     model = snapshot.model
     more = _leg_parts(manifest, rows) | copies_of_rows(snapshot, split, rows, partitions)
-    entry = write_run(snapshot.store, path, model, rows, partitions, manifest.attributes, 0, removed, more)
+    unencoded = {name for leg in all_legs_of(manifest) for name in leg.unencoded(leg.entry(manifest))}
+    encoded = [attribute for attribute in manifest.attributes if attribute.field_name not in unencoded]
+    entry = write_run(snapshot.store, path, model, rows, partitions, encoded, 0, removed, more)
     if not plan.base:
         entry = msgspec.structs.replace(entry, level=1 + _level(snapshot, number))
     return Output(entry, Moved.of(snapshot.addresses(positions))), len(rows)

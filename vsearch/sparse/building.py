@@ -43,6 +43,7 @@ class SparseWriter:
 
     def __init__(self, column: str, step: float | None) -> None:
         self._column, self._step = column, step
+        self.unencoded = (column,)
 
     def model(self) -> dict[str, NDArray[Any]]:
         """Return no arrays: everything is stored per shard."""

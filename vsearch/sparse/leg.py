@@ -38,7 +38,7 @@ class SparseLeg(Leg[PlannedWeights]):
     name = NAME
     query = "dict of weights"
     probe = read_queries({"0": 1.0}, "probe")[0]
-    absent = "this index has no sparse weights: build it with sparse=, to search by them"
+    absent = "this index has no sparse weights: build it with sparse=, or call add_sparse, to search by them"
     in_use = "rows are searched by its weights"
 
     def read(self, queries: Any, argument: str) -> list[bytes]:
@@ -111,6 +111,10 @@ class SparseLeg(Leg[PlannedWeights]):
     def fields(self, entry: Any) -> Collection[str]:
         """Return the field of the weights."""
         return [read_entry(entry).field]
+
+    def unencoded(self, entry: Any) -> Collection[str]:
+        """Return the field of the weights."""
+        return self.fields(entry)
 
     def kinds(self, manifest: Manifest, kinds: Iterable[str], *, ranked: bool) -> list[str]:  # noqa: ARG002
         """Return the kinds of files of postings, or only of dictionaries and block tables."""

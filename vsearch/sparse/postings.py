@@ -92,7 +92,7 @@ def load_lists(snapshot: Snapshot, *, lists: bool) -> None:
 def _postings_of(run: Shard, entry: SparseEntry, column: TextColumnEntry, name: str) -> Postings:
     """Return the postings of a run, stored or made from its attribute. They are cached with the run."""
     derived: dict[str, Any] = run.read.derived
-    key = f"{__name__}:{entry.field}"
+    key = f"{__name__}:{entry.field}:{entry.step}"
     postings: Postings | None = derived.get(key)
     if postings is None:
         files = stored_files(run.files, PREFIX)

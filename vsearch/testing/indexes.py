@@ -301,6 +301,7 @@ class IndexContract(WordContract):
             "with_encoder": lambda: index.with_encoder("no encoder"),  # type: ignore[arg-type]
             "add_text": lambda: index.add_text("no such column"),
             "drop_text": lambda: index.drop_text("word"),
+            "add_sparse": lambda: index.add_sparse("no such column"),
             "search_text": lambda: index.search_text("-w1"),
             "search_leg": lambda: index.search_leg("no such leg", 1),
             "tag": lambda: index.tag("first", snapshot=10_000),

@@ -50,7 +50,7 @@ def write_run(
     partitions : range
         The partitions of the run.
     attributes : sequence of AttributeEntry
-        The attributes of the index, to be encoded for predicates.
+        Those attributes of the index that are to be encoded for predicates.
     number : int
         Segment number.
     removed : Removed, optional
