@@ -354,9 +354,7 @@ def _problem(path: str, manifest: Manifest) -> str | None:
 
 def _columns_problem(manifest: Manifest) -> str | None:
     """Return a problem if the base of a shard lacks an attribute of the build, unless legs may leave attributes unencoded."""
-    if manifest.legs:
-        return None
-    fields = [attribute.field_name for attribute in manifest.attributes]
+    fields = [] if manifest.legs else [attribute.field_name for attribute in manifest.attributes]
     if manifest.live:
         fields = [field for field in fields if not _ADDED_FIELD.fullmatch(field)]
     for shard in manifest.shards:
