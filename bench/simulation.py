@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 import tempfile
 import time
 from dataclasses import dataclass, replace
@@ -60,6 +61,11 @@ class Outcome:
     p99: float
     dollars: float
     hedged: float
+
+
+def say(what: str) -> None:
+    """Print what is done next, with the processor time so far."""
+    print(f"{time.process_time():7.0f} s  {what}", file=sys.stderr, flush=True)
 
 
 def costs_of(measured: Measured, planning: Planning) -> Costs:
@@ -118,6 +124,7 @@ def main() -> None:
     for scale in SCALES:
         if scale.rows > args.largest:
             continue
+        say(f"planning of {scale.rows:.0e} rows in {scale.partitions} partitions")
         planning = measure_planning(made_index(sample, scale.rows, scale.partitions, scale.shards))
         plannings.append(planning)
         costs = costs_of(measured, planning)
@@ -125,6 +132,7 @@ def main() -> None:
             shape = Shape(queries, allocators, 4, scale.shards, planning.calls)
             for hedge, warm in ((None, 1), (0.1, 1), (0.1, 2)):
                 requests = args.requests if queries == 1 else max(BATCHES, args.requests // 20)
+                say(f"{requests} requests of {queries} queries, hedged after {hedge} s, {warm} warm")
                 result = simulate(costs, shape, network, hedge=hedge, warm=warm, requests=requests)
                 how = "no" if hedge is None else f"after {1e3 * hedge:.0f} ms"
                 lines.append(
@@ -170,10 +178,11 @@ def main() -> None:
 def planning_table(plannings: list[Planning]) -> str:
     """The planner on made statistics."""
     return report.table(
-        ["rows", "partitions", "shards", "planning, ms a query", "tables, MB", "shards called", "partitions sent", "bytes sent", "MB per shard"],
+        ["rows", "partitions", "shards", "planning, ms a query", "without regions", "regions scored", "tables, MB", "shards called", "partitions sent", "bytes sent", "MB per shard"],
         [
             [
-                f"{p.rows:.0e}", p.partitions, p.shards, 1e3 * p.seconds, p.resident / 1e6, p.calls, p.visits, p.request_bytes,
+                f"{p.rows:.0e}", p.partitions, p.shards, 1e3 * p.seconds, 1e3 * p.flat_seconds, f"{p.near_regions} of {p.regions}",
+                p.resident / 1e6, p.calls, p.visits, p.request_bytes,
                 p.rows / p.shards * ROW_BYTES / 1e6,
             ]
             for p in plannings

@@ -11,8 +11,7 @@ import pytest
 
 import vsearch
 from tests.cluster.conftest import WIDTH, check_no_orphans, meanwhile, table, vectors
-from tests.cluster.test_restarts import Mortal, Twice
-from tests.live.troubles import Killed
+from tests.cluster.killing import Twice, die_in_turn
 from vsearch.api.cluster_building import columns_of
 from vsearch.building.inputs.rows import InputArguments
 from vsearch.cluster import context
@@ -137,19 +136,16 @@ DEATHS += [("-encode-000001.json", True), ("-ids-", False), ("-check-000000.json
 DEATHS += [("manifest/000", False), ("manifest/000", True), ("delete [", False), ("delete [", True)]
 
 
-def test_killed_anywhere(at, folder, monkeypatch) -> None:
+def test_killed_anywhere(at, folder) -> None:
     one, store = in_one_process(at("string", "one"), folder, "string"), open_store(at("string"))
-    died = []
-    for text, after in DEATHS:
-        mortal = Mortal(store, text, after=after)
-        monkeypatch.setattr(context, "open_store", lambda *_, mortal=mortal, **__: mortal)
-        start = vsearch.open(store.url).snapshot
-        try:
-            append(mortal, folder, "string", start=start.like(store=mortal))
-        except Killed:
-            died.append((text, after))
-    assert died == DEATHS
-    monkeypatch.setattr(context, "open_store", open_store)
+    assert (
+        die_in_turn(
+            store,
+            DEATHS,
+            lambda mortal: append(mortal, folder, "string", start=vsearch.open(store.url).snapshot.like(store=mortal)),
+        )
+        == DEATHS
+    )
     commit, _ = append(store, folder, "string")
     assert (commit.snapshot, commit.added) == (2, LAST - FIRST), "the commit of the run that died after it"
     with pytest.raises(vsearch.InputError, match="already has rows with these ids"):

@@ -11,14 +11,11 @@ import pytest
 import vsearch
 from tests.cli.conftest import invoke
 from tests.cluster.conftest import check_no_orphans, check_same
+from tests.cluster.killing import Twice, deaths_in, die_at, run
 from tests.cluster.test_dask import Killer, distributed
-from tests.cluster.test_restarts import Mortal, Twice
 from tests.documents.conftest import draw
-from tests.live.troubles import Killed
-from vsearch.cluster import context
-from vsearch.cluster.engines import SerialEngine
 from vsearch.cluster.job import Columns, JobOptions
-from vsearch.cluster.running import build_job, describe_job
+from vsearch.cluster.running import describe_job
 from vsearch.cluster.tasks import DOCUMENTS
 from vsearch.multivector.training import DocumentOptions
 from vsearch.storage import open_store, read_manifest
@@ -83,18 +80,6 @@ def job_of(source):
     options = DocumentOptions(pool=2.0, codebook=16, dimensions=32, shards=3, seed=5)
     described = JobOptions("ip", "osq", 1.0, None, None, 3, 5)
     return describe_job(str(source), {}, described, columns=Columns("v", "key"), documents=options, document_rows=400)
-
-
-def run(store, job, engine=None, progress=lambda *_: None):
-    return build_job(
-        store,
-        job,
-        engine or SerialEngine(),
-        storage={},
-        source_storage={},
-        overwrite=False,
-        progress=progress,
-    )
 
 
 def check_same_documents(one, many):
@@ -227,28 +212,14 @@ def test_a_dask_bag(client, tmp_path) -> None:
     check_no_orphans(open_store(tmp_path / "many"))
 
 
-#: Before anything of a stage is written, and when its first task is recorded.
-DEATHS = [
-    (text, after) for stage in DOCUMENTS for text, after in ((f"-{stage}-", False), (f"-{stage}-{0:06d}.json", True))
-]
+DEATHS = deaths_in(DOCUMENTS, {})
 DEATHS += [("-exchange-", False), ("-exchange-000000.json", True), ("segments/", False), ("-shard-000000.json", True)]
 DEATHS += [("-tune-", False), ("manifest/000", False), ("manifest/000", True)]
 
 
-def test_killed_in_every_stage(source, reference, tmp_path, monkeypatch) -> None:
+def test_killed_in_every_stage(source, reference, tmp_path) -> None:
     store, job = open_store(tmp_path / "i"), job_of(source)
-    died = []
-    for text, after in DEATHS:
-        mortal = Mortal(store, text, after=after)
-        monkeypatch.setattr(context, "open_store", lambda *_, mortal=mortal, **__: mortal)
-        context._contexts.cache_clear()
-        before = {info.path for info in store.list("jobs") if info.path.endswith(".json")}
-        try:
-            run(mortal, job)
-        except Killed:
-            died.append((text, after))
-        assert before <= {info.path for info in store.list("jobs")}, "a result was lost"
-    assert died == DEATHS
+    assert die_at(store, job, DEATHS) == DEATHS
     run(store, job)
     check_same_documents(reference, tmp_path / "i")
     check_no_orphans(store)

@@ -10,9 +10,8 @@ import pytest
 
 import vsearch
 from tests.cluster.conftest import WIDTH, check_no_orphans, meanwhile
-from tests.cluster.test_restarts import Mortal, Twice
+from tests.cluster.killing import Twice, die_in_turn
 from tests.indexes import clustered
-from tests.live.troubles import Killed
 from vsearch.cluster import context
 from vsearch.cluster.engines import SerialEngine
 from vsearch.cluster.job import Columns, Job, JobOptions
@@ -111,18 +110,14 @@ DEATHS += [("segments/", False), ("segments/", True), ("-merge-000001.json", Fal
 DEATHS += [("manifest/000", False), ("manifest/000", True), ("delete [", False), ("delete [", True)]
 
 
-def test_killed_anywhere(copies, monkeypatch) -> None:
+def test_killed_anywhere(copies) -> None:
     one, store = copies
-    died = []
-    for text, after in DEATHS:
-        mortal = Mortal(store, text, after=after)
-        monkeypatch.setattr(context, "open_store", lambda *_, mortal=mortal, **__: mortal)
-        try:
-            by_tasks(mortal, start=vsearch.open(store.url).snapshot.like(store=mortal))
-        except Killed:
-            died.append((text, after))
-    assert died == DEATHS
-    monkeypatch.setattr(context, "open_store", open_store)
+    assert (
+        die_in_turn(
+            store, DEATHS, lambda mortal: by_tasks(mortal, start=vsearch.open(store.url).snapshot.like(store=mortal))
+        )
+        == DEATHS
+    )
     by_tasks(store)
     check_same_runs(one, vsearch.open(store.url).snapshot)
     check_clean(store)

@@ -10,85 +10,22 @@ import pytest
 
 import vsearch
 from tests.cluster.conftest import check_no_orphans, check_same, job_of, table, vectors
+from tests.cluster.killing import Twice, deaths_in, die_at, run
 from tests.live.troubles import Killed
-from vsearch.cluster import context
-from vsearch.cluster.engines import SerialEngine
-from vsearch.cluster.running import build_job
 from vsearch.cluster.tasks import STEPS
 from vsearch.storage import open_store, prune, snapshot_numbers
 from vsearch.storage.snapshots.condemned import is_marker
 
-
-class Mortal:
-    """A store whose process dies before, or after, the first write to a path that contains some text."""
-
-    def __init__(self, store, text, *, after):
-        self._store, self._text, self._after, self.dead = store, text, after, False
-
-    def __getattr__(self, name):
-        value = getattr(self._store, name)
-        if name not in {"put", "put_file", "delete"}:
-            return value
-
-        def call(paths, *args, **named):
-            chosen = self._text in (paths if name != "delete" else f"delete {paths}")
-            self.dead = self.dead or (chosen and not self._after)
-            if self.dead:
-                raise Killed
-            value(paths, *args, **named)
-            self.dead = chosen
-            if chosen:
-                raise Killed
-
-        return call
-
-
-class Twice(SerialEngine):
-    """Runs every task twice at the same time, as a scheduler may that takes a slow worker for dead."""
-
-    def run(self, task, stage, numbers):
-        for number in numbers:
-            context._contexts.cache_clear()
-            with ThreadPoolExecutor(2) as pool:
-                first, second = pool.map(task, [number, number])
-            yield first or second
-
-
-def build(store, job, engine=None, *, overwrite=False, progress=lambda *_: None):
-    return build_job(
-        store,
-        job,
-        engine or SerialEngine(),
-        storage={},
-        source_storage={},
-        overwrite=overwrite,
-        progress=progress,
-    )
-
-
 #: What the first file of a stage is called, if not by the stage.
 FIRST = {"deal": "model/", "shard": "segments/"}
-#: Before anything of a stage is written, and when its first task is recorded; then the same of the commit and the cleaning.
-DEATHS = [
-    death for stage in STEPS for death in ((FIRST.get(stage, f"-{stage}-"), False), (f"-{stage}-{0:06d}.json", True))
-]
+DEATHS = deaths_in([stage for stage in STEPS if stage != "weights"], FIRST)
+#: The same of the commit and the cleaning.
 DEATHS += [(text, after) for text in ("manifest/000", "delete [") for after in (False, True)]
 
 
-def test_killed_in_every_stage(parquet, reference, tmp_path, monkeypatch) -> None:
+def test_killed_in_every_stage(parquet, reference, tmp_path) -> None:
     store, job = open_store(tmp_path / "index"), job_of(parquet)
-    died = []
-    for text, after in DEATHS:
-        mortal = Mortal(store, text, after=after)
-        monkeypatch.setattr(context, "open_store", lambda *_, mortal=mortal, **__: mortal)
-        context._contexts.cache_clear()
-        before = {info.path for info in store.list("jobs") if info.path.endswith(".json")}
-        try:
-            build(mortal, job)
-        except Killed:
-            died.append((text, after))
-        if mortal.dead:
-            assert before <= {info.path for info in store.list("jobs")} or "delete" in text, "a result was lost"
+    died = die_at(store, job, DEATHS)
     assert build_done(store, job)
     assert set(DEATHS) - set(died) <= {("-gather-", False)}, "gather comes after split, whose death is later"
     check_same(reference, tmp_path / "index")
@@ -99,14 +36,14 @@ def test_killed_in_every_stage(parquet, reference, tmp_path, monkeypatch) -> Non
 def build_done(store, job):
     """Whether the job is done: a further run finds the index."""
     try:
-        return build(store, job).snapshot == 1
+        return run(store, job).snapshot == 1
     except vsearch.IndexExistsError:
         return True
 
 
 def test_every_task_at_once_on_two_workers(parquet, reference, tmp_path) -> None:
     store = open_store(tmp_path / "index")
-    build(store, job_of(parquet), Twice())
+    run(store, job_of(parquet), Twice())
     check_same(reference, tmp_path / "index")
     check_no_orphans(store)
 
@@ -114,7 +51,7 @@ def test_every_task_at_once_on_two_workers(parquet, reference, tmp_path) -> None
 def test_two_runs_of_one_job_at_the_same_time(parquet, reference, tmp_path) -> None:
     store, job = open_store(tmp_path / "index"), job_of(parquet)
     with ThreadPoolExecutor(2) as pool:
-        one, two = pool.map(lambda _: build(store, job), range(2))
+        one, two = pool.map(lambda _: run(store, job), range(2))
     assert (one.snapshot, two.snapshot) == (1, 1)
     assert one.writer == two.writer
     build_again = job_of(parquet)
@@ -123,7 +60,7 @@ def test_two_runs_of_one_job_at_the_same_time(parquet, reference, tmp_path) -> N
     prune(store, grace=0)  # the second may have written for a while after the first was done
     check_no_orphans(store)
     with pytest.raises(vsearch.IndexExistsError):
-        build(store, job)
+        run(store, job)
 
 
 def killed_in(store, job, stage):
@@ -134,7 +71,7 @@ def killed_in(store, job, stage):
             raise Killed
 
     with pytest.raises(Killed):
-        build(store, job, progress=die)
+        run(store, job, progress=die)
 
 
 def test_a_run_that_died_after_the_commit_is_done(parquet, tmp_path, monkeypatch) -> None:
@@ -142,9 +79,9 @@ def test_a_run_that_died_after_the_commit_is_done(parquet, tmp_path, monkeypatch
     with monkeypatch.context() as patch:
         patch.setattr("vsearch.cluster.outputs.Outputs.clear", lambda _: die_in("", ""))
         with pytest.raises(Killed):
-            build(store, job)
+            run(store, job)
     assert len(store.list("jobs")) > 10
-    assert build(store, job).snapshot == 1
+    assert run(store, job).snapshot == 1
     check_no_orphans(store)
 
 
@@ -152,9 +89,9 @@ def test_an_index_is_replaced_by_the_same_job(parquet, reference, tmp_path) -> N
     shutil.copytree(reference, tmp_path / "index")
     store, job = open_store(tmp_path / "index"), job_of(parquet)
     with pytest.raises(vsearch.IndexExistsError):
-        build(store, job)
+        run(store, job)
     for snapshot in (2, 3):
-        assert build(store, job, overwrite=True).snapshot == snapshot
+        assert run(store, job, overwrite=True).snapshot == snapshot
     assert store.list("jobs") == []
     prune(store, keep=1, grace=0)
     check_same(reference, tmp_path / "index")
@@ -171,7 +108,7 @@ def test_prune_removes_what_a_killed_job_left(parquet, reference, tmp_path) -> N
         prune(store, grace=0)
     shutil.copytree(reference, tmp_path / "index", dirs_exist_ok=True)
     with pytest.raises(Killed):
-        build(store, job_of(parquet), overwrite=True, progress=lambda stage, *_: die_in(stage, "tune"))
+        run(store, job_of(parquet), overwrite=True, progress=lambda stage, *_: die_in(stage, "tune"))
     prune(store, grace=0)
     check_no_orphans(store)
 
@@ -184,7 +121,7 @@ def die_in(stage, chosen):
 def test_a_job_whose_objects_are_removed_meanwhile_says_so(parquet, tmp_path) -> None:
     store = open_store(tmp_path / "index")
     with pytest.raises(vsearch.ConflictError, match="build again"):
-        build(store, job_of(parquet), progress=lambda stage, *_: stage == "deal" and prune(store, grace=0))
+        run(store, job_of(parquet), progress=lambda stage, *_: stage == "deal" and prune(store, grace=0))
 
 
 def test_a_changed_source_is_another_job(parquet, tmp_path) -> None:
@@ -205,7 +142,7 @@ def test_a_damaged_object_is_noticed(parquet, tmp_path) -> None:
             data[len(data) // 3] ^= 1
             store.put(info.path, bytes(data), create=False)
     with pytest.raises(vsearch.CorruptIndexError, match="checksum"):
-        build(store, job)
+        run(store, job)
 
 
 @pytest.mark.parametrize("stage", ["sample", "assign", "exchange"])
@@ -222,7 +159,7 @@ def test_a_source_that_changes_while_it_is_read_is_refused(tmp_path, stage, name
 
     store = open_store(tmp_path / "index")
     with pytest.raises(vsearch.InputError, match=r"part-0.parquet: changed or was removed"):
-        build(store, job_of(source / name if name else source), progress=change)
+        run(store, job_of(source / name if name else source), progress=change)
     assert store.list("") == []
 
 
@@ -235,7 +172,7 @@ def test_files_that_are_added_meanwhile_are_not_part_of_the_source(parquet, refe
             shutil.copy(parquet / "part-1.parquet", tmp_path / "source" / "part-9.parquet")
 
     store = open_store(tmp_path / "index")
-    build(store, job_of(tmp_path / "source"), progress=add)
+    run(store, job_of(tmp_path / "source"), progress=add)
     check_same(reference, tmp_path / "index")
 
 
@@ -250,9 +187,9 @@ def test_an_index_that_appears_meanwhile_is_not_replaced_silently(parquet, refer
             vsearch.build(vectors()[:50], tmp_path / "index", partitions=2)
 
     with pytest.raises(vsearch.ConflictError, match="overwrite=True"):
-        build(store, job_of(parquet), progress=appear)
+        run(store, job_of(parquet), progress=appear)
     assert vsearch.open(tmp_path / "index").count() == 50
-    build(store, job_of(parquet), overwrite=True)
+    run(store, job_of(parquet), overwrite=True)
     check_same(reference, tmp_path / "index")
 
 

@@ -10,9 +10,8 @@ import pytest
 
 import vsearch
 from tests.cluster.conftest import WIDTH, check_no_orphans, vectors
+from tests.cluster.killing import die_in_turn
 from tests.cluster.test_optimizing import meanwhile
-from tests.cluster.test_restarts import Mortal
-from tests.live.troubles import Killed
 from vsearch.api.cluster_building import job_options
 from vsearch.cluster import context
 from vsearch.cluster.engines import SerialEngine
@@ -106,20 +105,11 @@ DEATHS += [("-exchange-000001.json", False), ("segments/", False), ("-tune-", Fa
 DEATHS += [("manifest/000", True), ("delete [", False), ("delete [", True)]
 
 
-def test_killed_anywhere(copies, monkeypatch) -> None:
+def test_killed_anywhere(copies) -> None:
     start, store = copies("string")
     _, one = retrain(start, options_of(start, **OPTIONS), progress=silent)
     first = vsearch.open(store.url).snapshot
-    died = []
-    for text, after in DEATHS:
-        mortal = Mortal(store, text, after=after)
-        monkeypatch.setattr(context, "open_store", lambda *_, mortal=mortal, **__: mortal)
-        try:
-            by_tasks(mortal, start=first.like(store=mortal))
-        except Killed:
-            died.append((text, after))
-    assert died == DEATHS
-    monkeypatch.setattr(context, "open_store", open_store)
+    assert die_in_turn(store, DEATHS, lambda mortal: by_tasks(mortal, start=first.like(store=mortal))) == DEATHS
     commit, snapshot = by_tasks(store, start=first)
     assert commit.snapshot == one.manifest.snapshot, "the commit of the run that died after it"
     check_same_index(one, snapshot)

@@ -18,16 +18,14 @@ import pytest
 import vsearch
 from tests.cli.conftest import invoke
 from tests.cluster.conftest import check_no_orphans, check_same
+from tests.cluster.killing import Twice, deaths_in, die_at, run
 from tests.cluster.test_dask import ROOT, Killer, distributed
-from tests.cluster.test_restarts import Mortal, Twice
 from tests.encoders.models import sentences, write_model
-from tests.live.troubles import Killed
 from vsearch.api.cluster_building import _describe_texts
 from vsearch.building.inputs.embedding import one_blas_thread
-from vsearch.cluster import context, text_steps
-from vsearch.cluster.engines import SerialEngine
+from vsearch.cluster import text_steps
 from vsearch.cluster.job import Columns, JobOptions
-from vsearch.cluster.running import build_job, describe_job
+from vsearch.cluster.running import describe_job
 from vsearch.cluster.tasks import TEXTS
 from vsearch.encoders import compress, load
 from vsearch.encoders.loading import load_with_files, read_files
@@ -119,19 +117,6 @@ def job_of(source, encoder, **fields):
     texts, files = _describe_texts("body", encoder, "skip")
     options = JobOptions("cosine", "osq", 1.0, "int8", 12, 2, 7)
     return describe_job(str(source), {}, options, columns=Columns(None, "key"), texts=texts, **fields), files
-
-
-def run(store, job, files, engine=None, progress=lambda *_: None):
-    return build_job(
-        store,
-        job,
-        engine or SerialEngine(),
-        storage={},
-        source_storage={},
-        overwrite=False,
-        progress=progress,
-        encoder=files,
-    )
 
 
 def test_texts_of_many_files(client, source, encoder, references, tmp_path, small_chunks) -> None:
@@ -255,33 +240,16 @@ def test_a_dask_collection_of_texts(client, small, encoder, tmp_path, monkeypatc
         check_no_orphans(open_store(tmp_path / name))
 
 
-#: Before anything of a stage is written, and when its first task is recorded.
-DEATHS = [("-encoder-", False), ("-encoder-000000.json", True)]
-DEATHS += [
-    (text, after)
-    for stage in TEXTS
-    for text, after in (("model/" if stage == "attach" else f"-{stage}-", False), (f"-{stage}-{0:06d}.json", True))
-]
+DEATHS = deaths_in(["encoder", *TEXTS], {"attach": "model/"})
 DEATHS += [("-sample-", False), ("-shard-", False), ("manifest/000", False), ("manifest/000", True)]
 
 
 @pytest.mark.parametrize("kind", ["small", "float"])
-def test_killed_in_every_stage(small, encoder, model, references, tmp_path, monkeypatch, small_tasks, kind) -> None:
+def test_killed_in_every_stage(small, encoder, model, references, tmp_path, small_tasks, kind) -> None:
     store = open_store(tmp_path / "i")
     job, files = job_of(small, model if kind == "float" else encoder)
-    died = []
-    for text, after in DEATHS:
-        mortal = Mortal(store, text, after=after)
-        monkeypatch.setattr(context, "open_store", lambda *_, mortal=mortal, **__: mortal)
-        context._contexts.cache_clear()
-        before = {info.path for info in store.list("jobs") if info.path.endswith(".json")}
-        try:
-            run(mortal, job, files)
-        except Killed:
-            died.append((text, after))
-        assert before <= {info.path for info in store.list("jobs")}, "a result was lost"
-    assert died == DEATHS
-    run(store, job, files)
+    assert die_at(store, job, DEATHS, encoder=files) == DEATHS
+    run(store, job, encoder=files)
     check_same(references / kind, tmp_path / "i")
     check_no_orphans(store)
 
@@ -305,11 +273,11 @@ def test_texts_are_not_encoded_again(client, small, encoder, references, tmp_pat
     store = open_store(tmp_path / "i")
     job, files = job_of(small, encoder)
     with pytest.raises(KeyboardInterrupt):
-        run(store, job, files, progress=interrupt(("embed", 2)))
+        run(store, job, encoder=files, progress=interrupt(("embed", 2)))
     assert sum(encoded) == 400
     other, other_files = job_of(small, load(encoder))
     assert other.id == job.id, "an encoder and its folder are the same"
-    run(store, other, other_files)
+    run(store, other, encoder=other_files)
     assert sum(encoded) == 1200
     check_same(references / "small", tmp_path / "i")
     check_no_orphans(store)
@@ -322,7 +290,8 @@ def test_another_encoder_or_column_is_another_job(small, encoder, model, small_t
 
 def test_every_task_at_once_on_two_workers(small, model, references, tmp_path, small_tasks) -> None:
     store = open_store(tmp_path / "i")
-    run(store, *job_of(small, model), Twice())
+    job, files = job_of(small, model)
+    run(store, job, Twice(), encoder=files)
     check_same(references / "float", tmp_path / "i")
     check_no_orphans(store)
 
@@ -337,8 +306,9 @@ def test_texts_that_change_while_they_are_read_are_refused(small, encoder, tmp_p
             pq.write_table(table(610, 1210), path)
 
     store = open_store(tmp_path / "i")
+    job, files = job_of(path, encoder)
     with pytest.raises(vsearch.InputError, match=r"texts.parquet.* (changed or was removed|other rows|shorter)"):
-        run(store, *job_of(path, encoder), progress=change)
+        run(store, job, encoder=files, progress=change)
     assert store.list("") == []
 
 

@@ -134,7 +134,7 @@ def build(
         Build by many tasks on a dask cluster, or on worker processes of this machine. The result is the same, and a build that
         was interrupted resumes if it is started again. Embeddings are then files, or a dask DataFrame or bag of mappings;
         `attributes` and `ids` name columns; texts are encoded by the workers, with an encoder that is compressed or a folder of
-        this machine. `text`, `sparse`, `legs`, `spool`, packed bits, and ``missing="skip"`` for vectors are refused.
+        this machine; `sparse` names a column. `legs`, `spool`, packed bits, and ``missing="skip"`` for vectors are refused.
     **storage
         ``endpoint``, ``region``, ``profile``, ``anonymous``... for object stores; see `vsearch.open`.
 
@@ -151,7 +151,7 @@ def build(
     from vsearch.building.training import BuildOptions
     from vsearch.live.attributes import with_ttl
 
-    weights, more = sparse_column(sparse)
+    weights, more = sparse_column(sparse) if client is None else (None, {})
     arguments = InputArguments(attributes, ids, vectors, id, missing, packed, more)
     options = BuildOptions(metric, quantizer, bits, rerank, partitions, shards, seed, spill)  # type: ignore[arg-type]
     store = open_store(url, **storage)
@@ -166,7 +166,9 @@ def build(
             client=client,
             text_column=text_column,
             encoder=encoder,
-            more={"spool": spool, "text": text, "sparse": sparse, "legs": legs},
+            text=text,
+            sparse=sparse,
+            more={"spool": spool, "legs": legs},
             ttl=ttl,
             storage=storage,
             source_storage=source_storage,

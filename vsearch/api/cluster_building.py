@@ -16,6 +16,7 @@ from vsearch.cluster.collections import has_files, written_collection
 from vsearch.cluster.encoding_results import Texts
 from vsearch.cluster.engines import DaskEngine, open_engine
 from vsearch.cluster.job import Columns, Job, JobOptions
+from vsearch.cluster.leg_parts import describe_legs
 from vsearch.cluster.running import Progress, build_job, describe_job, refuse_existing
 from vsearch.encoders.loading import load_with_files
 from vsearch.errors import InputError
@@ -45,6 +46,8 @@ def build_on_cluster(
     client: object,
     text_column: str | None,
     encoder: TextEncoder | str | os.PathLike[str] | None,
+    text: object | None,
+    sparse: object | None,
     more: Mapping[str, object],
     ttl: str | None,
     storage: Mapping[str, object],
@@ -69,6 +72,10 @@ def build_on_cluster(
     for name, value in more.items():
         if value is not None:
             raise InputError(f"{name} is not available with client={_ADVICE.get(name, '; build in one process')}")
+    if sparse is not None and not isinstance(sparse, str):
+        raise InputError(
+            f"with client= sparse must name a column of the embeddings' files, got {type(sparse).__name__}"
+        )
     texts, files = None, None
     if text_column is not None or encoder is not None:
         texts, files = _describe_texts(*check_text_arguments(text_column, encoder, arguments), arguments.missing)
@@ -84,6 +91,7 @@ def build_on_cluster(
         progress=progress,
         encoder=files,
         texts=texts,
+        legs=describe_legs(text, sparse),
     )
 
 

@@ -21,7 +21,6 @@ from vsearch.cluster.optimizing import optimize_by_job, tune_by_job
 from vsearch.cluster.retraining import retrain_by_job
 from vsearch.cluster.running import Progress, describe_job
 from vsearch.errors import InputError
-from vsearch.legs.registry import all_legs_of
 from vsearch.live.commits import check_call
 from vsearch.live.maintenance import maintain
 from vsearch.search.state.model_reading import training_of
@@ -144,10 +143,6 @@ def retrain_on_cluster(
 ) -> tuple[Commit, Snapshot]:
     """Retrain an index by many tasks; see `vsearch.Index.retrain` for the parameters."""
     manifest = snapshot.manifest
-    if all_legs_of(manifest):
-        raise InputError(
-            "client is not available for an index that searches words or other legs; retrain in one process"
-        )
     training = sorted(training_of(manifest).values())
     job = _job_of_index("retrain", job_options(options, None), (origin_of(manifest), *training))
     with open_engine(client) as engine:

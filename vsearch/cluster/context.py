@@ -17,6 +17,7 @@ from vsearch.building.training import BuildOptions, Trained
 from vsearch.cluster.document_rows import StoredDocuments
 from vsearch.cluster.encoding_results import Attached, DocumentCodec, Numbered
 from vsearch.cluster.job import Based, Dealt, Job, Plan, TrainedFiles
+from vsearch.cluster.leg_parts import legs_of_index, legs_of_job
 from vsearch.cluster.outputs import Outputs
 from vsearch.cluster.source import SourceRows, open_source
 from vsearch.cluster.stored_rows import StoredRows
@@ -36,6 +37,7 @@ from vsearch.storage.files.naming import manifest_path
 from vsearch.storage.snapshots.manifest import decode_manifest
 
 if TYPE_CHECKING:
+    from vsearch.building.shards import PartWriter
     from vsearch.encoders.encoder import TextEncoder
 
 
@@ -170,7 +172,7 @@ class Context:
         dealt, plan = self.dealt, self.plan
         shape = dealt.edges[-1], plan.dimensions
         kind, attributes = plan.id_kind, self.rows.attributes
-        files, described = dealt.model, {}
+        files, described = dealt.model, dict[str, Any]()
         if self.job.texts is not None:
             files = files | self.outputs.read(Attached, "attach").files
         if self.job.documents is not None:
@@ -183,9 +185,17 @@ class Context:
                 numbered.input_vectors,
                 positions=self.has_positions,
             )
+        described |= {part.name: part.entry() for part in self.legs}
         return manifest_of(
             writer, dealt.codec, shape, files, shards, self.options, kind, attributes, described, plan.skipped
         )
+
+    @property
+    def legs(self) -> tuple[PartWriter, ...]:
+        """The writers of the legs of the index; their entries are complete once the weights of a build are read."""
+        if self.job.kind == "retrain":
+            return legs_of_index(self.base(0)[1].manifest)
+        return legs_of_job(self.job.legs, self.outputs)
 
     @property
     def has_positions(self) -> bool:

@@ -7,6 +7,7 @@ import msgspec
 from vsearch.cluster.data_files import DataFile
 from vsearch.storage import FileEntry
 from vsearch.storage.snapshots.manifest import TokenCodecEntry
+from vsearch.storage.snapshots.text_entries import TextEntry
 
 
 class Texts(msgspec.Struct, frozen=True):
@@ -30,6 +31,19 @@ class Texts(msgspec.Struct, frozen=True):
     dimensions: int
     missing: str
     task_rows: int
+
+
+class Legs(msgspec.Struct, frozen=True):
+    """The legs that a build writes: its text columns, and the attribute of weights; None without these."""
+
+    text: TextEntry | None = None
+    sparse: str | None = None
+
+
+class Weighed(msgspec.Struct, frozen=True):
+    """Result of ``weights``: the step of the weights."""
+
+    step: float
 
 
 class EncoderFiles(msgspec.Struct, frozen=True):

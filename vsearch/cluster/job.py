@@ -17,9 +17,11 @@ from vsearch.cluster.encoding_results import (
     Embedded,
     EncoderFiles,
     ExchangedDocuments,
+    Legs,
     Numbered,
     Reduced,
     Texts,
+    Weighed,
 )
 from vsearch.multivector.training import DocumentOptions
 from vsearch.quantizers.pq import PQ
@@ -88,6 +90,8 @@ class Job(msgspec.Struct, frozen=True):
         For builds of multi-vector documents.
     document_rows : int
         Number of documents that one task reads.
+    legs : Legs or None
+        For builds with text columns or weights.
     """
 
     version: str
@@ -104,6 +108,7 @@ class Job(msgspec.Struct, frozen=True):
     texts: Texts | None = None
     documents: DocumentOptions | None = None
     document_rows: int = 0
+    legs: Legs | None = None
 
     @property
     def id(self) -> str:
@@ -352,6 +357,7 @@ RESULTS: dict[str, type[msgspec.Struct]] = {
     "gather": Picked,
     "deal": Dealt,
     "exchange": Exchanged,
+    "weights": Weighed,
     "shard": Written,
     "tune": Tuned,
     "base": Based,

@@ -183,6 +183,8 @@ def stages_of_rows(context: Context) -> Iterator[tuple[str, range]]:
         yield "split", range(rounds, rounds + 1)
     yield "deal", range(1)
     yield "exchange", range(chunks)
+    if context.job.legs is not None and context.job.legs.sparse is not None:
+        yield "weights", range(1)
     yield "shard", range(context.dealt.shards)
     yield "tune", range(1)
 

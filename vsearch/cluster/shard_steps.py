@@ -18,7 +18,7 @@ from vsearch.building.training import prepare_vectors
 from vsearch.cluster.context import Context
 from vsearch.cluster.data_files import Piece
 from vsearch.cluster.document_rows import StoredDocuments, collect_documents, sort_documents
-from vsearch.cluster.encoding_results import DocumentCodec, ExchangedDocuments
+from vsearch.cluster.encoding_results import DocumentCodec, ExchangedDocuments, Weighed
 from vsearch.cluster.job import Exchanged, Tuned, Written
 from vsearch.cluster.outputs import Outputs
 from vsearch.cluster.source import ATTRIBUTE, ID
@@ -29,6 +29,8 @@ from vsearch.multivector.build import DocumentPart
 from vsearch.multivector.tuning import tune_encodings
 from vsearch.search.defaults import tune_defaults
 from vsearch.search.state.snapshot import open_snapshot
+from vsearch.sparse.building import weights_of
+from vsearch.sparse.levels import choose_step
 from vsearch.storage import Manifest
 from vsearch.storage.files.checksums import crc32c
 from vsearch.storage.files.local_file import LocalFile
@@ -82,11 +84,24 @@ def exchange_chunk(context: Context, number: int) -> None:
     outputs.finish("exchange", number, exchanged, paths)
 
 
+def weigh(context: Context, number: int) -> None:
+    """Choose the step of weights by the rows of the first shard, as a build in one process does."""
+    legs, outputs = context.job.legs, context.outputs
+    if legs is None or legs.sparse is None:
+        raise ValueError("the job has no weights")
+    with scratch_folder() as scratch:
+        rows, _, _, table = collect_rows(context, outputs, 0, Path(scratch))
+        attributes = shard_attributes(table, len(rows)).take(np.arange(len(rows)))
+        step = choose_step(weights_of(attributes, legs.sparse, len(rows)).weights)
+        del table, attributes
+    outputs.finish("weights", number, Weighed(step), ())
+
+
 def write_rows(context: Context, number: int) -> None:
     """Encode and write a shard."""
     outputs, plan, dealt = context.outputs, context.plan, context.dealt
     with scratch_folder() as scratch:
-        rows, partitions, vectors, table = _collect(context, outputs, number, Path(scratch))
+        rows, partitions, vectors, table = collect_rows(context, outputs, number, Path(scratch))
         first, last = dealt.edges[number : number + 2]
         counts = outputs.arrays(dealt.counts, first, last)["counts"]
         if len(rows) != int(counts.sum()):
@@ -97,8 +112,8 @@ def write_rows(context: Context, number: int) -> None:
 
         model = context.model
         shard = ShardRows(np.argsort(partitions, kind="stable"), counts, first)
-        columns = None if context.rows.attributes is None else _attributes(table, len(rows))
-        parts = _document_parts(context, outputs, number, Path(scratch))
+        columns = None if context.rows.attributes is None else shard_attributes(table, len(rows))
+        parts = (*_document_parts(context, outputs, number, Path(scratch)), *context.legs)
         ids = _ids(plan.id_kind, rows, table)
         content = ShardContent(take, columns, ids, plan.rows, parts, spill=bool(context.options.spill))
         entry = write_shard(outputs.store, outputs.writer, number, shard, content, model, lambda _: None)
@@ -173,7 +188,7 @@ def _write_pieces(
     return pieces
 
 
-def _collect(
+def collect_rows(
     context: Context, outputs: Outputs, shard: int, scratch: Path
 ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[Any], pa.Table | None]:
     """The rows of a shard in ascending order: numbers, partitions, vectors and columns; the last two in mapped files."""
@@ -207,7 +222,8 @@ def _collect(
     return numbers, np.concatenate(partitions), vectors, table
 
 
-def _attributes(table: pa.Table | None, rows: int) -> AttributeSource:
+def shard_attributes(table: pa.Table | None, rows: int) -> AttributeSource:
+    """The attributes of a shard, among the columns that `collect_rows` returns."""
     names = [name for name in cast("pa.Table", table).column_names if name.startswith(ATTRIBUTE)]
     chosen = cast("pa.Table", table).select(names).rename_columns([name.removeprefix(ATTRIBUTE) for name in names])
     return AttributeSource(chosen, rows)

@@ -22,6 +22,7 @@ from vsearch.building.inputs.rows import split_table, without_vectors
 from vsearch.building.inputs.tables import Table
 from vsearch.building.steps import BATCH_ROWS, training_rows
 from vsearch.cluster.job import Job, Plan
+from vsearch.cluster.leg_parts import check_legs
 from vsearch.errors import InputError
 from vsearch.forking import cached_property
 from vsearch.search.state.expiry import check_ttl
@@ -144,6 +145,8 @@ def plan_rows(job: Job, store: Store, files: FilesPlan) -> Plan:
         training_rows(files.rows, width, options)
     if job.options.ttl is not None:
         _check_ttl(job.options.ttl, files, attributes, store, column)
+    if job.legs is not None:
+        check_legs(job.legs, _attributes_of(files, attributes, store, column))
     buckets = 0 if id_name is None else max(1, -(-files.rows // job.bucket_rows))
     chunk = chunk_rows(job, width, dtype)
     return Plan(files, column, id_name, attributes, id_kind, width, dtype, chunk, buckets, messages)
@@ -242,9 +245,15 @@ def _check_ttl(
 ) -> None:
     from vsearch.predicates import schema_from_arrow
 
-    plan = Plan(files, column, None, attributes, "row", 1, "float32", 1, 0, ())
-    schema = SourceRows(store, plan).attributes
+    schema = _attributes_of(files, attributes, store, column)
     check_ttl(ttl, () if schema is None else schema_from_arrow(schema).attributes)
+
+
+def _attributes_of(
+    files: FilesPlan, attributes: tuple[str, ...] | None, store: Store, column: str | None
+) -> pa.Schema | None:
+    """Names and stored types of the attributes, before the plan is made."""
+    return SourceRows(store, Plan(files, column, None, attributes, "row", 1, "float32", 1, 0, ())).attributes
 
 
 def open_source(job: Job, storage: Mapping[str, Any]) -> Store:

@@ -24,7 +24,7 @@ from vsearch.cluster.document_steps import (
     train_documents,
 )
 from vsearch.cluster.merge_steps import choose_settings, split_pieces, write_merged
-from vsearch.cluster.shard_steps import exchange_chunk, tune_index, write_rows
+from vsearch.cluster.shard_steps import exchange_chunk, tune_index, weigh, write_rows
 from vsearch.cluster.text_steps import attach_encoder, embed_rows, number_rows, plan_texts
 from vsearch.cluster.training_steps import draw_sample, make_plan, read_headers, train_model
 from vsearch.errors import InputError
@@ -74,6 +74,7 @@ STEPS: dict[str, Callable[[Context, int], None]] = {
     "gather": gather_oversize,
     "deal": deal_partitions,
     "exchange": exchange_chunk,
+    "weights": weigh,
     "shard": write_rows,
     "tune": tune_index,
 }
