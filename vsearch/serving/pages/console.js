@@ -195,7 +195,7 @@ function showFacts(facts) {
 const measure = () => run("Measuring", async () => {
   find("measure").disabled = true;
   try {
-    show("curve", ...curve(await ask("curve", { k: Math.min(100, Number(find("k").value) || 10) })));
+    show("curve", ...curve(await ask("curve", { k: Math.min(100, Number(find("k").value) || 10) }), find("curve").clientWidth));
   } finally {
     find("measure").disabled = false;
   }
