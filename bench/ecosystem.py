@@ -1,16 +1,20 @@
-"""The same task in vsearch, LanceDB, Chroma, Qdrant's local mode and FAISS: lines, seconds, bytes on disk, recall.
+"""The same task in vsearch, LanceDB, Chroma, Qdrant's local mode and FAISS: lines, concepts, seconds, bytes on disk, recall.
 
 Rows with attributes are written, searched under a filter, added, deleted, replaced, opened again and exported. What a library does not do itself is written
-out, as a user would. Lines are those of the function bodies, without blank ones. Run ``python -m bench.ecosystem`` with the peers installed; those that are not are left out.
+out, as a user would. Lines are those of the function bodies, without blank ones; concepts are the different functions, methods and classes that they call,
+other than those of Python and NumPy. Run ``python -m bench.ecosystem`` with the peers installed; those that are not are left out.
 """
 
 from __future__ import annotations
 
+import ast
+import builtins
 import inspect
 import json
 import shutil
 import sys
 import tempfile
+import textwrap
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -192,7 +196,7 @@ def run_faiss(d: Data, folder: Path, step: Callable[[str], None]) -> list[list[s
     ids = []
     for query in d.queries:
         _, nearest = index.search(query[None], K, params=faiss.SearchParameters(sel=verbs))
-        ids.append([rows[row][0] for row in nearest[0].tolist()])
+        ids += [[rows[row][0] for row in nearest[0].tolist()]]
     step("search")
     fresh = range(len(rows), len(d.ids))
     rows |= {row: (d.ids[row], d.pos[row], d.length[row]) for row in fresh}
@@ -246,21 +250,40 @@ def measure(task: Callable[..., list[list[str]]], data: Data) -> dict[str, Any]:
     finally:
         shutil.rmtree(folder)
     right = [len({data.ids[row] for row in true} & set(ids)) / K for true, ids in zip(data.true, answers, strict=True)]
-    return {"recall": float(np.mean(right)), "bytes": size, "lines": count_lines(task), **spent}
+    return {
+        "recall": float(np.mean(right)),
+        "bytes": size,
+        "lines": count_lines(task),
+        "concepts": len(concepts(task)),
+        **spent,
+    }
 
 
 def count_lines(task: Callable[..., Any]) -> int:
     """Return the lines of a function's body that are neither blank nor marks of a step."""
     lines = inspect.getsource(task).splitlines()[1:]
-    return sum(bool(line.strip()) and not line.strip().startswith(("step(", "return found")) for line in lines)
+    return sum(bool(line.strip()) and not line.strip().startswith(("step(", "return ids")) for line in lines)
+
+
+KNOWN = {"tolist", "items", "values", "array", "arange", "reshape", "write_text", "read_text", "loads", "dumps", "step"}
+"""Methods and functions of Python and NumPy that the tasks call."""
+
+
+def concepts(task: Callable[..., Any]) -> set[str]:
+    """Return the names of what a function calls, except what it defines, Python's own and NumPy's."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(task)))
+    known = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)} | set(dir(builtins)) | KNOWN
+    calls = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    methods = {call.attr for call in calls if isinstance(call, ast.Attribute)} - KNOWN
+    return methods | {call.id for call in calls if isinstance(call, ast.Name)} - known
 
 
 def main() -> None:
     """Print the table as Markdown; of one contestant, if it is named."""
     data = load()
     run_vsearch(data, Path(tempfile.mkdtemp()), lambda _: None)  # compiles kernels, if they are not
-    print("| | version | lines | MB | recall@10 | " + " | ".join(STEPS) + " |")
-    print("|---" * (5 + len(STEPS)) + "|")
+    print("| | version | lines | concepts | MB | recall@10 | " + " | ".join(STEPS) + " |")
+    print("|---" * (6 + len(STEPS)) + "|")
     for name, (package, task) in TASKS.items():
         if not name.lower().startswith(tuple(sys.argv[1:]) or ""):
             continue
@@ -271,7 +294,7 @@ def main() -> None:
             continue
         times = " | ".join(f"{row[step]:.2f}" for step in STEPS)
         print(
-            f"| {name} | {version} | {row['lines']} | {row['bytes'] / 1e6:.1f} | {row['recall']:.3f} | {times} |",
+            f"| {name} | {version} | {row['lines']} | {row['concepts']} | {row['bytes'] / 1e6:.1f} | {row['recall']:.3f} | {times} |",
             flush=True,
         )
 

@@ -8,6 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 Metric = Literal["cosine", "ip", "l2"]
+MetricName = Literal["cosine", "ip", "l2", "hamming"]
+"""The metrics as users name them."""
+
 METRICS: tuple[Metric, ...] = ("cosine", "ip", "l2")
 HAMMING = "hamming"
 """The metric of vectors of bits: computed as l2 of zeros and ones, and rounded to whole numbers."""

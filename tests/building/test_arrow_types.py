@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
 import decimal
 import json
@@ -99,6 +100,8 @@ def plain(value):
         return json.dumps(value, separators=(",", ":"))
     if isinstance(value, dt.datetime):
         return (value if value.tzinfo else value.replace(tzinfo=dt.UTC)).astimezone(dt.UTC).isoformat()
+    if isinstance(value, bytes) and len(value) != 16:
+        return base64.b64encode(value).decode()
     if isinstance(value, uuid.UUID | bytes):
         return str(value if isinstance(value, uuid.UUID) else uuid.UUID(bytes=value))
     if isinstance(value, list):

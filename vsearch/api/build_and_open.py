@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from vsearch.api.built import tune_built
 from vsearch.api.index import Index
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from vsearch.building.plan import BuildPlan
     from vsearch.encoders import TextEncoder
+    from vsearch.metrics import MetricName
     from vsearch.quantizers.pq import PQ
     from vsearch.storage.snapshots.manifest import Manifest
     from vsearch.text.columns import TextColumn
@@ -37,19 +38,19 @@ def build(
     *,
     vectors: str | None = None,
     id: str | None = None,
-    missing: str = "error",
+    missing: Literal["error", "skip"] = "error",
     packed: bool = False,
     text_column: str | None = None,
     encoder: TextEncoder | str | os.PathLike[str] | None = None,
     spool: str | os.PathLike[str] | None = None,
-    metric: str = "cosine",
+    metric: MetricName = "cosine",
     quantizer: str | PQ = "osq",
     bits: float = 1.0,
-    rerank: str | None = "auto",
+    rerank: Literal["auto", "int8", "float16", "float32"] | None = "auto",
     partitions: int | None = None,
     shards: int | None = None,
     seed: int = 0,
-    spill: bool | str = False,
+    spill: bool | Literal["auto"] = False,
     ttl: str | None = None,
     text: str | Mapping[str, float | TextColumn] | None = None,
     sparse: object | None = None,
@@ -211,17 +212,17 @@ def build_documents(
     *,
     column: str | None = None,
     id: str | None = None,
-    missing: str = "error",
+    missing: Literal["error", "skip"] = "error",
     saliency: object | None = None,
     keep: float = 1.0,
     pool: float | None = None,
     codebook: int = 256,
     residual_bits: int = 2,
     binary: bool = False,
-    candidates: str = "fde",
+    candidates: Literal["fde", "lists"] = "fde",
     dimensions: int = 1024,
     bits: float = 1.0,
-    store: str | None = None,
+    store: Literal["float16", "float32"] | None = None,
     attributes: object | None = None,
     ids: object | None = None,
     shards: int | None = None,

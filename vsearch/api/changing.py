@@ -6,7 +6,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from vsearch.api.opened import OpenedIndex
 from vsearch.building.inputs.dask_collections import refuse_collection
@@ -32,7 +32,7 @@ class ChangeableIndex(OpenedIndex):
         *,
         vectors: str | None = None,
         id: str | None = None,
-        missing: str = "error",
+        missing: Literal["error", "skip"] = "error",
         packed: bool = False,
         offsets: object | None = None,
         saliency: object | None = None,
@@ -114,7 +114,7 @@ class ChangeableIndex(OpenedIndex):
         *,
         vectors: str | None = None,
         id: str | None = None,
-        missing: str = "error",
+        missing: Literal["error", "skip"] = "error",
         packed: bool = False,
         offsets: object | None = None,
         saliency: object | None = None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from vsearch.api.index import Index
 from vsearch.errors import IndexExistsError, IndexNotFoundError, InputError
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from vsearch.metrics import MetricName
     from vsearch.quantizers.pq import PQ
     from vsearch.storage import Manifest, Store
     from vsearch.text.columns import TextColumn
@@ -25,14 +26,14 @@ def create(
     dimensions: int,
     *,
     attributes: Mapping[str, Any] | pa.Schema | None = None,
-    ids: str = "row",
+    ids: Literal["row", "int64", "string"] = "row",
     ttl: str | None = None,
     text: str | Mapping[str, float | TextColumn] | None = None,
     sparse: str | Mapping[str, float | None] | None = None,
-    metric: str = "cosine",
+    metric: MetricName = "cosine",
     quantizer: str | PQ = "osq",
     bits: float = 1.0,
-    rerank: str | None = "auto",
+    rerank: Literal["auto", "int8", "float16", "float32"] | None = "auto",
     partitions: int | None = None,
     shards: int | None = None,
     seed: int = 0,

@@ -79,7 +79,11 @@ class Hits:
         return len(self.ids)
 
     def __getitem__(self, query: int) -> list[Hit]:
-        number = range(len(self))[query]
+        try:
+            number = range(len(self))[query]
+        except (IndexError, TypeError) as error:
+            message = f"hits[n] are those of query n, from 0 to {len(self) - 1}, got {query!r:.100}"
+            raise type(error)(message) from None
         k = self.scores.shape[1]
         present = np.flatnonzero(~np.isnan(self.scores[number]))
         values: list[dict[str, Any]] = [{}] * len(present)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -107,7 +107,7 @@ class Index(
         *,
         text: str | Sequence[str] | None = None,
         sparse: Any = None,
-        fusion: str | Callable[[Any, Any], Any] | None = None,
+        fusion: Literal["rrf", "weighted"] | Callable[[Any, Any], Any] | None = None,
         weights: Sequence[float] | None = None,
         depth: int | None = None,
         hybrid: bool = False,

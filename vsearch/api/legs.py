@@ -6,7 +6,7 @@ import time
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from vsearch.api.changing import ChangeableIndex
 from vsearch.api.hits import Hits
@@ -44,7 +44,7 @@ class LegSearchableIndex(ChangeableIndex):
         columns: Sequence[str] = (),
         *,
         query_vectors: Any = None,
-        fusion: str | Callable[[Any, Any], Any] | None = None,
+        fusion: Literal["rrf", "weighted"] | Callable[[Any, Any], Any] | None = None,
         weights: Sequence[float] | None = None,
         depth: int | None = None,
         nprobe: int | None = None,

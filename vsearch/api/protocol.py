@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from vsearch.api.awaitable import AwaitableIndex
 
@@ -172,7 +172,7 @@ class SearchableIndex(AwaitableIndex, Protocol):
         columns: Sequence[str] = (),
         *,
         query_vectors: Any = None,
-        fusion: str | Callable[[Any, Any], Any] | None = None,
+        fusion: Literal["rrf", "weighted"] | Callable[[Any, Any], Any] | None = None,
         weights: Sequence[float] | None = None,
         depth: int | None = None,
         nprobe: int | None = None,
@@ -185,13 +185,15 @@ class SearchableIndex(AwaitableIndex, Protocol):
     def explain(self, queries: Any, k: int = 10, where: Where = None, **options: Any) -> Explanation:
         """Run a search and return its plan and counts; see `vsearch.Index.explain`."""
 
-    def get(self, ids: Any, columns: Sequence[str] | None = None, *, missing: str = "error") -> pa.Table:
+    def get(
+        self, ids: Any, columns: Sequence[str] | None = None, *, missing: Literal["error", "skip"] = "error"
+    ) -> pa.Table:
         """Fetch rows by id; see `vsearch.Index.get`."""
 
-    def vectors(self, ids: Any, *, missing: str = "error") -> StoredVectors:
+    def vectors(self, ids: Any, *, missing: Literal["error", "skip"] = "error") -> StoredVectors:
         """Decode the vectors of rows; see `vsearch.Index.vectors`."""
 
-    def document_vectors(self, ids: Any, *, missing: str = "error") -> DocumentVectors:
+    def document_vectors(self, ids: Any, *, missing: Literal["error", "skip"] = "error") -> DocumentVectors:
         """Decode the vectors of documents; see `vsearch.Index.document_vectors`."""
 
     def count(self, where: Where = None) -> int:
@@ -256,7 +258,7 @@ class SearchableIndex(AwaitableIndex, Protocol):
         *,
         vectors: str | None = None,
         id: str | None = None,
-        missing: str = "error",
+        missing: Literal["error", "skip"] = "error",
         packed: bool = False,
         offsets: Any = None,
         saliency: Any = None,
@@ -274,7 +276,7 @@ class SearchableIndex(AwaitableIndex, Protocol):
         *,
         vectors: str | None = None,
         id: str | None = None,
-        missing: str = "error",
+        missing: Literal["error", "skip"] = "error",
         packed: bool = False,
         offsets: Any = None,
         saliency: Any = None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,7 +69,9 @@ class ReadableIndex(OpenedIndex):
     """Reading of rows, counts and values."""
 
     @rereads
-    def get(self, ids: Any, columns: Sequence[str] | None = None, *, missing: str = "error") -> pa.Table:
+    def get(
+        self, ids: Any, columns: Sequence[str] | None = None, *, missing: Literal["error", "skip"] = "error"
+    ) -> pa.Table:
         """Fetch rows by id: a table with ``id`` and the attribute columns (all by default), in the order of `ids`.
 
         An attribute named ``id`` becomes ``attribute.id``.
@@ -88,7 +90,7 @@ class ReadableIndex(OpenedIndex):
         return get_rows(self._current(), ids, columns, skip=missing == "skip")
 
     @rereads
-    def vectors(self, ids: Any, *, missing: str = "error") -> StoredVectors:
+    def vectors(self, ids: Any, *, missing: Literal["error", "skip"] = "error") -> StoredVectors:
         """Decode the vectors of rows, by id.
 
         Under cosine they have length 1, since lengths are not stored. Their distance from the vectors that were indexed depends
@@ -112,7 +114,7 @@ class ReadableIndex(OpenedIndex):
         return StoredVectors(present_ids, decode_vectors(snapshot, rows), snapshot.model.rerank or "codes")
 
     @rereads
-    def document_vectors(self, ids: Any, *, missing: str = "error") -> DocumentVectors:
+    def document_vectors(self, ids: Any, *, missing: Literal["error", "skip"] = "error") -> DocumentVectors:
         """Decode the vectors of multi-vector documents, by id.
 
         Parameters

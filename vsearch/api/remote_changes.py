@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID, uuid4
 
 import msgspec
@@ -63,7 +63,7 @@ class RemoteChanges(RefusesChanges):
         saliency: object | None = None,
         vectors: str | None = None,
         id: str | None = None,
-        missing: str = "error",
+        missing: Literal["error", "skip"] = "error",
         packed: bool = False,
         token: str | None = None,
         if_snapshot: int | None = None,
@@ -100,7 +100,7 @@ class RemoteChanges(RefusesChanges):
         saliency: object | None = None,
         vectors: str | None = None,
         id: str | None = None,
-        missing: str = "error",
+        missing: Literal["error", "skip"] = "error",
         packed: bool = False,
         token: str | None = None,
         if_snapshot: int | None = None,

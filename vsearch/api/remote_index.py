@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 import msgspec
 
@@ -122,7 +122,7 @@ class RemoteIndex(RemoteReading, RemoteChanges, RemoteWords, RemoteWeights, Asyn
         *,
         text: str | Sequence[str] | None = None,
         sparse: Any = None,
-        fusion: str | Callable[[Any, Any], Any] | None = None,
+        fusion: Literal["rrf", "weighted"] | Callable[[Any, Any], Any] | None = None,
         weights: Sequence[float] | None = None,
         depth: int | None = None,
         hybrid: bool = False,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 import msgspec
 import numpy as np
@@ -61,7 +61,7 @@ class RemoteLegs:
         columns: Sequence[str] = (),
         *,
         query_vectors: Any = None,
-        fusion: str | Callable[[Any, Any], Any] | None = None,
+        fusion: Literal["rrf", "weighted"] | Callable[[Any, Any], Any] | None = None,
         weights: Sequence[float] | None = None,
         depth: int | None = None,
         nprobe: int | None = None,

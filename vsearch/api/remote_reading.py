@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from vsearch.api.groups import FixedIndex
 from vsearch.api.paging import PagedSearch, PageOptions, pages_by_offset
@@ -57,7 +57,9 @@ class RemoteReading(GroupedSearch, PagedSearch):
         check_columns(options.columns, tuple(fixed.types))
         return pages_by_offset(fixed.index, points, where, options)
 
-    def get(self, ids: Any, columns: Sequence[str] | None = None, *, missing: str = "error") -> pa.Table:
+    def get(
+        self, ids: Any, columns: Sequence[str] | None = None, *, missing: Literal["error", "skip"] = "error"
+    ) -> pa.Table:
         """Fetch rows by id; see `vsearch.Index.get`. Takes one search per thousand ids.
 
         Raises

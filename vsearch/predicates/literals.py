@@ -11,6 +11,7 @@ import datetime as dt
 import decimal
 import math
 import re
+import uuid
 from typing import Annotated
 
 import msgspec
@@ -68,8 +69,8 @@ def to_literal(value: object) -> Literal:
     Parameters
     ----------
     value : object
-        None, bool, int, float, str, Decimal, date, datetime (naive ones are taken as UTC), or a NumPy scalar of these
-        kinds.
+        None, bool, int, float, str, Decimal, date, datetime (naive ones are taken as UTC), UUID (its canonical string), or a NumPy scalar
+        of these kinds.
 
     Raises
     ------
@@ -88,10 +89,12 @@ def to_literal(value: object) -> Literal:
         return _decimal(value)
     if isinstance(value, float):
         return float(value)
+    if isinstance(value, uuid.UUID):
+        return str(value)
     if type(value).__module__ == "numpy":
         return _numpy_scalar(value)
     raise PredicateError(
-        f"a value of a predicate must be None, bool, int, float, str, Decimal, date or datetime, "
+        f"a value of a predicate must be None, bool, int, float, str, Decimal, date, datetime or UUID, "
         f"got {value!r} of type {type(value).__name__}"
     )
 

@@ -57,6 +57,8 @@ def parse_order(order: str | Sequence[str] | None, schema: Schema) -> tuple[Sort
         words = name.rsplit(maxsplit=1)
         if name not in schema.names and len(words) == 2 and words[1].lower() in DIRECTIONS:
             name, descending = words[0], DIRECTIONS[words[1].lower()]
+        if name.startswith("-") and name not in schema.names and name[1:] in schema.names:
+            raise InputError(f"for a descending order use '{name[1:]} DESC', got {name!r}")
         attribute = schema.find(name)
         if attribute.type.startswith("list<"):
             raise InputError(f"lists have no order: {name!r} is {attribute.type}")

@@ -133,7 +133,7 @@ class IndexContract(WordContract):
         with pytest.raises(InputError):
             opened.index.get(ids)
         with pytest.raises(InputError):
-            opened.index.get(present, missing="ignore")
+            opened.index.get(present, missing="ignore")  # type: ignore[arg-type]
 
     def test_rows_are_counted(self, opened: Opened) -> None:
         rows = opened.attributes.to_pylist()

@@ -10,6 +10,7 @@ float16, float32, float64                             the same type (NaN stays N
 decimal of up to 38 digits                            decimal128, exact
 string, large_string, string_view, all NULL           string
 UUID, fixed-size binary of 16 bytes                   string: the canonical form of the UUID
+other binary                                          string: base64
 dictionary (category)                                 the type of its values
 date32, date64                                        date32
 timestamp in ns                                       timestamp in ns, UTC
@@ -28,6 +29,7 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Any
 
+from vsearch.building.inputs.binary import base64_texts, is_binary
 from vsearch.building.inputs.files import first_line
 from vsearch.building.inputs.nested import is_list, is_nested, json_texts
 from vsearch.building.inputs.uuids import is_uuid, uuid_strings
@@ -54,7 +56,7 @@ def attribute_schema(schema: pa.Schema, label: str) -> pa.Schema:
     left_out = [f"{field.name} ({field.type})" for field in schema if kept_type(field.type) is None]
     if left_out:
         *plain, lists = accepted_types()
-        accepted = f"{', '.join(plain)}, UUIDs, categories, {lists} (but not uint64), and structs, maps and lists of these, stored as JSON"
+        accepted = f"{', '.join(plain)}, UUIDs, bytes, categories, {lists} (but not uint64), and structs, maps and lists of these, stored as JSON"
         msg = f"{label}: left out of the attributes: {', '.join(left_out)}; attributes may be {accepted}"
         warnings.warn(msg, VsearchWarning, stacklevel=2)
     return pa.schema([pa.field(name, kind) for name, kind in stored_fields if kind is not None])
@@ -109,6 +111,8 @@ def _plain_values(array: Any) -> Any:
 
     if is_uuid(array.type):
         return uuid_strings(array)
+    if is_binary(array.type):
+        return base64_texts(array)
     if isinstance(array, pa.ExtensionArray):
         return _plain_values(array.storage)
     if pa.types.is_dictionary(array.type):
@@ -149,7 +153,7 @@ def kept_type(arrow_type: Any) -> Any:
     import pyarrow as pa
 
     types = pa.types
-    if is_uuid(arrow_type) or is_nested(arrow_type):
+    if is_uuid(arrow_type) or is_binary(arrow_type) or is_nested(arrow_type):
         return pa.string()
     if isinstance(arrow_type, pa.BaseExtensionType):
         # text such as arrow.json is kept; for others (tensors, periods) the storage is not the meaning
@@ -160,7 +164,7 @@ def kept_type(arrow_type: Any) -> Any:
         return pa.string()
     if is_list(arrow_type):
         item = kept_type(arrow_type.value_type)
-        if item is None:
+        if item is None or (is_binary(arrow_type.value_type) and not is_uuid(arrow_type.value_type)):
             return None
         arrow_type = pa.list_(item)
     record = type_of_arrow(arrow_type)
