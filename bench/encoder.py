@@ -104,8 +104,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         times = _time(engines, _by_length(texts, folders["vsearch, 8 bits"]), args.rounds)
         truth = vsearch.encoders.load(args.model)
         expected = truth.encode(texts)
-        questions, relevant, rows = _relevance(args.relevance)
-        qualities = [_quality(engine, texts, expected, base, questions, relevant, rows) for engine in engines]
+        questions, relevant, rows = relevance(args.relevance)
+        qualities = [judge(engine, texts, expected, base, questions, relevant, rows) for engine in engines]
     usual = {name: folders[name] for name in USUAL}
     lines = []
     for engine, engine_times, quality in zip(engines, times, qualities, strict=True):
@@ -190,7 +190,7 @@ def _time(engines: Sequence[Engine], texts: Sequence[Sequence[str]], rounds: int
     return [[statistics.median(seconds) for seconds in times] for times in engine_times]
 
 
-def _relevance(folder: Path) -> tuple[list[str], np.ndarray, Floats]:
+def relevance(folder: Path) -> tuple[list[str], np.ndarray, Floats]:
     import pyarrow.parquet as pq
 
     synopses = pq.read_table(folder / "attributes.parquet", columns=["synopsis"]).column(0).to_pylist()
@@ -198,7 +198,7 @@ def _relevance(folder: Path) -> tuple[list[str], np.ndarray, Floats]:
     return [synopses[row] for row in relevant], relevant, np.load(folder / "base.npy").astype(np.float32)
 
 
-def _quality(
+def judge(
     engine: Engine,
     texts: Sequence[str],
     expected: Floats,
