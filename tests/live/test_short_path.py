@@ -40,15 +40,15 @@ def test_fully_deleted_partitions_leave_a_new_reader_on_the_short_path(twin):
     assert len(removed) > 600 / 10  # many more than are read at once when few are left
     twin.delete(removed)
     fresh = vsearch.open(twin.url)
-    assert not fresh.snapshot.fused
+    assert not fresh.snapshot.all_read
     search_all(fresh, twin.rows)
-    assert fresh.snapshot.fused
+    assert fresh.snapshot.all_read
     twin.check(vsearch.open(twin.url))
     # an older snapshot shares what was read, and still has these rows
     before = fresh.snapshot.manifest.snapshot
     vsearch.open(twin.url).restore(snapshot=before - 1)
     fresh.refresh()
-    assert fresh.snapshot.fused == fresh.snapshot.shards[0].read.all_ready
+    assert fresh.snapshot.all_read == fresh.snapshot.shards[0].read.all_ready
     found = fresh.search(clustered(1, D, seed=1), k=600, exact=True)
     assert set(removed) <= set(found.ids[0].tolist())
 
@@ -67,5 +67,5 @@ def test_the_last_few_partitions_of_a_folder_are_read_at_once(tmp_path):
     for vector in vectors[:4000:5]:
         index.search(vector, k=3)
     assert run.read.ready[lonely].all()
-    assert index.snapshot.fused
+    assert index.snapshot.all_read
     assert set(index.search(vectors[4000:], k=2).ids[0].tolist()) == {4000, 4001}

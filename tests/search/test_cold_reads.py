@@ -12,7 +12,7 @@ import vsearch
 from tests.indexes import clustered, same
 from vsearch.api.index import Index
 from vsearch.errors import CorruptIndexError
-from vsearch.search.engine.scanning import FIRST_WAVE
+from vsearch.search.engine.scanning import FIRST_WAVE, scan_in_waves
 from vsearch.search.state.snapshot import open_snapshot
 from vsearch.storage import open_store, read_manifest
 from vsearch.storage.stores.metered import MeteredStore
@@ -90,9 +90,46 @@ def test_partitions_are_read_once_they_may_matter(folder):
     read = sum(int(run.read.ready.sum()) for run in index.snapshot.shards)
     assert hits.stats.partitions_visited <= read < 200
     assert read <= max(FIRST_WAVE, hits.stats.partitions_visited) + FIRST_WAVE
-    assert not index.snapshot.fused
+    assert not index.snapshot.all_read
     index.search(clustered(1, 32, seed=3)[0], exact=True)
-    assert index.snapshot.fused
+    assert index.snapshot.all_read
+
+
+@pytest.mark.parametrize("metric", ["cosine", "ip", "l2"])
+@pytest.mark.parametrize("spill", [False, True])
+def test_what_is_read_is_searched_natively(tmp_path, monkeypatch, metric, spill):
+    """A search that needs unread partitions reads them, with the same digits as later, when all it needs is read."""
+    vectors = clustered(6000, 32) + 3  # a query that is centered twice would be far away
+    vsearch.build(vectors, tmp_path / "index", metric=metric, shards=SHARDS, partitions=200, spill=spill)
+    queries = clustered(12, 32, seed=2) + 3
+    _, index = opened(tmp_path / "index")
+    complete = vsearch.open(tmp_path / "index")
+    complete.search(queries, exact=True)
+    assert complete.snapshot.all_read
+    expected = [complete.search(query, k=5) for query in queries]
+    waves, fetched = [], 0
+
+    def scan(*arguments):
+        waves.append(arguments)
+        scan_in_waves(*arguments)
+
+    monkeypatch.setattr("vsearch.search.engine.steps.scan_in_waves", scan)
+    for query, hits in zip(queries, expected, strict=True):
+        cold = index.search(query, k=5)
+        same(cold, hits)
+        assert waves or not cold.stats.bytes_fetched
+        fetched += cold.stats.bytes_fetched
+        waves.clear()
+        warm = index.search(query, k=5)
+        same(warm, hits)
+        assert warm.stats.bytes_fetched == 0
+        assert not waves
+    assert fetched
+    same(index.search(queries, k=5), complete.search(queries, k=5))
+    assert not waves
+    assert not index.snapshot.all_read
+    huge = clustered(1, 32, seed=9)[0] * np.float32(1e13)  # beyond what the native call takes unchecked
+    same(index.search(huge, k=5), complete.search(huge, k=5))
 
 
 def test_damage_is_found_and_named(folder, tmp_path):

@@ -38,8 +38,8 @@ def search_single_fused(
 ) -> tuple[NDArray[Any], SearchStats, NDArray[np.float32], NDArray[np.int64]] | None:
     """Search for one vector and one query of a leg, as passed by a user.
 
-    Returns None for what `vsearch.search.single.search_single` and `Leg.single` do not take, for indexes without rerank codes, for
-    functions that fuse, and for many candidates. The caller then uses `vsearch.legs.hybrid.search_both`, or raises an error.
+    Returns None for what `vsearch.search.single.search_single` and `Leg.single` do not take, for indexes without rerank codes or
+    that are not read completely, for functions that fuse, and for many candidates. The caller then uses `vsearch.legs.hybrid.search_both`, or raises an error.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ def search_single_fused(
         By vectors, and by the leg.
     """
     model = snapshot.model
-    if model.rerank is None or snapshot.groups[0].first_row:
+    if model.rerank is None or snapshot.groups[0].first_row or not snapshot.all_read:
         return None
     query = find_leg(of_leg[0]).single(snapshot, of_leg[1])
     if query is None:

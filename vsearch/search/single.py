@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vsearch.kernels.query.api import search_runs
 from vsearch.kernels.query.fields import REFINED, RERANKED, SCANNED, VISITED, CallField
 from vsearch.search.engine.masks import live_mask
 from vsearch.search.engine.merge import as_seen
 from vsearch.search.engine.request import SearchRequest
 from vsearch.search.engine.stats import SearchStats
-from vsearch.search.engine.steps import begin_all
+from vsearch.search.engine.steps import begin_all, search_query
 from vsearch.search.state.fetching import take_found_ids, take_ids
 from vsearch.search.where import mask_of
 
@@ -81,12 +80,15 @@ class SingleRun:
         What the predicate took; None without one.
     prepared : float
         `time.perf_counter` at the start of the scan.
+    fetched : int
+        Bytes read from the store.
     """
 
     workspace: Workspace
     mask: IndexMask | None
     masked: SearchStats | None
     prepared: float
+    fetched: int
 
 
 def run_single(snapshot: Snapshot, query: object, k: int, where: Where, nprobe: int | None = None) -> SingleRun | None:
@@ -110,12 +112,14 @@ def run_single(snapshot: Snapshot, query: object, k: int, where: Where, nprobe: 
     values = workspace.number_view
     workspace.query[:] = query
     values[QUERY], values[UNCHECKED] = workspace.query_address, 1
+    all_read = snapshot.all_read
+    fetched = 0 if all_read else snapshot.bytes_fetched()
     prepared = time.perf_counter()
-    search_runs(snapshot.native.address, workspace.runs.address, workspace.fields.address)
+    search_query(snapshot, workspace, exact=False)
     if values[UNCHECKED]:
         values[UNCHECKED] = 0
         return None
-    return SingleRun(workspace, predicate_mask, masked, prepared)
+    return SingleRun(workspace, predicate_mask, masked, prepared, 0 if all_read else snapshot.bytes_fetched() - fetched)
 
 
 def stats_of(snapshot: Snapshot, run: SingleRun, milliseconds: dict[str, float]) -> SearchStats:
@@ -133,7 +137,7 @@ def stats_of(snapshot: Snapshot, run: SingleRun, milliseconds: dict[str, float])
         refined,
         reranked,
         scanned * scan_bytes + refined * refine_bytes + reranked * rerank_bytes,
-        0,
+        run.fetched,
         milliseconds,
         model.rerank is None,
     )

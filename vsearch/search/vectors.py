@@ -83,11 +83,14 @@ def _search_one(
     mask: IndexMask | None,
     stats: SearchStats,
 ) -> Answer:
-    """`search_vectors` for one query by a single native call, with minimal overhead."""
+    """`search_vectors` for one query, with minimal overhead."""
     started = time.perf_counter()
     model, workspace = snapshot.model, snapshot.workspace()
     begin_all(snapshot, workspace, request, mask)
-    scores, rows = search_fused(snapshot, workspace, query)
+    all_read = snapshot.all_read
+    fetched = 0 if all_read else snapshot.bytes_fetched()
+    scores, rows = search_fused(snapshot, workspace, query, request)
+    stats.bytes_fetched += 0 if all_read else snapshot.bytes_fetched() - fetched
     stats.add("scan", started)
     stats.queries += 1
     stats.partitions = snapshot.manifest.partitions

@@ -152,6 +152,8 @@ class RunField(IntEnum):
     OWNER = 5  # of copies: address of the block of the run that they are copies of; otherwise 0
     REACHES = 6  # float32 (REACH_COUNT,), by partition: how far its rows reach, relative to those of all runs; or 0
     REACH_COUNT = 7  # number of its partitions; 0: its rows reach as far as those of all runs
+    READ = 8  # uint8 (READ_COUNT,), by partition: 1 if it is read and verified
+    READ_COUNT = 9  # number of its partitions
 
 
 @unique
@@ -226,6 +228,7 @@ class CallField(IntEnum):
     CANDIDATE_BOUNDS = 63  # float32 (CANDIDATES_LENGTH,)
     CANDIDATE_RADII = 64  # float32 (CANDIDATES_LENGTH,): effective radii
     CANDIDATE_MATCHES = 65  # int64 (CANDIDATES_LENGTH,)
+    UNREAD = 66  # 1: not all partitions are read; at one that is not, `search_runs` sets 2 and returns
 
 
 @unique

@@ -220,6 +220,8 @@ def may_reach(run, call, partition, local, threshold):
 def search_partitions(model, runs, call, order, first, last, min_probes, descending, fetch):
     """Search the visited partitions into the heap of the call; return the visit before which it stopped.
 
+    With `CallField.UNREAD` it stops at a partition that is not read yet.
+
     Candidates stay pending while their rerank codes are prefetched, some until after this call: see `rerank_waiting`.
 
     Parameters
@@ -274,6 +276,9 @@ def search_partitions(model, runs, call, order, first, last, min_probes, descend
                 continue  # a run may have no rows of a partition
             if run.owner != 0 and call.exact != 0:
                 continue
+            if call.unread != 0 and run.read[partition - shard.first_partition] == 0:
+                call.unread, call.size, call.waiting = 2, size, waiting
+                return visit
             reached_so_far = scores[0] if size == k else LEAST
             if bounded and not may_reach(run, call, partition, partition - shard.first_partition, reached_so_far):
                 continue

@@ -105,6 +105,8 @@ def _search(model, runs, call):
     plan_tables(model, call)
     _begin(call)
     visit_nearest(model, runs, call)
+    if call.unread == 2:
+        return
     find_rest(model, runs, call)
     visit_rest(model, runs, call, 0, call.rest_count, fetch=True)
     rerank_rest(model, call)
@@ -115,7 +117,8 @@ def _search(model, runs, call):
 def search_runs(model_address, runs_address, call_address):
     """Plan a query, search all its visits in all runs with one heap, and sort the results.
 
-    If `CallField.UNCHECKED` is set, nothing is done for a query with a number that is too large or not finite.
+    If `CallField.UNCHECKED` is set, nothing is done for a query with a number that is too large or not finite. With `UNREAD`
+    the results are not complete if it is 2 afterwards.
     """
     call = call_at(call_address)
     if call.unchecked != 0:

@@ -68,6 +68,7 @@ runs_at = view("runs", RunsField, RUNS)
 RUN = {
     "mask": ArrayField("uint64", ("mask_words",)),
     "reaches": ArrayField("float32", ("reach_count",)),
+    "read": ArrayField("uint8", ("read_count",)),
 }
 run_at = view("run", RunField, RUN)
 

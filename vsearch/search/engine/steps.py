@@ -46,6 +46,10 @@ if TYPE_CHECKING:
     from vsearch.search.state.workspace import Words, Workspace
 
 
+# read once, since looking up a member of an enumeration costs as much as the assignment
+QUERY, UNREAD, STOPPED = int(CallField.QUERY), int(CallField.UNREAD), 2
+
+
 # -- mask
 
 
@@ -249,13 +253,7 @@ def search_queries(
     hits = []
     for query in queries:
         take_query(snapshot, workspace, query, prepared=prepared)
-        if snapshot.ready:
-            search_runs(snapshot.native.address, workspace.runs.address, workspace.fields.address)
-        else:
-            plan_natively(snapshot.native.address, workspace.fields.address)
-            workspace.empty()
-            scan_in_waves(snapshot, snapshot.table, workspace)
-            finish(workspace.fields.address)
+        search_query(snapshot, workspace, exact=request.exact)
         hits.append(copy_hits(workspace))
     return stack_hits(hits, request.k)
 
@@ -303,12 +301,32 @@ def search_each_shard(
     return hits_of_queries
 
 
+def search_query(snapshot: Snapshot, workspace: Workspace, *, exact: bool) -> None:
+    """Search for the query of a begun workspace, in one native call if all partitions that it needs are read."""
+    addresses = (snapshot.native.address, workspace.runs.address, workspace.fields.address)
+    values = workspace.number_view
+    if snapshot.all_read:
+        search_runs(*addresses)
+        return
+    if snapshot.fused and not exact:  # an exact search needs all partitions
+        values[UNREAD] = 1
+        search_runs(*addresses)
+        stopped, values[UNREAD] = values[UNREAD] == STOPPED, 0
+        if not stopped:
+            return
+        values[QUERY] = 0  # it was overwritten, but is rotated
+    plan_natively(snapshot.native.address, workspace.fields.address)
+    workspace.empty()
+    scan_in_waves(snapshot, snapshot.table, workspace)
+    finish(workspace.fields.address)
+
+
 def search_fused(
-    snapshot: Snapshot, workspace: Workspace, query: NDArray[np.float32]
+    snapshot: Snapshot, workspace: Workspace, query: NDArray[np.float32], request: SearchRequest
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Search a `fused` snapshot for an unprepared query in a begun workspace; return scores and rows (1, k)."""
     workspace.use_query(query, prepared=False)
-    search_runs(snapshot.native.address, workspace.runs.address, workspace.fields.address)
+    search_query(snapshot, workspace, exact=request.exact)
     return workspace.scores[None].copy(), workspace.rows[None].copy()
 
 

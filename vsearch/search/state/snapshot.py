@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.errors import CorruptIndexError
-from vsearch.forking import renew_in_children
+from vsearch.forking import cached_property, renew_in_children
 from vsearch.kernels.query.fields import ModelField
 from vsearch.predicates.schema import ROW_ID, Attribute, AttributeType, Schema
 from vsearch.search.state.arguments import KernelArguments
@@ -86,7 +86,7 @@ class Snapshot:
     native: KernelArguments = field(init=False)
     derived: dict[str, Any] = field(default_factory=dict)  # caches of other modules, by module name
     _threads: threading.local = field(default_factory=threading.local)
-    _fused: bool = field(init=False, default=False)
+    _all_read: bool = field(init=False, default=False)
     _ids: tuple[list[int], list[NDArray[np.integer[Any]]]] | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
@@ -176,12 +176,17 @@ class Snapshot:
         return all(shard.ready for shard in self.shards)
 
     @property
+    def all_read(self) -> bool:
+        """`ready`, remembered once it is true."""
+        if not self._all_read:
+            self._all_read = self.ready
+        return self._all_read
+
+    @cached_property
     def fused(self) -> bool:
-        """Whether one native call runs a whole query: for runs that are read completely, with tables computed by kernels."""
-        if not self._fused and self.ready:
-            tables_given = self.native.values[ModelField.TABLES_GIVEN] != 0
-            self._fused = not tables_given and self.model.quantizer.scan != "cells"
-        return self._fused
+        """Whether one native call can run a whole query: tables are computed by kernels."""
+        tables_given = self.native.values[ModelField.TABLES_GIVEN] != 0
+        return not tables_given and self.model.quantizer.scan != "cells"
 
     def plain_ids(self) -> tuple[list[int], list[NDArray[np.integer[Any]]]] | None:
         """Return the first row and the ids of each run, if ids are integers in memory or in mapped files; otherwise None.

@@ -37,6 +37,7 @@ from vsearch.search.state.shard import ShardArrays
 
 if TYPE_CHECKING:
     from vsearch.search.state.run_table import RunTable
+    from vsearch.search.state.shard import RunState
 
 Words = NDArray[np.uint64] | None
 """Bit mask of the rows of a run that pass, uint64 (words,); None if all do."""
@@ -318,8 +319,8 @@ class Workspace:
             self.query[:] = query
 
     def await_query(self, *, prepared: bool) -> None:
-        """Set the kind of the query that `use_query` or a kernel will set."""
-        self.values[CallField.UNCHECKED] = 0
+        """Set the kind of the query that `use_query` or a kernel will set, for kernels that read only what is read and verified."""
+        self.values[CallField.UNCHECKED] = self.values[CallField.UNREAD] = 0
         self.values[CallField.QUERY] = 0 if prepared else self.query_address
 
     def await_rows(self, table: RunTable) -> None:
@@ -355,14 +356,14 @@ class Workspace:
         """Pack the runs of a table, each followed by its copies, and make room for the rows that a query has seen."""
         self._run_blocks, self._copy_blocks, addresses = [], [], []
         for run, first_row, end, reaches in zip(table.runs, table.first_rows, table.ends, table.reaches, strict=True):
-            block = _pack_run(run.native, first_row, end)
+            block = _pack_run(run.native, run.read, first_row, end)
             if reaches is not None:
                 block.point(RunField.REACHES, reaches, np.float32)
                 block.values[RunField.REACH_COUNT] = len(reaches)
             self._run_blocks.append(block)
             addresses.append(block.address)
             if run.copies is not None:
-                copies = _pack_run(run.copies.native, first_row, end)
+                copies = _pack_run(run.copies.native, run.copies.read, first_row, end)
                 copies.values[RunField.OWNER] = block.address
                 self._copy_blocks.append(copies)
                 addresses.append(copies.address)
@@ -376,9 +377,11 @@ class Workspace:
         self.values[CallField.SEEN_WORDS], self.values[CallField.MARKED] = len(self._seen), 0
 
 
-def _pack_run(native: KernelArguments, first_row: int, end: int) -> KernelArguments:
+def _pack_run(native: KernelArguments, state: RunState, first_row: int, end: int) -> KernelArguments:
     """Pack a run of a table, or its copies, without a mask."""
     block = KernelArguments(len(RunField))
     block.values[RunField.SHARD] = native.address
     block.values[RunField.FIRST_ROW], block.values[RunField.END] = first_row, end
+    block.point(RunField.READ, state.ready.view(np.uint8), np.uint8)
+    block.values[RunField.READ_COUNT] = len(state.ready)
     return block
