@@ -19,7 +19,7 @@ import numpy as np
 
 import vsearch
 from bench import report
-from bench.data import Data, Truth
+from bench.data import Data, Floats, Truth
 from bench.encoder import Quality, judge, relevance
 from bench.encoder_peers import Engine, ours
 from bench.measure import threads
@@ -73,6 +73,7 @@ UNTRAINED: dict[str, dict[str, Any]] = {
     "ternary, table 4 bits, layers 0, 4, 5": {"bits": {"weights": "ternary", "table": 4}, "layers": (0, 4, 5)},
 }
 BATCH = 32
+TRAINING = 24_000  # texts to train and to stop with; the vectors of the index are their targets
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -95,10 +96,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     texts = [text for text in pq.read_table(args.folder / "queries.parquet", columns=["qtext"])[0].to_pylist() if text]
     texts, training = texts[: args.texts], pq.read_table(args.folder / "texts.parquet", columns=["text"])[0].to_pylist()
     order = np.random.default_rng(0).permutation(len(training))
-    training = [training[row] for row in order if training[row]]
+    order = [row for row in order if training[row]][:TRAINING]
+    training, targets = [training[row] for row in order], np.asarray(base[np.array(order)], np.float32)
     with threads(1):
         made = {name: _compress(args, name, options, training[:256]) for name, options in UNTRAINED.items()}
-        made |= {recipe.name: _distill(args, recipe, training) for recipe in RECIPES}
+        made |= {recipe.name: _distill(args, recipe, training, targets) for recipe in RECIPES}
         truth = vsearch.encoders.load(args.model)
         expected = truth.encode(texts)
         questions, relevant, rows = relevance(args.relevance)
@@ -142,12 +144,15 @@ def _compress(
     return _kept(args, name, 0, lambda: vsearch.encoders.compress(args.model, texts, **options))
 
 
-def _distill(args: argparse.Namespace, recipe: Recipe, texts: Sequence[str]) -> tuple[Path, int, float]:
+def _distill(
+    args: argparse.Namespace, recipe: Recipe, texts: Sequence[str], targets: Floats
+) -> tuple[Path, int, float]:
     def make() -> Any:
         return vsearch.encoders.distill(
             args.model,
             texts,
             preset=recipe.preset,
+            vectors=targets,
             steps=recipe.texts // BATCH,
             batch=BATCH,
             checkpoint=args.work / f"{_file_name(recipe.name)}.npz",
