@@ -21,7 +21,7 @@ from vsearch.fanout.wire.messages import AllocateRequest, Options, int32s
 from vsearch.kernels.query.fields import HEAD
 from vsearch.search.engine.request import SearchRequest
 from vsearch.search.engine.steps import plan_query
-from vsearch.search.near_regions import GROWTH, LEAST_REGIONS, LOSS
+from vsearch.search.near_regions import GROWTH, LEAST_REGIONS
 from vsearch.search.state.model import prepare_queries
 from vsearch.search.state.shard_runs import ShardRuns
 from vsearch.search.state.snapshot import Snapshot, open_snapshot
@@ -30,6 +30,8 @@ from vsearch.storage import open_store, read_manifest
 
 DIMENSIONS = 96
 K = 10
+LOSS = 0.005
+"""Share of the nearest rows that routing by regions may lose; the few queries tell no less apart."""
 SAMPLE = 40_000
 """Rows of the real index that codec, radii and tuned settings are taken from."""
 

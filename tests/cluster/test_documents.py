@@ -161,14 +161,11 @@ def flawed(document):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda _: None, "documents from row 800 on: .*row 100 is NULL; remove that document$"),
-        (lambda _: np.empty((0, WIDTH)), "documents from row 800 on: document 100 is empty; remove it$"),
-        (
-            lambda document: document[:, :5],
-            "documents from row 800 on: document 100 must have vectors of 16 dimensions",
-        ),
-        (flawed, "documents from row 800 on: .*holds NaN"),
-        (lambda document: document * np.float32(1e30), "ip takes numbers up to 1e15"),
+        (lambda _: None, r"1 document has no usable vectors \(1 NULL\): 'row 900'; repair them, or leave them out"),
+        (lambda _: np.empty((0, WIDTH)), r"\(1 without vectors\): 'row 900'"),
+        (lambda document: document[:, :5], r"\(1 not of 16 dimensions\): 'row 900'"),
+        (flawed, r"\(1 with NaN\): 'row 900'"),
+        (lambda document: document * np.float32(1e30), r"\(1 with numbers that are infinite or too large\): 'row 900'"),
     ],
 )
 def test_documents_that_cannot_be_used_leave_nothing(tmp_path, change, message) -> None:
@@ -177,13 +174,62 @@ def test_documents_that_cannot_be_used_leave_nothing(tmp_path, change, message) 
     assert open_store(tmp_path / "i").list("") == []
 
 
+@pytest.fixture(scope="module")
+def with_gaps(tmp_path_factory):
+    """Documents without usable vectors: the first ones, all of a task, and others of every kind."""
+    rows = table(0, 1500)
+    documents = [np.array(document, np.float32) for document in rows.column("v").to_pylist()]
+    for number in (*range(3), *range(400, 800), 1200, 1499):
+        documents[number] = None
+    documents[900] = np.empty((0, WIDTH))
+    documents[901] = documents[901][:, :5]
+    documents[1000][0, 2] = np.nan
+    documents[1001] *= np.float32(1e30)
+    lists = pa.array([None if each is None else each.tolist() for each in documents], pa.list_(pa.list_(pa.float32())))
+    path = tmp_path_factory.mktemp("gaps") / "rows.parquet"
+    pq.write_table(rows.set_column(1, "v", lists), path, row_group_size=333)
+    return path
+
+
+@pytest.mark.parametrize("id", ["key", None])
+def test_documents_without_usable_vectors_are_left_out_as_in_one_process(
+    client, with_gaps, tmp_path, small_tasks, monkeypatch, id
+) -> None:
+    monkeypatch.setattr("vsearch.search.defaults.TUNING_QUERIES", 512)
+    arguments = {**GIVEN, "id": id, "missing": "skip"}
+    told = []
+    for name, more in (("one", {}), ("many", {"client": client})):
+        with pytest.warns(vsearch.VsearchWarning) as caught:
+            index = vsearch.build_documents(with_gaps, None, tmp_path / name, **more, **arguments)
+        told.append(sorted(str(warning.message) for warning in caught if "usable" in str(warning.message)))
+        assert len(index) == 1500 - 409
+        assert sum(index.info()["skipped"].values()) == 409
+    assert told[0] == told[1]
+    check_same_documents(tmp_path / "one", tmp_path / "many")
+    check_no_orphans(open_store(tmp_path / "many"))
+
+
+def test_documents_none_of_which_can_be_used_are_refused(client, tmp_path) -> None:
+    rows = table(0, 50)
+    for name, lists in (
+        ("null", pa.nulls(50, rows.schema.field("v").type)),
+        ("nan", pa.array([[[float("nan")] * WIDTH]] * 50, rows.schema.field("v").type)),
+    ):
+        pq.write_table(rows.set_column(1, "v", lists), tmp_path / f"{name}.parquet")
+        with pytest.raises(vsearch.InputError, match=r"has vectors|none are left"):
+            vsearch.build_documents(
+                tmp_path / f"{name}.parquet", None, tmp_path / "i", client=client, column="v", missing="skip"
+            )
+        assert open_store(tmp_path / "i").list("") == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"offsets": np.array([0, 3])}, "offsets is not available with client="),
         ({"saliency": np.ones(3)}, "saliency is not available with client="),
         ({"keep": 0.5}, "keep=0.5 needs the saliency"),
-        ({"missing": "skip"}, "missing is not available with client="),
+        ({"missing": "other"}, "missing must be"),
         ({"column": "n"}, "column 'n' does not contain lists of vectors"),
         ({"id": "nil"}, "ids: no column 'nil'"),
         ({"attributes": ["nil"]}, "no column 'nil'"),
@@ -283,5 +329,5 @@ def test_from_the_command_line(source, reference, tmp_path) -> None:
 def test_a_first_document_without_vectors_is_refused(tmp_path) -> None:
     lists = pa.array([[], [[1.0, 2.0]]], pa.list_(pa.list_(pa.float32())))
     pq.write_table(pa.table({"v": lists, "key": ["a", "b"]}), tmp_path / "rows.parquet")
-    with pytest.raises(vsearch.InputError, match=r"document 0 is empty; remove it$"):
+    with pytest.raises(vsearch.InputError, match=r"1 without vectors\): 'a'; repair"):
         run(open_store(tmp_path / "i"), job_of(tmp_path / "rows.parquet"))

@@ -12,6 +12,7 @@ from vsearch.api.sources import source_options
 from vsearch.api.text_building import check_text_arguments
 from vsearch.building.inputs.dask_collections import is_collection
 from vsearch.building.inputs.prefix_files import is_url
+from vsearch.building.inputs.unusable import check_policy
 from vsearch.cluster.collections import has_files, written_collection
 from vsearch.cluster.encoding_results import Texts
 from vsearch.cluster.engines import DaskEngine, open_engine
@@ -120,12 +121,13 @@ def build_documents_on_cluster(
     for name, value in more.items():
         if value is not None:
             raise InputError(f"{name} is not available with client=; build documents with it in one process")
+    check_policy(arguments.missing)
     check_reduction(options.keep, options.pool, saliency=False)
     shards = None if options.shards is None else int(options.shards)
     return _build(
         store,
         source,
-        columns_of(arguments),
+        columns_of(arguments, texts=True),
         JobOptions("ip", "osq", float(options.bits), None, None, shards, int(options.seed)),
         client=client,
         storage=storage,
@@ -146,6 +148,7 @@ def build_documents_on_cluster(
             int(options.seed),
         ),
         document_rows=build_division().documents_per_task,
+        missing=arguments.missing,
     )
 
 
@@ -184,7 +187,7 @@ def _build(
         check_no_storage(source_storage)
         if not overwrite and not has_files(store, source):
             refuse_existing(store)
-        lists = not any(fields.values())
+        lists = not (fields.get("texts") or fields.get("documents"))
         with (
             open_engine(client) as engine,
             written_collection(store, source, engine, storage, progress, columns.vectors, check_lists=lists) as where,

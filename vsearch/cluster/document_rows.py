@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -55,7 +55,7 @@ class StoredDocuments:
         for task in range(first, int(np.searchsorted(edges, high))):
             start, begin, end = int(edges[task]), max(low, int(edges[task])), min(high, int(edges[task + 1]))
             if end > begin:
-                file = self.outputs.read(Reduced, "reduce", task).vectors
+                file = cast("DataFile", self.outputs.read(Reduced, "reduce", task).vectors)
                 yield self.outputs.arrays(file, begin - start, end - start, names)
 
 

@@ -11,20 +11,23 @@ import numpy as np
 from vsearch.building.inputs.elements import check_bounded, stored_dtype
 from vsearch.building.inputs.prefix_files import plan_files
 from vsearch.building.inputs.prefix_reading import PrefixRows
-from vsearch.building.inputs.rows import split_table
+from vsearch.building.inputs.rows import SKIP, split_table
 from vsearch.building.inputs.tables import Table
+from vsearch.building.inputs.unusable import NAMED, NUMBER_FAULTS, Unusable
 from vsearch.building.pipeline import write_model
 from vsearch.building.steps import training_rows
 from vsearch.cluster.context import Context
 from vsearch.cluster.encoding_results import DocumentCodec, Drawn, Embedded, Numbered, Reduced
 from vsearch.cluster.job import Plan
-from vsearch.cluster.source import check_id_column, chunk_rows, id_kind, kept_attributes
+from vsearch.cluster.source import SourceRows, check_id_column, chunk_rows, kept_attributes
+from vsearch.cluster.text_rows import TextRows
 from vsearch.cluster.training_steps import all_headers
 from vsearch.errors import InputError
 from vsearch.multivector.build import batches, document_shards
 from vsearch.multivector.reduction import reduce_documents
-from vsearch.multivector.sources import documents_column, open_documents
+from vsearch.multivector.sources import documents_column, matrices
 from vsearch.multivector.training import DocumentOptions, choose_samples, train_encoding, train_vectors
+from vsearch.multivector.usable import none_left, open_lists
 from vsearch.storage.stores.scratch import scratch_folder
 
 if TYPE_CHECKING:
@@ -37,9 +40,6 @@ if TYPE_CHECKING:
 BATCHES = 8
 """Batches of documents that one task encodes."""
 
-ONE_PROCESS = ", or pass missing='skip'"
-"""The end of errors about a document, which suggests what only builds in one process offer."""
-
 
 def plan_documents(context: Context, number: int) -> None:
     """Choose the column of the documents; attributes and ids are chosen once their encoding is known."""
@@ -51,59 +51,64 @@ def plan_documents(context: Context, number: int) -> None:
     requested = None if job.columns.attributes is None else list(job.columns.attributes)
     _, column, _ = split_table(source, job.columns.vectors, requested, documents_column, Path())
     check_id_column(job.columns.id, rows.schema)
-    with scratch_folder() as scratch:
-        try:
-            first = open_documents(_table(context, files, 0, 1).select([str(column)]), None, scratch)
-        except InputError as error:
-            raise InputError(str(error).removesuffix(ONE_PROCESS)) from error
+    first = next(
+        (item for item in matrices(_table(context, files).select([str(column)]), skip=True) if _has_vectors(item)), None
+    )
+    if not isinstance(first, np.ndarray):
+        raise InputError(f"{files.label}: no document in column {column!r} has vectors")
     pooled = _options(context).pool is not None and cast("float", _options(context).pool) > 1
-    dtype = "float32" if pooled else stored_dtype(first.vectors.dtype, files.label).name
-    width = first.vectors.dimensions
+    dtype, width = "float32" if pooled else stored_dtype(first.dtype, files.label).name, first.shape[1]
     plan = Plan(files, column, job.columns.id, None, "row", width, dtype, 1, 0, ())
     context.outputs.finish("documents", number, plan, ())
 
 
 def reduce_range(context: Context, number: int) -> None:
-    """Read the documents of some rows, and merge similar vectors of each if that is asked for."""
+    """Read the documents of some rows, and merge similar vectors of each if that is asked for; note those that cannot be used."""
     outputs, plan = context.outputs, context.draft_plan
     start, stop = _range(context, number)
     with scratch_folder() as folder:
         scratch = Path(folder)
-        try:
-            table = _table(context, plan.files, start, stop).select([str(plan.vectors)])
-            documents = open_documents(table, None, scratch)
-            reduced, positions = reduce_documents(
-                documents, None, 1.0, _options(context).pool, scratch, lambda _done, _total: None
-            )
-            vectors = reduced.vectors.read(0, reduced.vectors.rows)
-        except InputError as error:
-            reason = str(error).removesuffix(ONE_PROCESS)
-            raise InputError(f"documents from row {start} on: {reason}") from error
-        if vectors.shape[1] != plan.dimensions:
-            raise InputError(
-                f"documents from row {start} on must have vectors of {plan.dimensions} dimensions like the first, got "
-                f"{vectors.shape[1]}"
-            )
+        table = _table(context, plan.files, start, stop).select([str(plan.vectors)])
+        opened, unusable = open_lists(table, scratch, plan.dimensions, np.dtype(plan.dtype))
+        named = tuple((start + unusable.sorted()[: NAMED + 1]).tolist())
+        if opened is None:
+            outputs.finish("reduce", number, Reduced(None, None, 0, 0, unusable.reasons, named), ())
+            return
+        reduced, positions = reduce_documents(
+            opened.documents, None, 1.0, _options(context).pool, scratch, lambda _done, _total: None
+        )
+        vectors = reduced.vectors.read(0, reduced.vectors.rows)
         lengths = np.diff(reduced.offsets)
         places = np.zeros(len(vectors), np.int32) if positions is None else np.asarray(positions)
         file = outputs.write("reduce", number, "vectors", {"vectors": vectors, "position": places})
-        of_lengths = outputs.write("reduce", number, "lengths", {"length": lengths})
-        result = Reduced(file, of_lengths, int(documents.offsets[-1]), int(places.max()))
+        of_lengths = outputs.write("reduce", number, "lengths", {"length": lengths, "row": start + opened.kept})
+        input_vectors = int(opened.documents.offsets[-1])
+        result = Reduced(file, of_lengths, input_vectors, int(places.max()), unusable.reasons, named)
         outputs.finish("reduce", number, result, [file.entry.path, of_lengths.entry.path])
 
 
 def number_vectors(context: Context, number: int) -> None:
-    """Number the vectors of all documents, divide documents into batches, and choose what is trained on."""
+    """Number the vectors of all documents, divide documents into batches, and choose what is trained on.
+
+    Raises
+    ------
+    InputError
+        Documents have no usable vectors, and must have some, or none has any.
+    """
     outputs, plan = context.outputs, context.draft_plan
     tasks = -(-plan.files.rows // context.job.document_rows)
     results = [outputs.read(Reduced, "reduce", task) for task in range(tasks)]
-    lengths = np.concatenate([outputs.arrays(result.lengths)["length"] for result in results])
+    reasons, warning = _left_out(context, results)
+    arrays_of = [outputs.arrays(result.lengths) for result in results if result.lengths is not None]
+    lengths = np.concatenate([part["length"] for part in arrays_of])
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     firsts = [start for start, _ in batches(offsets)]
     vectors, documents, _ = choose_samples(offsets, plan.dimensions, _options(context))
-    edges = np.cumsum([0, *(result.vectors.entry.rows for result in results)])
+    edges = np.cumsum([0, *(_rows_in(result.vectors) for result in results)])
+    document_edges = np.cumsum([0, *(_rows_in(result.lengths) for result in results)])
     arrays = {
         "offset": offsets,
+        "row": np.concatenate([part["row"] for part in arrays_of]),
         "batch": np.array([*firsts, len(lengths)], np.int64),
         "vector": vectors,
         "document": documents,
@@ -112,13 +117,17 @@ def number_vectors(context: Context, number: int) -> None:
     input_vectors, largest = sum(result.input_vectors for result in results), max(result.largest for result in results)
     numbered = Numbered(
         files["offset"],
+        files["row"],
         tuple(edges.tolist()),
+        tuple(document_edges.tolist()),
         files["batch"],
         files["vector"],
         files["document"],
         input_vectors,
         largest,
         BATCHES,
+        reasons,
+        warning,
     )
     outputs.finish("number", number, numbered, [file.entry.path for file in files.values()])
 
@@ -126,9 +135,14 @@ def number_vectors(context: Context, number: int) -> None:
 def draw_documents(context: Context, number: int) -> None:
     """Extract what is trained on from the documents of some rows."""
     outputs, stored = context.outputs, context.documents
-    numbered, (start, stop) = stored.numbered, _range(context, number)
+    numbered = stored.numbered
+    start, stop = numbered.document_edges[number : number + 2]
     low, high = numbered.edges[number : number + 2]
-    vectors = outputs.arrays(outputs.read(Reduced, "reduce", number).vectors, names=["vectors"])["vectors"]
+    file = outputs.read(Reduced, "reduce", number).vectors
+    if file is None:
+        outputs.finish("draw", number, Drawn(None, None), ())
+        return
+    vectors = outputs.arrays(file, names=["vectors"])["vectors"]
     chosen = _within(outputs.arrays(numbered.vectors)["vector"], low, high)
     chosen_documents = _within(outputs.arrays(numbered.documents)["document"], start, stop)
     offsets = stored.offsets(start, stop) - low
@@ -147,7 +161,8 @@ def train_documents(context: Context, number: int) -> None:
     numbered = stored.numbered
     tasks = range(len(numbered.edges) - 1)
     drawn = [outputs.read(Drawn, "draw", task) for task in tasks]
-    offsets = stored.offsets(0, context.draft_plan.files.rows)
+    rows = numbered.document_edges[-1]
+    offsets = stored.offsets(0, rows)
     chosen, documents, rng = choose_samples(offsets, context.draft_plan.dimensions, options)
     token_codec = train_vectors(_gathered(outputs, [result.vectors for result in drawn]), chosen, options)
     vectors = _gathered(outputs, [result.documents for result in drawn])
@@ -161,7 +176,7 @@ def train_documents(context: Context, number: int) -> None:
     files = tuple(outputs.write("codec", number, str(length), together) for length, together in by_length.items())
     of_queries = outputs.write("codec", number, "queries", {"queries": queries})
     model = write_model(outputs.store, outputs.writer, arrays, "documents")
-    shards = document_shards(options, token_codec, numbered.edges[-1], context.draft_plan.files.rows)
+    shards = document_shards(options, token_codec, numbered.edges[-1], rows)
     entries = {f"documents:{kind}": entry for kind, entry in model.items()}
     result = DocumentCodec(files, token_codec.configuration(), entries, of_queries, shards)
     paths = [*(file.entry.path for file in (*files, of_queries)), *(entry.path for entry in entries.values())]
@@ -177,7 +192,7 @@ def embed_documents(context: Context, number: int) -> None:
         fde.encode_documents(*stored.read(start, stop))
         for start, stop in zip(firsts[:-1].tolist(), firsts[1:].tolist(), strict=True)
     ]
-    rows = np.arange(firsts[0], firsts[-1])
+    rows = outputs.arrays(stored.numbered.rows, int(firsts[0]), int(firsts[-1]))["row"]
     file = outputs.write("embed", number, "vectors", {"row": rows, "vectors": np.concatenate(encoded)})
     outputs.finish("embed", number, Embedded(file), [file.entry.path])
 
@@ -193,7 +208,7 @@ def plan_encodings(context: Context, number: int) -> None:
     numbered = context.documents.numbered
     firsts = outputs.arrays(numbered.batches)["batch"]
     edges = (*firsts[: -1 : numbered.task_batches].tolist(), int(firsts[-1]))
-    rows = draft.files.rows
+    rows = numbered.document_edges[-1]
     plan = msgspec.structs.replace(
         draft,
         vectors=None,
@@ -202,12 +217,47 @@ def plan_encodings(context: Context, number: int) -> None:
         dtype="float32",
         chunk_rows=chunk_rows(job, width, "float32"),
         buckets=0 if draft.id is None else max(1, -(-rows // job.bucket_rows)),
-        warnings=messages,
+        warnings=messages if numbered.warning is None else (*messages, numbered.warning),
         edges=edges,
+        reasons=numbered.reasons,
     )
-    plan = msgspec.structs.replace(plan, id_kind=id_kind(context.source, plan))
+    if plan.id is not None:
+        ids = TextRows(SourceRows(context.source, plan), outputs).ids(0, 1)
+        plan = msgspec.structs.replace(plan, id_kind="int64" if isinstance(ids, np.ndarray) else "string")
     training_rows(rows, width, context.options)
     outputs.finish("plan", number, plan, ())
+
+
+def _left_out(context: Context, results: list[Reduced]) -> tuple[dict[str, int], str | None]:
+    """Count the documents without usable vectors by reason, and describe them in a warning; or refuse them."""
+    unusable = Unusable(item="document")
+    for result in results:
+        for reason, count in result.reasons.items():
+            unusable.reasons[reason] = unusable.reasons.get(reason, 0) + count
+    if not unusable.reasons:
+        return {}, None
+    # numbers are looked at after all documents are read
+    of_numbers = [reason for reason in unusable.reasons if reason in NUMBER_FAULTS]
+    unusable.reasons |= {reason: unusable.reasons.pop(reason) for reason in NUMBER_FAULTS if reason in of_numbers}
+    rows = [row for result in results for row in result.unusable][: NAMED + 1]
+    plan, names = context.draft_plan, list[Any](rows)
+    if plan.id is not None:
+        source = SourceRows(context.source, plan)
+        names = [source.column(plan.id, row, row + 1)[0].as_py() for row in rows]
+    described = unusable.describe(names)
+    if not any(result.vectors for result in results):
+        raise none_left(described)
+    if context.job.missing == "error":
+        raise InputError(f"documents: {described}; {SKIP}")
+    return unusable.reasons, f"documents: {described}; skipped"
+
+
+def _has_vectors(document: Any) -> bool:
+    return isinstance(document, np.ndarray) and document.size > 0
+
+
+def _rows_in(file: DataFile | None) -> int:
+    return 0 if file is None else file.entry.rows
 
 
 def encoding_tasks(numbered: Numbered) -> int:

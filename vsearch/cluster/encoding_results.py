@@ -77,17 +77,23 @@ class Reduced(msgspec.Struct, frozen=True):
     vectors : DataFile
         Their vectors, with the position of each in its input document.
     lengths : DataFile
-        Number of vectors of each document.
+        Number of vectors of each document, and its row.
     input_vectors : int
         Number of vectors before the reduction.
     largest : int
         The largest position.
+    reasons : dict
+        Number of documents without usable vectors, by reason.
+    unusable : tuple of int
+        The rows of the first of these.
     """
 
-    vectors: DataFile
-    lengths: DataFile
+    vectors: DataFile | None
+    lengths: DataFile | None
     input_vectors: int
     largest: int
+    reasons: dict[str, int]
+    unusable: tuple[int, ...]
 
 
 class Numbered(msgspec.Struct, frozen=True):
@@ -97,8 +103,10 @@ class Numbered(msgspec.Struct, frozen=True):
     ----------
     offsets : DataFile
         int64 (documents + 1,).
-    edges : tuple of int
-        The first vector of each task of ``reduce``, and the number of vectors.
+    rows : DataFile
+        The row of each document.
+    edges, document_edges : tuple of int
+        The first vector and document of each task of ``reduce``, and the numbers of vectors and documents.
     batches : DataFile
         The first document of each batch that is encoded at a time, and the number of documents.
     vectors, documents : DataFile
@@ -107,16 +115,23 @@ class Numbered(msgspec.Struct, frozen=True):
         See `Reduced`.
     task_batches : int
         Number of batches that one task encodes.
+    reasons : dict
+        Number of documents that are left out, by reason.
+    warning : str or None
     """
 
     offsets: DataFile
+    rows: DataFile
     edges: tuple[int, ...]
+    document_edges: tuple[int, ...]
     batches: DataFile
     vectors: DataFile
     documents: DataFile
     input_vectors: int
     largest: int
     task_batches: int
+    reasons: dict[str, int]
+    warning: str | None
 
 
 class Drawn(msgspec.Struct, frozen=True):

@@ -92,6 +92,8 @@ class Job(msgspec.Struct, frozen=True):
         Number of documents that one task reads.
     legs : Legs or None
         For builds with text columns or weights.
+    missing : {"error", "skip"}
+        What to do with documents without usable vectors.
     """
 
     version: str
@@ -109,6 +111,7 @@ class Job(msgspec.Struct, frozen=True):
     documents: DocumentOptions | None = None
     document_rows: int = 0
     legs: Legs | None = None
+    missing: str = "error"
 
     @property
     def id(self) -> str:
@@ -152,6 +155,8 @@ class Plan(msgspec.Struct, frozen=True):
     edges : tuple of int
         For texts and documents: the first row of each task that encodes them, and the number of rows; rows without a text are not
         counted.
+    reasons : dict
+        Number of documents that are left out, by reason.
     """
 
     files: FilesPlan
@@ -165,6 +170,7 @@ class Plan(msgspec.Struct, frozen=True):
     buckets: int
     warnings: tuple[str, ...]
     edges: tuple[int, ...] = ()
+    reasons: dict[str, int] = msgspec.field(default_factory=dict)
 
     @property
     def rows(self) -> int:
@@ -174,6 +180,8 @@ class Plan(msgspec.Struct, frozen=True):
     @property
     def skipped(self) -> dict[str, int]:
         """Number of rows of the files that are left out, by reason."""
+        if self.reasons:
+            return self.reasons
         without_text = self.files.rows - self.rows
         return {"NULL": without_text} if without_text else {}
 

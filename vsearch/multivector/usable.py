@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from vsearch.building.inputs.elements import stored_dtype
 from vsearch.building.inputs.rows import KeptVectors
 from vsearch.building.inputs.unusable import Unusable, note_numbers
-from vsearch.building.inputs.vectors import open_vectors
+from vsearch.building.inputs.vectors import VectorSource, open_vectors
 from vsearch.errors import InputError
 from vsearch.multivector.sources import EMPTY, FLAWED, Documents, Found, check_offsets, matrices, open_saliency
 
@@ -70,43 +70,75 @@ def open_usable(vectors: object, offsets: object | None, scratch: str | Path) ->
     InputError
         Offsets descend, the input does not consist of documents, or no document is usable.
     """
-    scratch, unusable, flaws = Path(scratch), _ByDocument(item="document"), Unusable()
-    lengths: list[int] = []
     if offsets is None:
-        usable = _usable(matrices(vectors, skip=True), lengths, unusable)
-        first = next(usable, None)
-        if first is None:
-            raise _none_left(unusable)
-        source = open_vectors(chain([first], usable), scratch, unusable=flaws)
-        input_offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
-        counts = np.diff(input_offsets)
-        counts[unusable.sorted()] = 0
+        opened, unusable = open_lists(vectors, scratch)
     else:
-        source = open_vectors(vectors, scratch, unusable=flaws)
+        unusable, flaws = _ByDocument(item="document"), Unusable()
+        source = open_vectors(vectors, Path(scratch), unusable=flaws)
         skipped = flaws.sorted()
         input_offsets = check_offsets(offsets, source.rows + len(skipped), empty=True)
         flawed = np.searchsorted(input_offsets, skipped, side="right") - 1
         unusable.add(np.flatnonzero(np.diff(input_offsets) == 0), EMPTY)
         unusable.add(np.unique(flawed), FLAWED)
         counts = np.diff(input_offsets) - np.bincount(flawed, minlength=len(input_offsets) - 1)
+        opened = _without_unusable(source, input_offsets, counts, unusable)
+    if opened is None:
+        raise none_left(unusable.describe(unusable.sorted().tolist()))
+    return opened
+
+
+def open_lists(
+    vectors: object, scratch: str | Path, width: int = 0, dtype: np.dtype[Any] | None = None
+) -> tuple[Opened | None, Unusable]:
+    """As `open_usable` without offsets, for documents that may be part of a larger input.
+
+    Parameters
+    ----------
+    width, dtype
+        Dimensions and element type of the documents before these, if there are any.
+
+    Returns
+    -------
+    opened : Opened or None
+        None if no document is usable.
+    unusable : Unusable
+    """
+    unusable, lengths = _ByDocument(item="document", width=width), list[int]()
+    usable = _usable(matrices(vectors, skip=True), lengths, unusable, dtype)
+    first = next(usable, None)
+    if first is None:
+        return None, unusable
+    source = open_vectors(chain([first], usable), Path(scratch), unusable=Unusable())
+    input_offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+    counts = np.diff(input_offsets)
+    counts[unusable.sorted()] = 0
+    return _without_unusable(source, input_offsets, counts, unusable), unusable
+
+
+def _without_unusable(
+    source: VectorSource, offsets: NDArray[np.int64], counts: NDArray[np.int64], unusable: Unusable
+) -> Opened | None:
+    """Leave out documents with unusable numbers as well; `counts` has the vectors of each document that the source has."""
     note_numbers(source, np.repeat(np.arange(len(counts)), counts), "ip", unusable)
     kept = np.setdiff1d(np.arange(len(counts)), unusable.sorted())
     if not len(kept):
-        raise _none_left(unusable)
+        return None
     source_offsets = np.concatenate([[0], np.cumsum(counts)])
     if len(kept) == len(counts):
-        return Opened(Documents(source, source_offsets), input_offsets, kept, unusable)
+        return Opened(Documents(source, source_offsets), offsets, kept, unusable)
     rows, document_offsets = _rows_of(source_offsets, kept)
-    return Opened(Documents(KeptVectors(source, rows), document_offsets), input_offsets, kept, unusable)
+    return Opened(Documents(KeptVectors(source, rows), document_offsets), offsets, kept, unusable)
 
 
-def _none_left(unusable: Unusable) -> InputError:
-    return InputError(f"documents: {unusable.describe(unusable.sorted().tolist())}; none are left")
+def none_left(described: str) -> InputError:
+    """Return the error of an input whose documents are all unusable."""
+    return InputError(f"documents: {described}; none are left")
 
 
-def _usable(documents: Iterator[Found], lengths: list[int], unusable: Unusable) -> Iterator[NDArray[Any]]:
+def _usable(
+    documents: Iterator[Found], lengths: list[int], unusable: Unusable, dtype: np.dtype[Any] | None
+) -> Iterator[NDArray[Any]]:
     """Yield the matrices with the dimensions of the first; record all lengths, and the unusable documents."""
-    dtype: np.dtype[Any] | None = None
     for number, document in enumerate(documents):
         reason = document if isinstance(document, str) else None
         if not isinstance(document, str):

@@ -13,6 +13,7 @@ from vsearch.errors import InputError
 from vsearch.metrics import LARGEST_ELEMENT, Metric
 
 POLICIES = ("error", "skip")
+NUMBER_FAULTS = ("with NaN", "with numbers that are infinite or too large", "of zeros, which have no direction")
 NAMED = 5
 """Maximum number of ids that a message names."""
 
@@ -93,9 +94,9 @@ def note_numbers(
         largest = np.abs(block).max(axis=1)  # NaN if any element is
         rows = kept[start:stop]
         faults = {
-            "with NaN": np.isnan(largest),
-            "with numbers that are infinite or too large": largest > limit,
-            "of zeros, which have no direction": (largest == 0) & (zeros and metric == "cosine"),
+            NUMBER_FAULTS[0]: np.isnan(largest),
+            NUMBER_FAULTS[1]: largest > limit,
+            NUMBER_FAULTS[2]: (largest == 0) & (zeros and metric == "cosine"),
         }
         for reason, fault in faults.items():
             unusable.add(rows[fault], reason)
