@@ -61,6 +61,22 @@ def test_the_tools_and_how_filters_are_written(index):
     assert by_name["search"].input_schema["properties"]["k"]["maximum"] == 100
 
 
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("count", {"filter": "price < 30"}),
+        ("count", {"where": "price < 30", "limit": 3}),
+        ("schema", {"table": "x"}),
+        ("get", {"ids": [1], "id": 1}),
+    ],
+)
+def test_arguments_that_a_tool_does_not_have_are_refused(index, name, arguments):
+    tools, (answer,) = talk(make_server(index), (name, arguments))
+    assert all(tool.input_schema["additionalProperties"] is False for tool in tools)
+    assert answer.is_error
+    assert f"{name} has no argument {list(arguments)[-1]!r}; it has " in answer.content[0].text
+
+
 def test_answers_are_those_of_the_index(index):
     assert call(index, "count", where="price < 30 AND color = 'red'") == {"rows": 10}
     assert call(index, "count", where={"price": {"$lt": 30}}) == {"rows": 30}

@@ -26,6 +26,16 @@ def index(tmp_path_factory):
     return vsearch.build(clustered(200, 8), tmp_path_factory.mktemp("serving") / "i", table, shards=2, partitions=4)
 
 
+def test_a_small_body_cannot_ask_for_gigabytes(index):
+    with serving(ServerSettings({"": index.snapshot.store.url})) as url:
+        status, reply = ask(f"{url}/search", {"vectors": [[1.0] * 8] * 101, "k": 10_000})
+        assert (status, reply["message"]) == (
+            400,
+            "queries times k must be at most 1,000,000, got 101 times 10,000; send fewer queries at a time",
+        )
+        assert ask(f"{url}/search", {"vectors": [[1.0] * 8] * 20, "k": 10_000})[0] == 200
+
+
 def test_searches_are_those_of_the_index(index):
     queries = clustered(3, 8, seed=4)
     with serving(ServerSettings({"": index.snapshot.store.url})) as url:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, TypeVar, cast
 import numpy as np
 from mcp.server import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
+from mcp.server.mcpserver.tools import Tool as ServedTool
 from pydantic import Field
 
 from vsearch._version import __version__
@@ -66,10 +67,31 @@ def make_server(index: SearchableIndex, name: str = "vsearch") -> MCPServer:
     """
     tools = IndexTools(index)
     about = f"Search of {len(index):,} rows by meaning, words or example, with exact filters on attributes. Call schema first."
-    server = MCPServer(name, instructions=about, version=__version__)
-    for tool in (tools.search, tools.count, tools.schema, tools.get):
-        server.tool()(_with_errors(tool))
-    return server
+    offered = [
+        ServedTool.from_function(_with_errors(tool)) for tool in (tools.search, tools.count, tools.schema, tools.get)
+    ]
+    for tool in offered:
+        tool.parameters["additionalProperties"] = False
+    return StrictServer(name, instructions=about, version=__version__, tools=offered)
+
+
+class StrictServer(MCPServer):
+    """A server that refuses arguments that a tool does not have, which the SDK ignores: a filter under another name would count all rows."""
+
+    async def call_tool(self, name: str, arguments: dict[str, Any], *context: Any, **options: Any) -> Any:
+        """Call a tool.
+
+        Raises
+        ------
+        ToolError
+            The tool has no such argument, or refuses the call.
+        """
+        for tool in await self.list_tools():
+            known = list(tool.input_schema.get("properties", ()))
+            unknown = [argument for argument in arguments if argument not in known]
+            if tool.name == name and unknown:
+                raise ToolError(f"{name} has no argument {unknown[0]!r:.100}; it has {', '.join(known) or 'none'}")
+        return await super().call_tool(name, arguments, *context, **options)
 
 
 class IndexTools:

@@ -21,6 +21,8 @@ from vsearch.fanout.wire.where import encode_where
 from vsearch.search.state.model import check_queries
 
 LARGEST_BODY = LIMITS.request_bytes
+MOST_HITS = 1_000_000
+"""Maximum number of queries times k: a small body could otherwise ask for gigabytes."""
 
 
 class SearchBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -110,6 +112,10 @@ def read_search(body: bytes) -> SearchRequest:
         )
     check_offset(search.offset, search.k)
     fields = _with_leg(search, _queries(search) if given_queries else {"dimensions": 0, "queries": b""})
+    if fields["count"] * search.k > MOST_HITS:
+        raise InputError(
+            f"queries times k must be at most {MOST_HITS:,}, got {fields['count']:,} times {search.k:,}; send fewer queries at a time"
+        )
     return SearchRequest(
         options=Options(
             k=search.k,
