@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import shutil
 
 import numpy as np
 import pyarrow as pa
@@ -221,6 +222,57 @@ METADATA = [
     {"price": row, "mixed": "a" if row % 2 else 3, "rate": 0.5 if row else 1, "flag": row % 3 == 0, "deep": {"a": [row]}, "words": ["a", f"b{row}"]}
     for row in range(ROWS)
 ]  # fmt: skip
+
+
+def damaged(folder, seed):
+    """Damage a random file: cut it off, change bytes, or leave it empty."""
+    rng = np.random.default_rng(seed)
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.stat().st_size)
+    file = files[rng.integers(len(files))]
+    data = bytearray(file.read_bytes())
+    if seed % 4 == 0:
+        data = data[: rng.integers(len(data))]
+    elif seed % 4 == 1:
+        data = bytearray()
+    for at in rng.integers(0, len(data), 8 if data else 0):
+        data[at] ^= int(rng.integers(1, 256))
+    file.write_bytes(data)
+
+
+def make_chroma(folder):
+    client = pytest.importorskip("chromadb").PersistentClient(str(folder))
+    client.create_collection("items").add([f"id{row}" for row in range(ROWS)], VECTORS)
+
+
+def make_qdrant(folder):
+    qdrant = pytest.importorskip("qdrant_client")
+    client = qdrant.QdrantClient(path=str(folder))
+    client.create_collection("items", qdrant.models.VectorParams(size=WIDTH, distance=qdrant.models.Distance.EUCLID))
+    client.upsert("items", [qdrant.models.PointStruct(id=row, vector=VECTORS[row].tolist()) for row in range(ROWS)])
+    client.close()
+
+
+def make_lancedb(folder):
+    vectors = pa.array(list(VECTORS), pa.list_(pa.float32(), WIDTH))
+    pytest.importorskip("lancedb").connect(str(folder)).create_table("items", pa.table({"vector": vectors}))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("kind", "make"), [("chroma", make_chroma), ("qdrant", make_qdrant), ("lancedb", make_lancedb)]
+)
+def test_errors_of_other_libraries_are_input_errors(tmp_path, kind, make):
+    make(tmp_path / "good")
+    refused = 0
+    for seed in range(12):
+        shutil.copytree(tmp_path / "good", tmp_path / f"{seed}")
+        damaged(tmp_path / f"{seed}", seed)
+        try:
+            assert table_of(kind, tmp_path / f"{seed}", table="items").num_rows == ROWS
+        except vsearch.InputError:
+            refused += 1
+    assert refused
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from vsearch.errors import InputError
+from vsearch.errors import InputError, VsearchError
 from vsearch.integrations.imports.faiss_files import read_faiss
 from vsearch.integrations.imports.pgvector import read_pgvector
 from vsearch.integrations.imports.source import ID, VECTOR, Source
@@ -14,6 +15,8 @@ from vsearch.integrations.imports.stores import read_chroma, read_lancedb, read_
 from vsearch.integrations.imports.tables import read_parquet
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from vsearch.api.index import Index
 
 
@@ -68,7 +71,31 @@ def open_source(kind: str, path: str, **options: str | None) -> Source:
     for name in passed:
         if name not in reader.options:
             raise InputError(f"{kind} has no {name}; its options are {', '.join(reader.options) or 'none'}")
-    return reader.open(path, **passed)
+    with _reading(kind, path):
+        source = reader.open(path, **passed)
+    return replace(source, batches=_read(source.batches, kind, path))
+
+
+def _read(batches: Iterator[pa.RecordBatch], kind: str, path: str) -> Iterator[pa.RecordBatch]:
+    while True:
+        with _reading(kind, path):
+            batch = next(batches, None)
+        if batch is None:
+            return
+        yield batch
+
+
+@contextmanager
+def _reading(kind: str, path: str) -> Iterator[None]:
+    """Turn what the other library raises, for damaged data or a server that does not answer, into `InputError`."""
+    try:
+        yield
+    except VsearchError:
+        raise
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":  # of libraries in Rust
+            raise
+        raise InputError(f"{path} cannot be read by {kind}: {type(error).__name__}: {str(error)[:300]}") from error
 
 
 def import_index(

@@ -55,8 +55,14 @@ def read_chroma(path: str, table: str | None = None) -> Source:
         raise InputError(f"the collection {name!r} has no vectors")
 
     def batches() -> Iterator[Any]:
+        read = 0
         for page in pages("embeddings", "metadatas", "documents"):
+            read += len(page["ids"])
             yield page["ids"], np.asarray(page["embeddings"], np.float32), _chroma_rows(page)
+        if read != total:
+            raise InputError(
+                f"the collection {name!r} has {total} rows, but {read} were returned: it is damaged, or was changed"
+            )
 
     return make_source(columns, width, batches(), text_ids=True, metric=_chroma_metric(collection))
 
