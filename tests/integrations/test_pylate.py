@@ -1,4 +1,4 @@
-"""PyLate's interface of an index, compared with MaxSim by loops; PyLate itself needs torch, and is not needed here."""
+"""PyLate's interface of an index, compared with MaxSim by loops; PyLate itself needs torch, so only one test needs it."""
 
 from __future__ import annotations
 
@@ -127,3 +127,23 @@ def test_vectors_of_documents(index, documents):
         for id_, vectors in zip(ids, found, strict=True):
             assert vectors.shape == documents[id_].shape
             assert (vectors * documents[id_]).sum(axis=1).min() > 0.9
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_pylates_own_retriever_and_reranker_take_it(index, documents):
+    retrieve = pytest.importorskip("pylate.retrieve", reason="PyLate is not installed")
+    rank, torch = pytest.importorskip("pylate.rank"), pytest.importorskip("torch")
+    queries = make(3, seed=5)
+    retriever = retrieve.ColBERT(index=index)
+    for asked in (queries, [torch.from_numpy(query) for query in queries]):
+        for query, found in zip(queries, retriever.retrieve(queries_embeddings=asked, k=4, device="cpu"), strict=True):
+            check(found, query, documents, 4)
+    few = ["doc 3", "doc 7"]
+    (found,) = retriever.retrieve(queries_embeddings=queries[:1], k=4, device="cpu", subset=few)
+    assert {one["id"] for one in found} == set(few)
+    names = [list(documents)[:10]] * 3
+    vectors = index.get_documents_embeddings(names)
+    tensors = [[torch.from_numpy(matrix) for matrix in matrices] for matrices in vectors]
+    reranked = rank.rerank(names, [torch.from_numpy(query) for query in queries], tensors, device="cpu")
+    for query, found in zip(queries, reranked, strict=True):
+        check(found, query, {name: documents[name] for name in names[0]}, 10)
