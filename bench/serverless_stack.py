@@ -157,10 +157,12 @@ def deployed(
     *,
     changes: Path | None = None,
     keep_every: float | None = None,
+    concurrency: int | None = None,
 ) -> Iterator[Stack]:
     """Upload an index, deploy a stack of functions for it to a local FaaS, and remove both at the end.
 
     With `changes`, the package of the writer and the keeper, these are deployed as well; the keeper runs on a schedule.
+    A processor has at most `concurrency` environments.
     """
     from vsearch.faas.functions import FunctionSpec
     from vsearch.faas.platform import Limits
@@ -196,6 +198,7 @@ def deployed(
                 every=keep_every if role == "keeper" else None,
                 memory=memory,
                 timeout=120,
+                concurrency=concurrency if role == "processor" else None,
                 environment={"VSEARCH_INDEX": url, "VSEARCH_STACK": NAMES.stack},
             )
         )

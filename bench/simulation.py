@@ -114,7 +114,7 @@ def main() -> None:
     if args.check:
         from bench.simulation_check import check
 
-        text = check(args.work)
+        text = check(args.work, say)
         report.replace(RESULTS, "simulation check", text)
         print(text)
         return
@@ -132,6 +132,8 @@ def main() -> None:
             shape = Shape(queries, allocators, 4, scale.shards, planning.calls)
             for hedge, warm in ((None, 1), (0.1, 1), (0.1, 2)):
                 requests = args.requests if queries == 1 else max(BATCHES, args.requests // 20)
+                if queries > 1 and scale.shards >= 1_000:
+                    requests = BATCHES
                 say(f"{requests} requests of {queries} queries, hedged after {hedge} s, {warm} warm")
                 result = simulate(costs, shape, network, hedge=hedge, warm=warm, requests=requests)
                 how = "no" if hedge is None else f"after {1e3 * hedge:.0f} ms"

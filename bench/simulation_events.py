@@ -14,6 +14,7 @@ import numpy as np
 import simpy
 
 from vsearch.fanout.calls.hedging import Hedging
+from vsearch.fanout.calls.retries import RetryPolicy
 from vsearch.fanout.calls.tree import Subtree, children, children_of_root, split
 
 
@@ -33,6 +34,8 @@ class Costs:
         A processor, per call.
     scan : float
         A processor, per query and call.
+    invoke, refuse : float
+        The client, the platform and the runtime, per invocation and per throttled one; 0 where others pay for these.
     """
 
     coordinate: float
@@ -40,6 +43,8 @@ class Costs:
     call: float
     process: float
     scan: float
+    invoke: float = 0.0
+    refuse: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,8 @@ class Run:
     )
     hedged: int = 0
     cold: int = 0
+    throttled: int = 0
+    worked: float = 0.0
 
 
 class Simulation:
@@ -101,6 +108,11 @@ class Simulation:
         Warm environments of each processor at the start.
     hedge : float or None
         Seconds after which a call of a processor is repeated.
+    concurrency : int or None
+        Environments that a processor may have; further calls are throttled, and repeated by the rules of callers.
+    others : float
+        Number of other processes that compute on the shared cores all the time; a fraction computes for this share of it. They keep a
+        core for their slice, but are not given one that a function waits for: schedulers prefer processes that have slept.
     """
 
     def __init__(
@@ -111,6 +123,8 @@ class Simulation:
         cores: int | None = None,
         warm: int = 1,
         hedge: float | None = None,
+        concurrency: int | None = None,
+        others: float = 0.0,
         seed: int = 0,
     ) -> None:
         self.costs, self.network, self.hedge, self.warm = costs, network, hedge, warm
@@ -118,14 +132,19 @@ class Simulation:
         self._random = np.random.default_rng(seed)
         self._cores = cores
         self._idle: dict[int, int] = {}
+        self._concurrency, self._busy = concurrency, dict[int, int]()
+        self._others = others
 
     def run(self, shape: Shape) -> Run:
         """Run one request."""
         run, environment = Run(), simpy.Environment()
-        cores = None if self._cores is None else simpy.Resource(environment, self._cores)
+        cores = None if self._cores is None else simpy.PriorityResource(environment, self._cores)
         request = _Request(self, environment, cores, shape, run)
+        for number in range(math.ceil(self._others)):
+            environment.process(request.other(min(1.0, self._others - number)))
         environment.run(environment.process(request.coordinator()))
         run.seconds = environment.now
+        request.done = True
         environment.run()  # calls that nobody waits for any more are billed too
         return run
 
@@ -141,6 +160,22 @@ class Simulation:
         """Draw distinct shards."""
         return self._random.choice(among, size=min(count, among), replace=False).tolist()  # type: ignore[no-any-return]
 
+    def enter(self, shard: int) -> bool:
+        """Count a call of a processor; False if it is throttled."""
+        busy = self._busy.get(shard, 0)
+        if self._concurrency is not None and busy >= self._concurrency:
+            return False
+        self._busy[shard] = busy + 1
+        return True
+
+    def leave(self, shard: int) -> None:
+        """Count a call less."""
+        self._busy[shard] -= 1
+
+    def wait(self, attempt: int) -> float:
+        """Draw the seconds after which a throttled call is repeated."""
+        return POLICY.wait(attempt, self._random.random)
+
     def take(self, shard: int) -> bool:
         """Take a warm environment of a processor; False if a cold one starts."""
         idle = self._idle.setdefault(shard, self.warm)
@@ -152,6 +187,7 @@ class Simulation:
         self._idle[shard] += 1
 
 
+POLICY = RetryPolicy()
 SLICE = 0.002
 """Seconds for which a process keeps a shared core."""
 
@@ -162,12 +198,21 @@ Events = Generator[Any, Any, Any]
 class _Request:
     simulation: Simulation
     environment: simpy.Environment
-    cores: simpy.Resource | None
+    cores: simpy.PriorityResource | None
     shape: Shape
     run: Run
+    done: bool = False
+
+    def other(self, share: float) -> Events:
+        """Compute beside the request, for a share of the time."""
+        while self.cores is not None and not self.done:
+            with self.cores.request(priority=1) as core:
+                yield core
+                yield self.environment.timeout(SLICE)
+            yield self.environment.timeout(SLICE * (1 - share) / share)
 
     def coordinator(self) -> Events:
-        yield self.environment.timeout(self.simulation.delay())
+        yield from self.invoke()
         begun = self.environment.now
         yield from self.work(self.simulation.costs.coordinate)
         shape = self.shape
@@ -184,7 +229,7 @@ class _Request:
         self.bill("coordinator", begun)
 
     def allocator(self, node: Subtree, shares: Any) -> Events:
-        yield self.environment.timeout(self.simulation.delay())
+        yield from self.invoke()
         begun = self.environment.now
         started = [
             self.environment.process(self.allocator(child, shares)) for child in children(node, self.shape.branching)
@@ -235,24 +280,37 @@ class _Request:
             yield first
 
     def processor(self, shard: int, queries: int) -> Events:
+        attempt = 1
+        while not self.simulation.enter(shard):
+            self.run.throttled += 1
+            yield from self.work(self.simulation.costs.refuse)
+            yield self.environment.timeout(self.simulation.wait(attempt))
+            attempt += 1
         warm = self.simulation.take(shard)
         self.run.cold += not warm
-        yield self.environment.timeout(self.simulation.delay())
+        yield from self.invoke()
         begun = self.environment.now
         if not warm:
             yield self.environment.timeout(self.simulation.network.cold)
         costs = self.simulation.costs
         yield from self.work(costs.process + queries * costs.scan)
         self.simulation.give_back(shard)
+        self.simulation.leave(shard)
         self.bill("processor", begun)
+
+    def invoke(self) -> Events:
+        """Wait until a function has its request."""
+        yield self.environment.timeout(self.simulation.delay())
+        yield from self.work(self.simulation.costs.invoke)
 
     def work(self, seconds: float) -> Events:
         """Use a processor for so long."""
+        self.run.worked += seconds
         if self.cores is None:
             yield self.environment.timeout(seconds)
             return
         while seconds > 0:
-            with self.cores.request() as core:
+            with self.cores.request(priority=0) as core:
                 yield core
                 part = min(SLICE, seconds)
                 yield self.environment.timeout(part)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -74,7 +75,7 @@ class PrefixRows:
             return first.width, stored_dtype(np.dtype(first.dtype), self.plan.label)
         kind = self.schema.field(self.column).type
         element = element_type(kind, named=True)
-        first_row = next(self._chunks(0, 1))
+        _, first_row = next(self._chunks(0, 1))
         return first_row.shape[1], stored_dtype(np.dtype(element.to_pandas_dtype()), self.plan.label)
 
     def vectors(self, start: int, stop: int) -> NDArray[Any]:
@@ -88,12 +89,13 @@ class PrefixRows:
         width, dtype = self.shape
         result = np.empty((stop - start, width), dtype)
         filled = 0
-        for chunk in self._chunks(start, stop):
-            if len(chunk) and chunk.shape[1] != width:
-                raise InputError(
-                    f"{self.plan.label}: row {start + filled} has {chunk.shape[1]} dimensions, the first row has {width}"
-                )
-            result[filled : filled + len(chunk)] = converted(chunk, dtype, self.plan.label, start + filled)
+        for file, chunk in self._chunks(start, stop):
+            with self._naming(file):
+                if len(chunk) and chunk.shape[1] != width:
+                    raise InputError(
+                        f"{self.plan.label}: row {start + filled} has {chunk.shape[1]} dimensions, the first row has {width}"
+                    )
+                result[filled : filled + len(chunk)] = converted(chunk, dtype, self.plan.label, start + filled)
             filled += len(chunk)
         return result
 
@@ -105,6 +107,13 @@ class PrefixRows:
         InputError
             A file cannot be read, or does not hold what its header declared.
         """
+        for _, batch in self._batches_of_files(names, start, stop):
+            yield batch
+
+    def _batches_of_files(
+        self, names: Sequence[str], start: int, stop: int
+    ) -> Iterator[tuple[FileHeader, pa.RecordBatch]]:
+        """`batches`, with the file of each."""
         import pyarrow as pa
 
         selected = pa.schema([self.schema.field(name) for name in names])
@@ -113,20 +122,34 @@ class PrefixRows:
             count = 0
             for batch in self._table_rows(file, names, low, high):
                 count += batch.num_rows
-                yield fitted(batch, selected, label)
+                yield file, fitted(batch, selected, label)
             if count != high - low:
                 raise InputError(f"{label}: does not hold the rows that its header declares; write it again")
 
-    def _chunks(self, start: int, stop: int) -> Iterator[NDArray[Any]]:
-        """Vectors as the files have them, in order."""
+    def _chunks(self, start: int, stop: int) -> Iterator[tuple[FileHeader, NDArray[Any]]]:
+        """Vectors as the files have them, in order, with the file of each part."""
         if not self.plan.is_table:
             for file, low, high in self._overlaps(start, stop):
-                yield from self._vector_rows(file, low, high)
+                yield from ((file, chunk) for chunk in self._vector_rows(file, low, high))
             return
         name, first = str(self.column), start
-        for batch in self.batches([name], start, stop):
-            yield matrix(batch.column(0), f"{self.plan.label}: column {name!r}", first)
+        for file, batch in self._batches_of_files([name], start, stop):
+            with self._naming(file):
+                chunk = matrix(batch.column(0), f"{self.plan.label}: column {name!r}", first)
+            yield file, chunk
             first += batch.num_rows
+
+    @contextmanager
+    def _naming(self, file: FileHeader) -> Iterator[None]:
+        """Add the file to errors of its rows, which are numbered over all files."""
+        try:
+            yield
+        except InputError as error:
+            if len(self.plan.files) == 1:
+                raise
+            number = self.plan.files.index(file)
+            place = f"{file.path} has the rows from {self.plan.firsts[number]} on"
+            raise type(error)(f"{error}; {place}") from error
 
     def _overlaps(self, start: int, stop: int) -> Iterator[tuple[FileHeader, int, int]]:
         """The files that hold rows ``start:stop``, with the range of rows in each."""
