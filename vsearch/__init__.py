@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from vsearch.api.hits import DocumentHits, Hit, Hits, fuse
     from vsearch.api.hybrid_hits import HybridHits
     from vsearch.api.index import Index
+    from vsearch.api.progress import ProgressBar
     from vsearch.api.protocol import SearchableIndex
     from vsearch.api.reading import DocumentVectors, StoredVectors
     from vsearch.api.remote_hits import RemoteHits
@@ -79,6 +80,7 @@ __all__ = [
     "MissingDependencyError",
     "PredicateError",
     "Prices",
+    "ProgressBar",
     "RemoteError",
     "RemoteHits",
     "RemoteIndex",
@@ -118,6 +120,7 @@ __getattr__ = lazy_names(
         "vsearch.api.hits": ("DocumentHits", "Hit", "Hits", "fuse"),
         "vsearch.api.hybrid_hits": ("HybridHits",),
         "vsearch.api.index": ("Index",),
+        "vsearch.api.progress": ("ProgressBar",),
         "vsearch.api.reading": ("DocumentVectors", "StoredVectors"),
         "vsearch.api.remote_hits": ("RemoteHits",),
         "vsearch.api.protocol": ("SearchableIndex",),

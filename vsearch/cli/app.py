@@ -91,7 +91,7 @@ app = typer.Typer(
     help="A compressed vector search engine with exact SQL filters.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
+    add_completion=True,
 )
 
 

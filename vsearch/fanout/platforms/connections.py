@@ -9,15 +9,21 @@ import socket
 import ssl
 import threading
 import time
+from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+from urllib.parse import unquote
+from urllib.request import getproxies, proxy_bypass
 
 from vsearch.errors import InputError
 from vsearch.fanout.calls.retries import CallError, ErrorKind
 from vsearch.forking import renew_in_children
 from vsearch.storage.stores.urls import redacted, split_url
+
+BUNDLE = "AWS_CA_BUNDLE"
+LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 LONGEST = 910.0
 """Default timeout of a call in seconds; functions run for at most 900 s."""
@@ -55,7 +61,8 @@ class Connections:
         self._process = os.getpid()
         self._lock = threading.Lock()
         renew_in_children(self)
-        self._context = ssl.create_default_context() if self._secure else None
+        self._context = _trusted() if self._secure else None
+        self._proxy = find_proxy(parts.scheme, parts.hostname)
 
     def renew_after_fork(self) -> None:
         """Drop connections of the parent process, since processes that share one would read each other's replies."""
@@ -81,7 +88,7 @@ class Connections:
         connection, fresh = self._take(wait)
         while True:
             try:
-                response = _exchange(connection, path, headers, body, until)
+                response = _exchange(connection, *self._asked(path, headers), body, until)
             except TimeoutError:
                 connection.close()
                 raise CallError(ErrorKind.TIMEOUT, f"{self.host} did not reply within {wait:.3f} s") from None
@@ -116,9 +123,72 @@ class Connections:
         return self._open(wait), True
 
     def _open(self, wait: float) -> http.client.HTTPConnection:
-        if self._context is not None:
-            return http.client.HTTPSConnection(self._name, self._port, timeout=wait, context=self._context)
-        return http.client.HTTPConnection(self._name, self._port, timeout=wait)
+        proxy = self._proxy
+        name, port = (self._name, self._port) if proxy is None else (proxy.host, proxy.port)
+        if self._context is None:
+            return http.client.HTTPConnection(name, port, timeout=wait)
+        connection = http.client.HTTPSConnection(name, port, timeout=wait, context=self._context)
+        if proxy is not None:
+            connection.set_tunnel(self._name, self._port, dict(proxy.headers))
+        return connection
+
+    def _asked(self, path: str, headers: Mapping[str, str]) -> tuple[str, Mapping[str, str]]:
+        """Return the path and headers to send: a proxy without a tunnel needs the whole URL."""
+        if self._proxy is None or self._secure:
+            return path, headers
+        return f"http://{self.host}{path}", {"host": self.host, **headers, **self._proxy.headers}
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """A proxy, by the environment.
+
+    Attributes
+    ----------
+    host : str
+    port : int
+    headers : mapping
+        Its authorization.
+    """
+
+    host: str
+    port: int
+    headers: Mapping[str, str]
+
+
+def find_proxy(scheme: str, host: str) -> Proxy | None:
+    """Return the proxy for a host by ``HTTPS_PROXY``, ``HTTP_PROXY``, ``ALL_PROXY`` and ``NO_PROXY``; none for this machine.
+
+    Raises
+    ------
+    InputError
+        The variable does not hold ``http://[user:password@]host:port``.
+    """
+    proxies = getproxies()
+    url = proxies.get(scheme) or proxies.get("all")
+    if not url or host in LOOPBACK or proxy_bypass(host):
+        return None
+    try:
+        parts = split_url(url if "://" in url else f"http://{url}")
+        port = parts.port or 80
+    except ValueError:
+        parts, port = split_url(""), 0
+    if parts.scheme != "http" or not parts.hostname or not port:
+        raise InputError(f"the proxy for {scheme} must be http://host:port, got {redacted(url)!r}")
+    headers = {}
+    if parts.username is not None:
+        user = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        headers["proxy-authorization"] = f"Basic {b64encode(user.encode()).decode('ascii')}"
+    return Proxy(parts.hostname, port, headers)
+
+
+def _trusted() -> ssl.SSLContext:
+    """Return a context that trusts the certificates of the system, or as AWS's own clients do those of ``AWS_CA_BUNDLE``."""
+    file = os.environ.get(BUNDLE) or None
+    try:
+        return ssl.create_default_context(cafile=file)
+    except (OSError, ssl.SSLError) as error:
+        raise InputError(f"{BUNDLE} must name a file of certificates in PEM, got {file!r:.200}: {error}") from None
 
 
 class _Reply(http.client.HTTPResponse):
