@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from vsearch.building.encoding import model_of
 from vsearch.building.inputs.ids import repeated, require_distinct
-from vsearch.building.partitioning import Partitioning, oversize_partitions, split_once, without_empty
+from vsearch.building.partitioning import Partitioning, count_rows, oversize_partitions, split_once
 from vsearch.building.pipeline import model_arrays, write_model
 from vsearch.building.steps import BATCH_ROWS, assign_batch, deal
 from vsearch.building.training import prepare_vectors
@@ -87,22 +87,28 @@ def compare_ids(context: Context, number: int) -> None:
 def split_partitions(context: Context, number: int) -> None:
     """Split oversized partitions, using the rows gathered from them; round 0 only identifies these partitions."""
     outputs, plan = context.outputs, context.plan
-    if number == 0:
-        parts = [outputs.arrays(outputs.read(Assigned, "assign", chunk).members) for chunk in range(plan.chunks)]
-        divided = Partitioning(context.trained.centroids, np.concatenate([part["members"] for part in parts]))
-    else:
-        before = outputs.read(Divided, "split", number - 1)
-        members = outputs.arrays(before.members)["members"].copy()
-        divided = Partitioning(outputs.arrays(before.centroids)["centroids"].copy(), members)
-        with scratch_folder() as scratch:
-            take = _gathered(context, outputs, number - 1, Path(scratch))
+    with scratch_folder() as folder:
+        scratch = Path(folder)
+        members = np.memmap(scratch / "members", np.int32, "w+", shape=(plan.rows,))
+        if number == 0:
+            for chunk in range(plan.chunks):
+                assigned = outputs.read(Assigned, "assign", chunk).members
+                members[slice(*plan.chunk(chunk))] = outputs.arrays(assigned)["members"]
+            divided = Partitioning(context.trained.centroids, members)
+        else:
+            before = outputs.read(Divided, "split", number - 1)
+            for chunk in range(plan.chunks):
+                start, stop = plan.chunk(chunk)
+                members[start:stop] = outputs.arrays(before.members, start, stop)["members"]
+            divided = Partitioning(outputs.arrays(before.centroids)["centroids"].copy(), members)
+            take = _gathered(context, outputs, number - 1, scratch)
             divided = split_once(divided, np.array(before.oversize, np.int64), take, context.options.seed)
-    oversize = oversize_partitions(divided)
-    outcome = Divided(
-        outputs.write("split", number, "members", {"members": divided.members}),
-        outputs.write("split", number, "centroids", {"centroids": divided.centroids}),
-        tuple(oversize.tolist()),
-    )
+        oversize = oversize_partitions(divided)
+        outcome = Divided(
+            outputs.write("split", number, "members", {"members": divided.members}),
+            outputs.write("split", number, "centroids", {"centroids": divided.centroids}),
+            tuple(oversize.tolist()),
+        )
     outputs.finish("split", number, outcome, [outcome.members.entry.path, outcome.centroids.entry.path])
 
 
@@ -124,23 +130,29 @@ def deal_partitions(context: Context, number: int) -> None:
     while (last := outputs.read(Divided, "split", rounds)).oversize:
         rounds += 1
     centroids = outputs.arrays(last.centroids)["centroids"]
-    split = without_empty(Partitioning(centroids, outputs.arrays(last.members)["members"]))
-    counts = np.bincount(split.members, minlength=len(split.centroids)).astype(np.int64)
-    trained, dealt = deal(replace(context.trained, centroids=split.centroids), counts, plan.rows, context.options)
-    model = model_of(
-        trained, context.options.metric, cast("Rerank | None", context.options.rerank), bitwise=context.options.bitwise
-    )
+    all_counts = np.zeros(len(centroids), np.int64)
+    for chunk in range(plan.chunks):
+        all_counts += count_rows(outputs.arrays(last.members, *plan.chunk(chunk))["members"], len(centroids))
+    used = np.flatnonzero(all_counts)
+    counts, kept = all_counts[used], np.ascontiguousarray(centroids[used])
+    trained, dealt = deal(replace(context.trained, centroids=kept), counts, plan.rows, context.options)
+    model = model_of(trained, context.options.metric, cast("Rerank | None", context.options.rerank))
     order = np.concatenate(dealt)
-    places = np.empty(len(order), np.int32)
-    places[order] = np.arange(len(order), dtype=np.int32)
+    places = np.zeros(len(centroids), np.int32)
+    places[used[order]] = np.arange(len(order), dtype=np.int32)
     files = write_model(outputs.store, outputs.writer, model_arrays(model))
-    outcome = Dealt(
-        files,
-        CodecEntry(model.quantizer.name, model.quantizer.configuration()),
-        outputs.write("deal", number, "members", {"members": places[split.members]}),
-        outputs.write("deal", number, "counts", {"counts": counts[order]}),
-        tuple(np.cumsum([0, *(len(partitions) for partitions in dealt)]).tolist()),
-    )
+    with scratch_folder() as folder:
+        members = np.memmap(Path(folder) / "members", np.int32, "w+", shape=(plan.rows,))
+        for chunk in range(plan.chunks):
+            start, stop = plan.chunk(chunk)
+            members[start:stop] = places[outputs.arrays(last.members, start, stop)["members"]]
+        outcome = Dealt(
+            files,
+            CodecEntry(model.quantizer.name, model.quantizer.configuration()),
+            outputs.write("deal", number, "members", {"members": members}),
+            outputs.write("deal", number, "counts", {"counts": counts[order]}),
+            tuple(np.cumsum([0, *(len(partitions) for partitions in dealt)]).tolist()),
+        )
     paths = [outcome.members.entry.path, outcome.counts.entry.path, *(entry.path for entry in files.values())]
     outputs.finish("deal", number, outcome, paths)
 
