@@ -93,13 +93,13 @@ def _make_weigh(tokens: int) -> Any:
                 return results
 
             zero, begin = ir.Constant(FLOATS, None), ir.Constant(I64, 0)
-            whole = b.and_(count, ir.Constant(I64, -apart))
-            several = run(begin, whole, [zero] * (apart * tokens), apart)
+            grouped = b.and_(count, ir.Constant(I64, -apart))
+            several = run(begin, grouped, [zero] * (apart * tokens), apart)
             sums = several[:tokens]
             for lane in range(1, apart):
                 sums = [b.fadd(total, several[lane * tokens + token]) for token, total in enumerate(sums)]
             if apart > 1:
-                sums = run(whole, count, sums, 1)
+                sums = run(grouped, count, sums, 1)
             for token, total in enumerate(sums):
                 place = b.add(out_at, b.mul(out_stride, ir.Constant(I64, token)))
                 store(b, total, outputs, b.mul(place, FOUR))

@@ -139,13 +139,13 @@ def _soften(typingctx, scores, begin, count, width, token, distance, tokens):
 
         def find(index: ir.Value, *highest: ir.Value) -> list[ir.Value]:
             at, columns = b.mul(index, FOUR), b.add(broadcast(b, b.trunc(index, I32), LANES), lane_numbers)
-            found = []
+            maxima = []
             for row, first, last, top in zip(rows, firsts, lasts, highest, strict=True):
                 near = b.and_(b.icmp_signed(">=", columns, first), b.icmp_signed("<", columns, last))
                 score = b.select(near, load(b, row, at, FLOATS, 4), lowest)
                 store(b, score, row, at)
-                found.append(_larger(b, score, top))
-            return found
+                maxima.append(_larger(b, score, top))
+            return maxima
 
         def raise_powers(index: ir.Value, *totals: ir.Value) -> list[ir.Value]:
             at, added = b.mul(index, FOUR), []
