@@ -97,7 +97,7 @@ def plan_build(
     known = {field.name for field in fields(BuildOptions)}
     for name in arguments:
         if name not in known | {"ids", "vectors", "id", "missing", "packed", "more", "ttl", "overwrite", "progress"}:
-            accepted = ", ".join(sorted(inspect.signature(BuildOptions).parameters))
+            accepted = ", ".join(sorted([*inspect.signature(BuildOptions).parameters, "legs", "sparse", "text"]))
             msg = f"plan does not accept {name!r}; it accepts {accepted}"
             raise InputError(msg)
     options = BuildOptions(**{name: value for name, value in arguments.items() if name in known})
@@ -112,7 +112,9 @@ def plan_build(
         if inputs.columns is not None:
             sampled = min(n, SAMPLED_ROWS)
             first = inputs.columns.read(0, sampled)
-            attribute_bytes = sum(column.nbytes for column in first.columns) * (n / sampled)
+            unencoded = {name for part in parts for name in getattr(part, "unencoded", ())}
+            for name, column in zip(first.column_names, first.columns, strict=True):  # exact, and for predicates
+                attribute_bytes += (1 if name in unencoded else 2) * column.nbytes * (n / sampled)
         own_ids = inputs.ids.kind != "row"
     partitions, shards = check_counts(n, options.partitions, options.shards)
     forecast = options.specification(d).forecast(d)
@@ -127,7 +129,7 @@ def plan_build(
         kinds.IDS: 8.0 if own_ids else 4.0,
         kinds.PARTITIONS: 28 * (1 + (options.spill is True)) * partitions / n,
         "model": 4 * (partitions * d + d * d + forecast.model_floats) / n,
-        kinds.ATTRIBUTES: 2 * attribute_bytes / n,
+        kinds.ATTRIBUTES: attribute_bytes / n,
     }
     others = [forecast(first, n, shards) for forecast in parts]
     sizes |= {other.name: other.bytes_total / n for other in others}

@@ -99,6 +99,11 @@ class SparseForecast:
 
     column: str
 
+    @property
+    def unencoded(self) -> tuple[str, ...]:
+        """Columns that are not encoded for predicates; see `Leg.unencoded`."""
+        return (self.column,)
+
     def __call__(self, table: pa.Table | None, rows: int, shards: int) -> LegForecast:
         """Return the forecast for `rows` rows, given the first of them as a table: the size of lists grows with their number."""
         check_schema(self.column, None if table is None else table.schema)

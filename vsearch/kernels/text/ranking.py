@@ -225,17 +225,21 @@ def rank_span(call):
         if call.size == call.k and total <= threshold and not further:
             start = end
             continue
-        allowed = np.int64(WINDOW)
+        fewest, allowed = np.int64(0), np.int64(WINDOW)
         if mask.shape[0] > 0:
+            if lists > 0:  # up to this number of rows are looked up in the lists
+                fewest = (postings * WINDOW) // (lists * PROBE_COST * stop)
             allowed = np.int64(0)
             for word in range(start >> 6, (end + 63) >> 6):
                 allowed += count_ones(mask[word])
+                if allowed > fewest:
+                    break
         if allowed == 0:
             start = end
             continue
         if further:
             complete = _rank_all(call, start, end, total, threshold)
-        elif allowed * lists * PROBE_COST * stop < postings * WINDOW:
+        elif allowed <= fewest:
             complete = _probe_rest(call, 0, start, list_allowed(call, start, end), total, threshold)
         else:
             complete = _rank_window(call, start, end, total, threshold)
