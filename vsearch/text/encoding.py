@@ -13,7 +13,7 @@ from vsearch.errors import InputError
 from vsearch.kernels.text.api import measure_blocks, pack_blocks, pack_positions
 from vsearch.kernels.text.fields import BLOCK
 from vsearch.text.analyzer import Analyzer
-from vsearch.text.occurrences import occurrences
+from vsearch.text.occurrences import Occurrences, occurrences
 from vsearch.text.postings import ARRAYS, BLOCKS, SPARE, Postings
 from vsearch.text.tokens import TokenAnalyzer, token_occurrences
 
@@ -36,10 +36,24 @@ def make_postings(
     InputError
         The texts are too large for one segment.
     """
+    return encode_occurrences(read_occurrences(texts, analyzer, phrases=phrases), rows, phrases=phrases)
+
+
+def read_occurrences(texts: Iterable[Any], analyzer: Analyzer | TokenAnalyzer, *, phrases: bool) -> Occurrences:
+    """Return the terms of texts, or of lists of tokens, with their positions if there are `phrases`."""
     if isinstance(analyzer, Analyzer):
-        occurring = occurrences(texts, analyzer, positions=phrases)
-    else:
-        occurring = token_occurrences(texts)
+        return occurrences(texts, analyzer, positions=phrases)
+    return token_occurrences(texts)
+
+
+def encode_occurrences(occurring: Occurrences, rows: int, *, phrases: bool) -> Postings:
+    """Make the postings of the terms of `rows` texts; each of them occurs.
+
+    Raises
+    ------
+    InputError
+        The texts are too large for one segment.
+    """
     spelled = [term.encode() for term in occurring.terms]
     order = sorted(range(len(spelled)), key=spelled.__getitem__)
     rank = np.empty(len(order), np.int64)

@@ -16,14 +16,16 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from vsearch.errors import InputError
+from vsearch.search.state.shard import Addresses
 from vsearch.storage.files.plain_columns import read_column
 from vsearch.storage.files.segment_file import ensure_together
 from vsearch.storage.snapshots.kinds import ATTRIBUTES, text_kind
 from vsearch.storage.snapshots.text_entries import text_columns
 from vsearch.text.columns import analyzer_of
-from vsearch.text.encoding import make_postings
+from vsearch.text.encoding import encode_occurrences, make_postings
 from vsearch.text.postings import ARRAYS, LAZY, Postings, files_of
 from vsearch.text.reading import open_postings
+from vsearch.text.tails import tail_occurrences
 
 if TYPE_CHECKING:
     from vsearch.search.state.shard import Shard
@@ -166,7 +168,7 @@ def open_text(snapshot: Snapshot) -> tuple[OpenColumn, ...]:
 
 def _open_column(snapshot: Snapshot, entry: TextColumnEntry) -> OpenColumn:
     name = next(a.name for a in snapshot.manifest.attributes if a.field_name == entry.field)
-    runs = tuple(_postings_of(run, entry) for run in snapshot.shards)
+    runs = tuple(_postings_of(run, entry, snapshot) for run in snapshot.shards)
     texts = terms = 0
     for postings, run in zip(runs, snapshot.shards, strict=True):
         removed_lengths = postings.lengths[run.gone]
@@ -175,7 +177,7 @@ def _open_column(snapshot: Snapshot, entry: TextColumnEntry) -> OpenColumn:
     return OpenColumn(name, entry, runs, texts, terms / texts if texts else 1.0)
 
 
-def _postings_of(run: Shard, entry: TextColumnEntry) -> Postings:
+def _postings_of(run: Shard, entry: TextColumnEntry, snapshot: Snapshot) -> Postings:
     """Return the postings of a run, stored or made from its texts. They are cached with the run."""
     derived: dict[str, Any] = run.read.derived
     key = _key(entry)
@@ -185,8 +187,12 @@ def _postings_of(run: Shard, entry: TextColumnEntry) -> Postings:
         if files:
             postings = open_postings(files, run.rows, entry)
         else:
-            texts = texts_of(run, entry.field)
-            postings = make_postings(texts, run.rows, analyzer_of(entry), phrases=entry.phrases)
+            texts, analyzer = texts_of(run, entry.field), analyzer_of(entry)
+            if isinstance(run.segment, Addresses):  # a tail
+                made = tail_occurrences(snapshot.model, entry.key, texts, analyzer, phrases=entry.phrases)
+                postings = encode_occurrences(made, run.rows, phrases=entry.phrases)
+            else:
+                postings = make_postings(texts, run.rows, analyzer, phrases=entry.phrases)
         with run.read.lock:
             postings = derived.setdefault(key, postings)
     return postings
