@@ -469,7 +469,7 @@ def test_the_plan_knows_the_size_of_weights():
     assert 0.5 * actual <= plan.bytes_per_vector["sparse"] <= 2 * actual
     stored = made.info()["bytes_per_vector_by_part"]["attributes"]  # once, not for predicates
     assert 0.8 * stored <= plan.bytes_per_vector["attributes"] <= 1.2 * stored
-    with pytest.raises(InputError, match="accepts .*sparse, spill, text"):
+    with pytest.raises(InputError, match=r"accepts .*sparse, spill, text"):
         vsearch.plan(vectors(700), spares=ROWS)
     with pytest.raises(InputError, match="must be the name of an attribute"):
         vsearch.plan(vectors(700), sparse="weights")
