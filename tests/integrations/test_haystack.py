@@ -198,3 +198,14 @@ def test_duplicates_in_one_call_and_unusable_documents():
     with pytest.raises(FilterError, match="unknown comparison operator '~'; it must be one of ==, "):
         store.filter_documents({"field": "meta.x", "operator": "~", "value": 1})
     assert store.count_documents() == 2
+
+
+def test_a_field_has_another_type_after_all_documents_are_deleted():
+    store = new_store()
+    store.write_documents([Document(id="a", meta={"year": 1990, "old": "x"})])
+    store.delete_all_documents(recreate_index=True)
+    assert store.count_documents() == 0
+    assert set(store.index.info()["attributes"]).isdisjoint({"year", "old"})
+    store.write_documents([Document(id="a", meta={"year": "MCMXC"})])
+    (found,) = store.filter_documents({"field": "meta.year", "operator": "==", "value": "MCMXC"})
+    assert found.meta == {"year": "MCMXC"}

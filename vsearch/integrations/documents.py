@@ -130,6 +130,12 @@ class DocumentIndex:
                     self._index = open_index(self.url, refresh=self._refresh, **self._storage)
         return self._index
 
+    def drop_fields(self) -> None:
+        """Remove the attributes that metadata have added."""
+        for name in self.types:
+            if name not in (self.text, METADATA, *self.own_types):
+                self.index.drop_column(name)
+
     def put(
         self, ids: Sequence[str], texts: Sequence[str], metadatas: Sequence[Mapping[str, Any]], vectors: Any
     ) -> Commit | None:

@@ -134,9 +134,11 @@ class VsearchDocumentStore:
         """Delete documents by id; unknown ids are ignored."""
         self._documents.delete(document_ids)
 
-    def delete_all_documents(self) -> None:
-        """Delete all documents."""
+    def delete_all_documents(self, recreate_index: bool = False) -> None:
+        """Delete all documents; with `recreate_index` also the fields of their meta, which may then have other types."""
         self._documents.delete(where=Constant(value=True))
+        if recreate_index:
+            self._documents.drop_fields()
 
     def delete_by_filter(self, filters: dict[str, Any]) -> int:
         """Delete the documents that pass; return how many."""
@@ -262,9 +264,9 @@ class VsearchDocumentStore:
         """`delete_documents` in a thread."""
         await asyncio.to_thread(self.delete_documents, document_ids)
 
-    async def delete_all_documents_async(self) -> None:
+    async def delete_all_documents_async(self, recreate_index: bool = False) -> None:
         """`delete_all_documents` in a thread."""
-        await asyncio.to_thread(self.delete_all_documents)
+        await asyncio.to_thread(self.delete_all_documents, recreate_index)
 
     async def delete_by_filter_async(self, filters: dict[str, Any]) -> int:
         """`delete_by_filter` in a thread."""
