@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from tests.indexes import clustered
-from vsearch.building import partitioning
-from vsearch.building.partitioning import Partitioning, count_rows, rows_of, split_once
+from vsearch.building import members as of_rows
+from vsearch.building.members import count_rows, rows_of
+from vsearch.building.partitioning import Partitioning, split_once
 from vsearch.cluster.context import _contexts
 from vsearch.cluster.engines import SerialEngine
 from vsearch.cluster.job import Columns, JobOptions
@@ -40,7 +41,7 @@ class Measuring(SerialEngine):
 
 
 def peaks(folder, rows, shards, monkeypatch):
-    monkeypatch.setattr(partitioning, "COUNTED_ROWS", CHUNK)
+    monkeypatch.setattr(of_rows, "COUNTED_ROWS", CHUNK)
     monkeypatch.setattr("vsearch.search.defaults.TUNING_QUERIES", 16)
     (folder / str(rows)).mkdir()
     vectors = clustered(rows, WIDTH)
@@ -63,7 +64,7 @@ def test_tasks_need_as_much_for_a_source_four_times_as_large(tmp_path, monkeypat
 
 
 def test_members_in_a_file_are_not_copied(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(partitioning, "COUNTED_ROWS", CHUNK)
+    monkeypatch.setattr(of_rows, "COUNTED_ROWS", CHUNK)
     rows = 1_500_000
     members = np.memmap(tmp_path / "members", np.int32, "w+", shape=(rows,))
     members[:] = np.random.default_rng(0).integers(0, 500, rows)
@@ -86,7 +87,7 @@ def test_members_in_a_file_are_not_copied(tmp_path, monkeypatch) -> None:
 
 @pytest.mark.parametrize("members", [[], [0], [3, 1, 3, 0, 1], [2] * 50])
 def test_rows_of_some_partitions(members, monkeypatch) -> None:
-    monkeypatch.setattr(partitioning, "COUNTED_ROWS", 2)
+    monkeypatch.setattr(of_rows, "COUNTED_ROWS", 2)
     array = np.array(members, np.int32)
     np.testing.assert_array_equal(count_rows(array, 4), np.bincount(array, minlength=4))
     for found, partition in zip(rows_of(array, np.array([3, 1])), (3, 1), strict=True):

@@ -193,6 +193,42 @@ def test_the_file_that_does_not_fit_is_named(tmp_path, write) -> None:
     assert store.list("") == []
 
 
+def hive(folder, *, days):
+    """Folders of days and countries, as Spark writes them with partitionBy."""
+    for number, (low, high) in enumerate(parts(6)):
+        country = ["fr", "__HIVE_DEFAULT_PARTITION__", "a%2Fb"][number % 3]
+        path = folder / f"day={days[number // 3]}" / f"country={country}"
+        path.mkdir(parents=True)
+        pq.write_table(table(low, high), path / "part-00000.parquet")
+    (folder / "_SUCCESS").touch()
+
+
+@pytest.mark.parametrize("days", [("2026-01-01", "2026-01-02"), ("7", "12"), ("07", "12")])
+def test_values_in_the_names_of_folders_are_columns(tmp_path, monkeypatch, days) -> None:
+    monkeypatch.setattr("vsearch.search.defaults.TUNING_QUERIES", 512)
+    source = tmp_path / "region=eu" / "source"  # above the source, so no column
+    source.mkdir(parents=True)
+    hive(source, days=days)
+    one = vsearch.build(source, tmp_path / "one", vectors="v", id="key", **OPTIONS)
+    run(open_store(tmp_path / "many"), job(source))
+    check_same(tmp_path / "one", tmp_path / "many")
+    many = vsearch.open(tmp_path / "many")
+    for index in (one, many):
+        assert [attribute.name for attribute in index._snapshot.manifest.attributes] == ["key", "n", "day", "country"]
+        assert index.count("country IS NULL") == index.count("country = 'a/b'") == 400
+        assert index.count("day = 12" if days == ("7", "12") else f"day = '{days[1]}'") == 600
+        row = index.get(["row 1000"], ["day", "n"]).to_pylist()[0]
+        assert (row["day"], row["n"]) == (12 if days[0] == "7" else days[1], 1000)
+
+
+def test_columns_of_files_come_before_those_of_folders(tmp_path) -> None:
+    folder = tmp_path / "source" / "n=5"
+    folder.mkdir(parents=True)
+    pq.write_table(table(0, ROWS), folder / "a.parquet")
+    run(open_store(tmp_path / "i"), job(tmp_path / "source"))
+    assert vsearch.open(tmp_path / "i").count("n = 5") == 1
+
+
 def test_columns_that_some_files_lack_are_null_there(tmp_path) -> None:
     (tmp_path / "source").mkdir()
     pq.write_table(table(0, 600), tmp_path / "source" / "a.parquet")

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.building.levels import Train, train_in_levels
+from vsearch.building.members import count_rows, rows_of
 from vsearch.errors import InputError
 from vsearch.quantizers.kmeans import train_kmeans
 
@@ -28,7 +29,6 @@ SOME = 256  # rows and centroids that are checked to choose between float32 and 
 LOST_IN_FLOAT32 = 1e-5  # squared distance relative to the vector's square, below which few digits of float32 are left
 LOST_IN_FLOAT64 = 1e-14
 FIRST_ROWS = 8192
-COUNTED_ROWS = 1 << 22  # whose partitions are looked at together
 WIDE_ELEMENTS = 1 << 22
 FEW_ROWS = 4  # rows up to which products are computed without BLAS
 WIDE_COLUMNS = 64
@@ -270,28 +270,6 @@ def oversize_partitions(partitioning: Partitioning) -> NDArray[np.int64]:
     """Partitions that hold more than four times the mean, ascending."""
     counts = count_rows(partitioning.members, len(partitioning.centroids))
     return np.flatnonzero(counts > largest_partition(counts))
-
-
-def count_rows(members: NDArray[np.int32], partitions: int) -> NDArray[np.int64]:
-    """Number of rows of each partition, int64 (partitions,); needs no copy of the members, which may be in a mapped file."""
-    counts = np.zeros(partitions, np.int64)
-    for start in range(0, len(members), COUNTED_ROWS):
-        counts += np.bincount(members[start : start + COUNTED_ROWS], minlength=partitions)
-    return counts
-
-
-def rows_of(members: NDArray[np.int32], partitions: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """Rows of some partitions, int64 ascending, in one pass over the members."""
-    rows, owners = [np.empty(0, np.int64)], [np.empty(0, np.int32)]
-    for start in range(0, len(members), COUNTED_ROWS):
-        part = members[start : start + COUNTED_ROWS]
-        chosen = np.flatnonzero(np.isin(part, partitions))
-        rows.append(start + chosen)
-        owners.append(part[chosen])
-    owner = np.concatenate(owners)
-    order = np.argsort(owner, kind="stable")
-    in_order, sorted_rows = owner[order], np.concatenate(rows)[order]
-    return [sorted_rows[slice(*np.searchsorted(in_order, [p, p + 1]))] for p in partitions.tolist()]
 
 
 def split_once(partitioning: Partitioning, oversize: NDArray[np.int64], take: Vectors, seed: int) -> Partitioning:

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from vsearch.building.encoding import model_of
 from vsearch.building.inputs.ids import repeated, require_distinct
-from vsearch.building.partitioning import Partitioning, count_rows, oversize_partitions, split_once
+from vsearch.building.members import count_rows
+from vsearch.building.partitioning import Partitioning, oversize_partitions, split_once
 from vsearch.building.pipeline import model_arrays, write_model
 from vsearch.building.steps import BATCH_ROWS, assign_batch, deal
 from vsearch.building.training import prepare_vectors

@@ -20,6 +20,7 @@ import numpy as np
 
 from vsearch.building.inputs.elements import stored_dtype
 from vsearch.building.inputs.files import first_line, reading
+from vsearch.building.inputs.path_values import path_values, with_path_values
 from vsearch.building.inputs.readers import BIN_TYPES, npy_header
 from vsearch.building.inputs.store_file import open_file
 from vsearch.building.inputs.table_files import COLUMNAR, check_shards, natural_key
@@ -219,7 +220,8 @@ def plan_files(url: str, headers: Sequence[FileHeader]) -> FilesPlan:
         raise InputError(f"{url}: no rows; there must be at least one vector")
     schema = b""
     if headers[0].schema:
-        schema = _common_schema(headers).serialize().to_pybytes()
+        values = [path_values(PurePosixPath(header.path)) for header in headers]
+        schema = with_path_values(_common_schema(headers), values).serialize().to_pybytes()
     else:
         kinds = {(header.width, stored_dtype(np.dtype(header.dtype), header.path).name): header for header in files}
         if len(kinds) > 1:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from vsearch.building.inputs.arrow_vectors import element_type, matrix
 from vsearch.building.inputs.elements import block_rows, converted, stored_dtype
 from vsearch.building.inputs.files import reading
+from vsearch.building.inputs.path_values import path_values
 from vsearch.building.inputs.prefix_files import (
     FileHeader,
     FilesPlan,
@@ -122,7 +123,7 @@ class PrefixRows:
             count = 0
             for batch in self._table_rows(file, names, low, high):
                 count += batch.num_rows
-                yield file, fitted(batch, selected, label)
+                yield file, fitted(batch, selected, label, path_values(PurePosixPath(file.path)))
             if count != high - low:
                 raise InputError(f"{label}: does not hold the rows that its header declares; write it again")
 

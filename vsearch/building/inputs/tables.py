@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from vsearch.building.inputs.arrow_vectors import open_ipc, open_stream
@@ -20,6 +21,7 @@ from vsearch.building.inputs.hugging_face import (
     is_streamed,
 )
 from vsearch.building.inputs.pandas_frames import frame_batches, frame_columns, is_frame, mapping_table, series_type
+from vsearch.building.inputs.path_values import path_values, repeated_value, with_path_values
 from vsearch.building.inputs.spool import scratch_file
 from vsearch.building.inputs.table_files import COLUMNAR, expand
 from vsearch.errors import InputError
@@ -194,12 +196,15 @@ def _open_paths(source: Any) -> Table:
     files = expand(source)
     if files is None:
         return _open_file(Path(source).expanduser())
-    if len(files) == 1:
+    folder = Path(source).expanduser() if isinstance(source, (str, os.PathLike)) else None
+    root = folder if folder is not None and folder.is_dir() else None
+    values = [{} if root is None else path_values(path.relative_to(root)) for path in files]
+    if len(files) == 1 and not values[0]:
         return _open_file(files[0])
     import pyarrow as pa
 
     parts = [_open_file(path) for path in files]
-    label = f"{files[0]} and {len(files) - 1} more"
+    label = str(files[0]) if len(files) == 1 else f"{files[0]} and {len(files) - 1} more"
     schema = parts[0].schema
     for part in parts[1:]:
         try:
@@ -207,25 +212,28 @@ def _open_paths(source: Any) -> Table:
         except pa.ArrowException as error:
             msg = f"{part.path}: its columns are not compatible with those of {files[0]} ({first_line(error)})"
             raise InputError(msg) from error
+    schema = with_path_values(schema, values)
 
     def read(names: Sequence[str]) -> Iterator[pa.RecordBatch]:
         requested = _chosen(schema, names)
-        for part in parts:
+        for part, of_path in zip(parts, values, strict=True):
             available = [name for name in names if name in part.schema.names]
             for batch in part.read(available):
-                yield fitted(batch, requested, str(part.path))
+                yield fitted(batch, requested, str(part.path), of_path)
 
     return Table(schema.remove_metadata(), read, label)
 
 
-def fitted(batch: pa.RecordBatch, schema: pa.Schema, label: str) -> pa.RecordBatch:
-    """Cast a batch of one file to the common schema; columns that the file lacks are NULL."""
+def fitted(
+    batch: pa.RecordBatch, schema: pa.Schema, label: str, values: Mapping[str, str | None] = MappingProxyType({})
+) -> pa.RecordBatch:
+    """Cast a batch of one file to the common schema; columns that the file lacks have its `path_values`, or are NULL."""
     import pyarrow as pa
 
     columns = []
     for field in schema:
         if field.name not in batch.schema.names:
-            columns.append(pa.nulls(batch.num_rows, field.type))
+            columns.append(repeated_value(values.get(field.name), field.type, batch.num_rows))
             continue
         column = batch.column(field.name)
         try:
