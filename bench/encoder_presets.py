@@ -62,9 +62,8 @@ class Recipe:
 
 RECIPES = (
     Recipe("xtc-ternary", 19_200, {"layers": (0, 4, 5), "rate": 4e-4}),
-    Recipe("mkq4", 19_200, {"layers": (0, 4, 5), "rate": 2e-4}),
-    Recipe("mkq4", 6_400),
-    Recipe("sdq8", 6_400),
+    Recipe("sdq8", 3_200),
+    Recipe("mkq4", 3_200),
 )
 UNTRAINED: dict[str, dict[str, Any]] = {
     "8 bits": {"bits": 8},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,16 @@ from vsearch.encoders.functions import pool, rotation
 from vsearch.encoders.packing import up_to
 from vsearch.encoders.quantized import QuantizedLinear, TokenTable
 from vsearch.forking import cached_property
-from vsearch.kernels.encoders.fields import ATTENDING, BLOCK, GROUP, LANES, TOKENS, LayerField, ProductField
+from vsearch.kernels.encoders.fields import (
+    ATTENDING,
+    BLOCK,
+    GROUP,
+    LANES,
+    TOKENS,
+    LayerField,
+    LayersField,
+    ProductField,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,8 +35,52 @@ TOKEN_BYTES = 160
 """Bytes in memory of a token of the vocabulary: a string and its entry in a dictionary."""
 
 
+KEPT_TOKENS = 64
+"""Scratch arrays for texts of up to so many tokens are kept by each thread."""
+
+_TOKENS, _COLUMNS = int(LayersField.TOKENS), int(LayersField.COLUMNS)
+
 LEAST_SQUARE, LARGEST_SQUARE = 1e-24, 1e30
 """Squared norms of vectors that float32 computes without overflow or loss of digits."""
+
+
+class Scratch:
+    """The arrays in which one thread runs texts of at most so many tokens, and the block of `LayersField` that lists them.
+
+    Attributes
+    ----------
+    rows, received : float32 (tokens, width), (tokens rounded up,)
+        See `LayersField`.
+    numbers : memoryview
+        The block, read and written as Python integers; the caller sets TOKENS and COLUMNS.
+    address : int
+        Of the block.
+    """
+
+    def __init__(self, fields: dict[LayersField, int], width: int, inner: int, heads: int, tokens: int) -> None:
+        columns = up_to(tokens, LANES)
+        self.rows, self.received = np.empty((tokens, width), np.float32), np.empty(columns, np.float32)
+        sizes = {LayersField.WIDTH: width, LayersField.INNER_WIDTH: inner, LayersField.HEAD_WIDTH: width // heads}
+        sizes |= {LayersField.WIDE_WIDTH: 3 * width, LayersField.CODES_WIDTH: up_to(width, GROUP)}
+        sizes[LayersField.INNER_CODES_WIDTH] = up_to(inner, GROUP)
+        self._arrays: dict[LayersField, NDArray[Any]] = {
+            LayersField.ROWS: self.rows,
+            LayersField.RECEIVED: self.received,
+            LayersField.ATTENDED: np.empty((tokens, width), np.float32),
+            LayersField.WIDE: np.empty((tokens, 3 * width), np.float32),
+            LayersField.INNER: np.empty((tokens, inner), np.float32),
+            LayersField.CODES: np.empty((tokens, up_to(width, GROUP)), np.uint8),
+            LayersField.INNER_CODES: np.empty((tokens, up_to(inner, GROUP)), np.uint8),
+            LayersField.KEYS: np.empty((width // heads, columns), np.float32),
+            LayersField.SCORES: np.empty((ATTENDING, columns), np.float32),
+            LayersField.FACTORS: np.empty((tokens, 2), np.float32),
+            LayersField.BOUNDS: np.empty((2, LANES), np.float32),
+            LayersField.SUMS: np.empty((TOKENS, BLOCK), np.int32),
+        }
+        addresses = {field: array.ctypes.data for field, array in self._arrays.items()}
+        values = fields | sizes | addresses
+        self._block = np.array([values.get(field, 0) for field in LayersField], np.int64)
+        self.numbers, self.address = self._block.data, self._block.ctypes.data
 
 
 class Runner:
@@ -34,7 +88,7 @@ class Runner:
 
     def __init__(self, model: Bert[QuantizedLinear]) -> None:
         sizes = model.architecture
-        self._heads, self._inner = sizes.heads, sizes.inner
+        self._heads, self._inner, self._width = sizes.heads, sizes.inner, sizes.width
         self._epsilon = np.float32(sizes.epsilon)
         self._referenced: list[NDArray[Any]] = []
         none = Norm(*np.zeros((2, sizes.width), np.float32))
@@ -48,6 +102,16 @@ class Runner:
         self._normed = [layer.attention_norm is not None for layer in model.layers]
         blocks = [self._pack(layer.product(name)) for layer in model.layers for name in PRODUCTS]
         self._products = np.array(blocks, np.int64)
+        self._epsilons = np.array([sizes.epsilon], np.float32)
+        self._fields = {
+            LayersField.LAYERS: self._layers,
+            LayersField.HEADS: self._heads,
+            LayersField.PRODUCTS: self._products.ctypes.data,
+            LayersField.EPSILON: self._epsilons.ctypes.data,
+            LayersField.NORMS: self._norms.ctypes.data,
+            LayersField.NORM_COUNT: len(self._norms),
+        }
+        self._threads = threading.local()
 
     def _pack(self, product: QuantizedLinear) -> list[int]:
         """Pack a linear layer as a block of `ProductField`."""
@@ -58,33 +122,67 @@ class Runner:
             ProductField.SUMS: np.ascontiguousarray(product.sums, np.int32),
             ProductField.SCALES: np.ascontiguousarray(product.scales, np.float32),
         }
-        self._referenced += arrays.values()
         apart = product.apart
         if apart is not None:
             arrays[ProductField.APART_COLUMNS] = np.ascontiguousarray(apart.columns, np.int32)
             arrays[ProductField.APART_WEIGHTS] = np.ascontiguousarray(apart.weights, np.float32)
+        self._referenced += arrays.values()
         numbers = {ProductField.ROWS: len(product.steps), ProductField.COLUMNS: len(product.scales)}
         numbers |= {ProductField.BLOCKS: product.blocks.shape[0], ProductField.BLOCK_BYTES: product.blocks.shape[1]}
         numbers[ProductField.APART] = 0 if apart is None else len(apart.columns)
         numbers |= {field: array.ctypes.data for field, array in arrays.items()}
         return [numbers.get(field, 0) for field in ProductField]
 
-    def run(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Run all layers in place on the embeddings of a text, float32 (t, width), with positions added.
+    def run(self, rows: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Run all layers on the embeddings of a text, float32 (t, width), with positions added.
 
         Returns
         -------
-        float32 (t,)
+        outputs : float32 (t, width)
+            Of the last layer.
+        received : float32 (t,)
             The attention that each token receives from all tokens in the last layer, summed over the heads.
+
+        Both are valid until the next call in the same thread.
         """
-        from vsearch.kernels.encoders.api import run_layers, run_rotary_layers
+        if self._rotary:
+            return self._run_rotary(rows)
+        from vsearch.kernels.encoders.api import run_layers
+
+        count = len(rows)
+        scratch = self._scratch(count)
+        scratch.rows[:count] = rows
+        scratch.numbers[_TOKENS], scratch.numbers[_COLUMNS] = count, up_to(count, LANES)
+        run_layers(scratch.address)
+        return scratch.rows[:count], scratch.received[:count]
+
+    def _scratch(self, count: int) -> Scratch:
+        """Return the arrays for texts of so many tokens: those of the calling thread, or new ones for a long text."""
+        if count > KEPT_TOKENS:
+            return Scratch(self._fields, self._width, self._inner, self._heads, count)
+        try:
+            scratch: Scratch = self._threads.scratch
+        except AttributeError:
+            scratch = self._threads.scratch = Scratch(self._fields, self._width, self._inner, self._heads, KEPT_TOKENS)
+        return scratch
+
+    def _run_rotary(self, rows: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        from vsearch.kernels.encoders.api import run_rotary_layers
 
         tokens, width = rows.shape
-        columns = up_to(tokens, LANES)
+        columns, outputs = up_to(tokens, LANES), rows.copy()
         scores = np.empty((ATTENDING + 1, columns), np.float32)
-        floats = [rows, np.empty((tokens, width), np.float32), np.empty((tokens, 3 * width), np.float32)]
-        floats.append(np.empty((tokens, self._inner), np.float32))
-        pointers = (
+        settings, turns = self._settings(tokens, width // self._heads // 2)
+        run_rotary_layers(
+            settings,
+            self._epsilon,
+            self._norms,
+            turns,
+            outputs,
+            np.empty((tokens, width), np.float32),
+            np.empty((tokens, 3 * width), np.float32),
+            np.empty((tokens, self._inner), np.float32),
+            np.empty((tokens, 2 * self._inner), np.float32),
             np.empty((tokens, up_to(width, GROUP)), np.uint8),
             np.empty((tokens, up_to(self._inner, GROUP)), np.uint8),
             np.empty((width // self._heads, columns), np.float32),
@@ -92,15 +190,7 @@ class Runner:
             np.empty((2 + tokens, LANES), np.float32),
             np.empty((TOKENS, BLOCK), np.int32),
         )
-        if self._rotary:
-            settings, turns = self._settings(tokens, width // self._heads // 2)
-            gated = np.empty((tokens, 2 * self._inner), np.float32)
-            run_rotary_layers(settings, self._epsilon, self._norms, turns, *floats, gated, *pointers)
-        else:
-            run_layers(
-                self._products.ctypes.data, self._layers, self._heads, self._epsilon, self._norms, *floats, *pointers
-            )
-        return scores[ATTENDING, :tokens]
+        return outputs, scores[ATTENDING, :tokens]
 
     def _settings(self, tokens: int, pairs: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Return the `LayerField` of each layer, and the tables of angles, for a number of tokens."""
@@ -170,6 +260,5 @@ class QuantizedBert(Bert[QuantizedLinear]):
         return self.finish_tokens(tokens), received / np.float32(self.architecture.heads)
 
     def _run(self, ids: list[int]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return the outputs float32 (t, width) of the last layer, and the attention that tokens receive in it."""
-        tokens = np.ascontiguousarray(self.look_up(ids))
-        return tokens, self.runner.run(tokens)
+        """Return the outputs and the attention that tokens receive, as `Runner.run` does."""
+        return self.runner.run(self.look_up(ids))

@@ -46,6 +46,68 @@ class ProductField(IntEnum):
     APART_WEIGHTS = 11
 
 
+class LayersField(IntEnum):
+    """All layers of a model without rotary positions, and the arrays of a text. t: tokens, T: tokens rounded up to `LANES`."""
+
+    LAYERS = 0
+    HEADS = 1
+    HEAD_WIDTH = 2
+    WIDTH = 3
+    INNER_WIDTH = 4
+    PRODUCTS = 5
+    """Address of ``layers * 4`` blocks of `ProductField`. A product has no more outlier columns than width and inner."""
+
+    EPSILON = 6
+    """float32 (1,)"""
+
+    NORMS = 7
+    """float32 (NORM_COUNT, 2, width): of the embeddings, then the two of each layer; weight and bias"""
+
+    NORM_COUNT = 8
+    TOKENS = 9
+    COLUMNS = 10
+    """T"""
+
+    WIDE_WIDTH = 11
+    CODES_WIDTH = 12
+    INNER_CODES_WIDTH = 13
+    ROWS = 14
+    """float32 (t, width): embeddings of tokens and positions; overwritten with the output"""
+
+    ATTENDED = 15
+    """float32 (t, width), scratch"""
+
+    WIDE = 16
+    """float32 (t, 3 * width), scratch"""
+
+    INNER = 17
+    """float32 (t, inner), scratch"""
+
+    CODES = 18
+    """uint8 (t, width rounded up), scratch"""
+
+    INNER_CODES = 19
+    """uint8 (t, inner rounded up), scratch"""
+
+    KEYS = 20
+    """float32 (width / heads, T), scratch"""
+
+    SCORES = 21
+    """float32 (ATTENDING, T), scratch"""
+
+    RECEIVED = 22
+    """float32 (T,), output: the attention that tokens receive in the last layer, summed over tokens and heads"""
+
+    FACTORS = 23
+    """float32 (t, 2), scratch"""
+
+    BOUNDS = 24
+    """float32 (2, 16), scratch"""
+
+    SUMS = 25
+    """int32 (6, 64), scratch"""
+
+
 class LayerField(IntEnum):
     """Settings of a layer with rotary positions."""
 

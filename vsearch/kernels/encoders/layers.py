@@ -6,7 +6,7 @@ Each text is processed alone and by one thread, so its vector is bitwise identic
 from __future__ import annotations
 
 from vsearch.kernels.encoders.attention import attend
-from vsearch.kernels.encoders.fields import ATTENDING, BLOCK, NORMS, PRODUCTS, TOKENS, ProductField
+from vsearch.kernels.encoders.fields import ATTENDING, BLOCK, LANES, NORMS, PRODUCTS, TOKENS, LayersField, ProductField
 from vsearch.kernels.encoders.functions import gelu, layer_norm
 from vsearch.kernels.encoders.products import multiply
 from vsearch.kernels.encoders.rounding import quantize, settle
@@ -26,6 +26,28 @@ product_at = view(
         "scales": ArrayField("float32", ("columns",)),
         "apart_columns": ArrayField("int32", ("apart",)),
         "apart_weights": ArrayField("float32", ("apart", "rows")),
+    },
+)
+
+
+layers_at = view(
+    "Layers",
+    LayersField,
+    {
+        "epsilon": ArrayField("float32", (1,)),
+        "norms": ArrayField("float32", ("norm_count", 2, "width")),
+        "rows": ArrayField("float32", ("tokens", "width")),
+        "attended": ArrayField("float32", ("tokens", "width")),
+        "wide": ArrayField("float32", ("tokens", "wide_width")),
+        "inner": ArrayField("float32", ("tokens", "inner_width")),
+        "codes": ArrayField("uint8", ("tokens", "codes_width")),
+        "inner_codes": ArrayField("uint8", ("tokens", "inner_codes_width")),
+        "keys": ArrayField("float32", ("head_width", "columns")),
+        "scores": ArrayField("float32", (ATTENDING, "columns")),
+        "received": ArrayField("float32", ("columns",)),
+        "factors": ArrayField("float32", ("tokens", 2)),
+        "bounds": ArrayField("float32", (2, LANES)),
+        "sums": ArrayField("int32", (TOKENS, BLOCK)),
     },
 )
 
@@ -74,36 +96,20 @@ def apply(address, inputs, codes, factors, bounds, sums, apart, first_apart, out
 
 
 @kernel
-def run_layers(
-    products, layers, heads, epsilon, norms, rows, attended, wide, inner, codes, inner_codes, keys, scores, small, sums
-):
+def run_layers(address):
     """Run the tokens of a text through all layers.
 
     Parameters
     ----------
-    products : int
-        Address of ``layers * 4`` blocks of `ProductField`. A product has no more outlier columns than width and inner.
-    layers, heads : int
-    epsilon : float
-    norms : float32 (1 + 2 * layers, 2, width)
-        Weight and bias of the embedding normalization, then of the two normalizations of each layer.
-    rows : float32 (t, width)
-        Token embeddings plus position embeddings; overwritten with the output.
-    attended, wide, inner : float32 (t, width), (t, 3 * width), (t, inner)
-        Scratch.
-    codes, inner_codes : uint8 (t, width rounded up), (t, inner rounded up)
-        Scratch.
-    keys : float32 (width / heads, T), T being t rounded up to 16
-        Scratch.
-    scores : float32 (5, T)
-        Scratch, and in the last row output: the attention that each token receives in the last layer, summed over tokens and heads.
-    small : float32 (2 + t, 16)
-        Scratch.
-    sums : int32 (6, 64)
-        Scratch.
+    address : int
+        Address of a block of `LayersField`.
     """
+    text = layers_at(address)
+    layers, heads, norms, epsilon, products = text.layers, text.heads, text.norms, text.epsilon[0], text.products
+    rows, attended, wide, inner = text.rows, text.attended, text.wide, text.inner
+    codes, inner_codes, keys, scores = text.codes, text.inner_codes, text.keys, text.scores
+    received, factors, bounds, sums = text.received, text.factors, text.bounds, text.sums
     tokens, width = rows.shape
-    bounds, factors = small[:2], small[2:]
     for token in range(tokens):
         layer_norm(rows[token], norms[0], epsilon)
     for layer in range(layers):
@@ -112,7 +118,7 @@ def run_layers(
             for column in range(width):
                 attended[token, column] = rows[token, column]
         apply(at, attended, codes, factors, bounds, sums, inner, 0, wide)
-        attend(wide, heads, tokens, keys, scores[:ATTENDING], layer == layers - 1, scores[ATTENDING], attended)
+        attend(wide, heads, tokens, keys, scores, layer == layers - 1, received, attended)
         apply(at + PRODUCT_BYTES, attended, codes, factors, bounds, sums, inner, 0, wide)
         for token in range(tokens):
             for column in range(width):

@@ -56,8 +56,14 @@ def run_rotary_layers(
         Token embeddings; overwritten with the output.
     attended, wide, inner, gated : float32 (t, width), (t, 3 * width), (t, inner), (t, 2 * inner)
         Scratch.
-    codes, inner_codes, keys, scores, small, sums
-        See `run_layers`; `scores` is also an output.
+    codes, inner_codes : uint8 (t, width rounded up), (t, inner rounded up)
+        Scratch.
+    keys : float32 (width / heads, T), T being t rounded up to 16
+        Scratch.
+    scores : float32 (5, T)
+        Scratch, and in the last row output: the attention that each token receives in the last layer, summed over tokens and heads.
+    small, sums : float32 (2 + t, 16), int32 (6, 64)
+        Scratch.
     """
     tokens, width = rows.shape
     bounds, factors = small[:2], small[2:]

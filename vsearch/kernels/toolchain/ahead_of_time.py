@@ -143,13 +143,7 @@ EXPORTS = {
     "text.runs.score_runs": ("int64", "none"),
     "legs.fusing.fuse": ("int64", "none"),
     "legs.fusing.unite": ("int64", "none"),
-    "encoders.layers.run_layers": (
-        (
-            "int64 int64 int64 float32 float32/3 float32/2 float32/2 float32/2 float32/2 uint8/2 uint8/2 float32/2 "
-            "float32/2 float32/2 int32/2"
-        ),
-        "none",
-    ),
+    "encoders.layers.run_layers": ("int64", "none"),
     "encoders.rotary_layers.run_rotary_layers": (
         (
             "int64/2 float32 float32/3 float32/3 float32/2 float32/2 float32/2 float32/2 float32/2 uint8/2 "
