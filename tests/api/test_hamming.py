@@ -205,3 +205,11 @@ def test_vectors_as_wide_as_their_bytes_are_bits():
     assert as_bits(np.array([[1, 0, 0, 0, 0, 0, 0, 1]]), 8).tolist() == [[1, 0, 0, 0, 0, 0, 0, 1]]
     assert as_bits(np.array([[129]]), 8).tolist() == [[1, 0, 0, 0, 0, 0, 0, 1]]
     assert as_bits(np.array([[1]], np.int8), 8).tolist() == [[1, 0, 0, 0, 0, 0, 0, 1]]
+
+
+def test_a_cluster_is_refused(index, tmp_path):
+    np.save(tmp_path / "bits.npy", index[1].astype(np.uint8))
+    with pytest.raises(InputError, match="metric='hamming' is not available with client="):
+        vsearch.build(str(tmp_path / "bits.npy"), tmp_path / "i", metric="hamming", client="local:1")
+    with pytest.raises(InputError, match=r"bits .metric hamming. is not available with client="):
+        vsearch.open(index[0].snapshot.store.url).append(str(tmp_path / "bits.npy"), client="local:1")
