@@ -36,6 +36,8 @@ WARMING = 10
 """Requests before those that count."""
 BATCHES, BATCH_WARMING = 6, 3
 """Least number of requests of many queries, and those before: one makes up to 10^5 calls, whose times spread little together."""
+LARGE_SHARDS, LARGE_BATCHES = 1_000, 3
+"""Shards from which requests of many queries are fewer, since each takes 5 to 15 seconds to simulate."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,8 @@ def main() -> None:
         report.replace(RESULTS, "simulation check", text)
         print(text)
         return
-    network, measured, sample = Network(), measure_costs(), sample_index()
+    say("costs of the parts")
+    network, measured, sample, parts, text = Network(), measure_costs(), sample_index(), measure_build(), ""
     plannings: list[Planning] = []
     lines: list[list[object]] = []
     for scale in SCALES:
@@ -132,8 +135,10 @@ def main() -> None:
             shape = Shape(queries, allocators, 4, scale.shards, planning.calls)
             for hedge, warm in ((None, 1), (0.1, 1), (0.1, 2)):
                 requests = args.requests if queries == 1 else max(BATCHES, args.requests // 20)
-                if queries > 1 and scale.shards >= 1_000:
-                    requests = BATCHES
+                if queries > 1 and scale.shards >= LARGE_SHARDS:
+                    if warm > 1:
+                        continue  # a batch takes seconds, so few of its calls are repeated
+                    requests = LARGE_BATCHES
                 say(f"{requests} requests of {queries} queries, hedged after {hedge} s, {warm} warm")
                 result = simulate(costs, shape, network, hedge=hedge, warm=warm, requests=requests)
                 how = "no" if hedge is None else f"after {1e3 * hedge:.0f} ms"
@@ -149,32 +154,34 @@ def main() -> None:
                         result.hedged,
                     ]
                 )
-    text = "\n\n".join(
+        text = section(network, measured, plannings, lines, parts)
+        report.replace(RESULTS, "simulation", text)  # a run that is cut off leaves the smaller indexes
+    print(text)
+
+
+def section(
+    network: Network,
+    measured: Measured,
+    plannings: list[Planning],
+    lines: list[list[object]],
+    parts: tuple[float, float],
+) -> str:
+    """The section of the results for the indexes so far; `parts` are those of `measure_build`."""
+    header = [
+        "rows", "queries per request", "hedged", "warm environments", "p50, ms", "p99, ms", "$ per million queries", "share hedged",
+    ]  # fmt: skip
+    return "\n\n".join(
         [
             "## Simulation: 10^8 to 10^10 rows",
             "\n".join(_assumptions(network, measured)),
             "Planning, measured:",
             planning_table(plannings),
             "Searches, simulated:",
-            report.table(
-                [
-                    "rows",
-                    "queries per request",
-                    "hedged",
-                    "warm environments",
-                    "p50, ms",
-                    "p99, ms",
-                    "$ per million queries",
-                    "share hedged",
-                ],
-                lines,
-            ),
+            report.table(header, lines),
             "Builds, from measured parts:",
-            build_table(plannings),
+            build_table(plannings, parts),
         ]
     )
-    report.replace(RESULTS, "simulation", text)
-    print(text)
 
 
 def planning_table(plannings: list[Planning]) -> str:
@@ -192,9 +199,9 @@ def planning_table(plannings: list[Planning]) -> str:
     )  # fmt: skip
 
 
-def build_table(plannings: list[Planning], workers: tuple[int, ...] = (16, 128)) -> str:
+def build_table(plannings: list[Planning], parts: tuple[float, float], workers: tuple[int, ...] = (16, 128)) -> str:
     """Hours and dollars of builds: rows are compared with all centroids, and encoded."""
-    assigned, encoded = measure_build()
+    assigned, encoded = parts
     lines = []
     for p in plannings:
         seconds = p.rows * (assigned * p.partitions + encoded)
