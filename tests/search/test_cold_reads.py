@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import vsearch
 from tests.indexes import clustered, same
 from vsearch.api.index import Index
 from vsearch.errors import CorruptIndexError
+from vsearch.search.engine import steps
 from vsearch.search.engine.scanning import FIRST_WAVE, scan_in_waves
 from vsearch.search.state.snapshot import open_snapshot
 from vsearch.storage import open_store, read_manifest
@@ -130,6 +132,27 @@ def test_what_is_read_is_searched_natively(tmp_path, monkeypatch, metric, spill)
     assert not index.snapshot.all_read
     huge = clustered(1, 32, seed=9)[0] * np.float32(1e13)  # beyond what the native call takes unchecked
     same(index.search(huge, k=5), complete.search(huge, k=5))
+
+
+def test_an_interrupted_search_leaves_nothing_to_the_next(folder, monkeypatch):
+    """If other threads have read everything meanwhile, that one must not stop at partitions that the interrupted one missed."""
+    _, index = opened(folder)
+    query = clustered(1, 32, seed=2)[0]
+    run = steps.search_runs
+
+    def interrupted(*addresses):
+        run(*addresses)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(steps, "search_runs", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        index.search(query, k=5)
+    monkeypatch.undo()
+    with ThreadPoolExecutor(1) as pool:
+        expected = pool.submit(index.search, query, 5, exact=True).result()
+    assert index.snapshot.all_read
+    same(index.search(query, k=5), vsearch.open(folder).search(query, k=5))
+    np.testing.assert_array_equal(index.search(query, k=5).ids, expected.ids)
 
 
 def test_damage_is_found_and_named(folder, tmp_path):

@@ -310,8 +310,10 @@ def search_query(snapshot: Snapshot, workspace: Workspace, *, exact: bool) -> No
         return
     if snapshot.fused and not exact:  # an exact search needs all partitions
         values[UNREAD] = 1
-        search_runs(*addresses)
-        stopped, values[UNREAD] = values[UNREAD] == STOPPED, 0
+        try:
+            search_runs(*addresses)
+        finally:  # an interrupt must not leave it set for the next search
+            stopped, values[UNREAD] = values[UNREAD] == STOPPED, 0
         if not stopped:
             return
         values[QUERY] = 0  # it was overwritten, but is rotated
