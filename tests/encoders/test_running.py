@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -48,3 +50,36 @@ def test_a_text_has_the_same_bits_in_any_batch_and_thread(encoder: CompressedEnc
     with ThreadPoolExecutor(4) as pool:
         alone = np.concatenate(list(pool.map(encoder.encode, texts)))
     np.testing.assert_array_equal(alone, together)
+
+
+@pytest.mark.parametrize("factor", [1e-20, 1e20])
+def test_norms_that_float32_cannot_square(tmp_path: Path, factor: float) -> None:
+    weights = tensors()
+    expected = compress(write_model(tmp_path / "usual", weights), TEXTS * 3).encode(TEXTS)
+    for name in ("weight", "bias"):
+        weights[f"encoder.layer.1.output.LayerNorm.{name}"] *= factor
+    made = compress(write_model(tmp_path / "other", weights), TEXTS * 3)
+    np.testing.assert_allclose(made.encode(TEXTS), expected, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "repeat", [copy.deepcopy, lambda encoder: pickle.loads(pickle.dumps(encoder))], ids=["copied", "pickled"]
+)
+def test_an_encoder_that_was_used_goes_to_another_process(encoder: CompressedEncoder, repeat) -> None:
+    expected = encoder.encode([*TEXTS, *LONG])
+    np.testing.assert_array_equal(repeat(encoder).encode([*TEXTS, *LONG]), expected)
+
+
+def test_results_stay_when_the_thread_runs_other_texts(tmp_path: Path) -> None:
+    """Scratch arrays of a thread are no results; what a text leaves in them does not reach the next one."""
+    made = compress(write_model(tmp_path, pooling="cls", normalized=False), TEXTS * 3)
+    lone = [made.encode(text) for text in (*TEXTS, *LONG)]
+    vectors, tokens = [made.encode(text) for text in TEXTS], made.encode_tokens(TEXTS)
+    kept = copy.deepcopy((vectors, tokens.vectors, tokens.saliency))
+    scratch = made.model.runner._threads.scratch
+    for array in scratch._arrays.values():
+        array.view(np.uint8)[...] = 255  # NaN
+    np.testing.assert_array_equal(np.concatenate([made.encode(text) for text in (*TEXTS, *LONG)]), np.concatenate(lone))
+    for before, after in zip(kept, (vectors, tokens.vectors, tokens.saliency), strict=True):
+        for left, right in zip(before, after, strict=True):
+            np.testing.assert_array_equal(left, right)

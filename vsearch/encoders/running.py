@@ -211,6 +211,10 @@ class QuantizedBert(Bert[QuantizedLinear]):
 
     table: TokenTable
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state without the runner, which holds addresses and is made again on first use."""
+        return {name: value for name, value in vars(self).items() if name != "runner"}
+
     @cached_property
     def runner(self) -> Runner:
         """The layers as kernel arguments."""
@@ -244,14 +248,15 @@ class QuantizedBert(Bert[QuantizedLinear]):
         """Return vectors float32 (m, dimensions) of texts, given as token ids; each is computed separately by the kernel."""
         sizes = self.architecture
         vectors = np.empty((len(texts), sizes.dimensions), np.float32)
-        for row, ids in enumerate(texts):
-            tokens, _ = self._run(ids)
-            vector = pool(tokens, sizes.pooling)
-            square = float(vector.dot(vector)) if sizes.normalized and not self.dense else 0.0
-            if LEAST_SQUARE < square < LARGEST_SQUARE:  # a shorter way to what `finish` does
-                np.multiply(vector, 1 / math.sqrt(square), out=vectors[row])
-            else:
-                vectors[row] = self.finish(vector[None])[0]
+        with np.errstate(over="ignore", invalid="ignore"):  # `finish` refuses what is not finite
+            for row, ids in enumerate(texts):
+                tokens, _ = self._run(ids)
+                vector = pool(tokens, sizes.pooling)
+                square = float(vector.dot(vector)) if sizes.normalized and not self.dense else 0.0
+                if LEAST_SQUARE < square < LARGEST_SQUARE:  # a shorter way to what `finish` does
+                    np.multiply(vector, 1 / math.sqrt(square), out=vectors[row])
+                else:
+                    vectors[row] = self.finish(vector[None])[0]
         return vectors
 
     def embed_tokens(self, ids: list[int]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
