@@ -166,3 +166,34 @@ def test_attention(tokens: int, heads: int, each: int, distance: int, spread: fl
     np.testing.assert_allclose(total[:tokens], heads * attention_received(turned, heads, distance), atol=1e-3)
     assert (total[tokens:] == 0).all()
     assert (received == 0).all()
+
+
+def attend_to_all(joined: np.ndarray, distance: int) -> np.ndarray:
+    """Outputs of attention with one head."""
+    tokens, width = len(joined), joined.shape[1] // 3
+    padded = -(-tokens // LANES) * LANES
+    outputs, received = np.empty((tokens, width), np.float32), np.empty(padded, np.float32)
+    keys, scores = np.empty((width, padded), np.float32), np.empty((ATTENDING, padded), np.float32)
+    attend(joined, 1, distance, keys, scores, True, received, outputs)
+    return outputs
+
+
+@pytest.mark.parametrize("tokens", [1, 6, 16, 21])
+@pytest.mark.parametrize("each", [16, 10])
+def test_attention_to_a_score_that_is_no_number(tokens: int, each: int) -> None:
+    """It must not become finite: then too large weights would go unnoticed. Other tokens than those near it have numbers."""
+    joined = np.random.default_rng(tokens).standard_normal((tokens, 3 * each)).astype(np.float32)
+    joined[0, each] = np.nan
+    assert np.isnan(attend_to_all(joined, tokens)).all()
+    near = np.arange(tokens) <= 2
+    outputs = attend_to_all(joined, 2)
+    assert np.isnan(outputs[near]).all()
+    assert np.isfinite(outputs[~near]).all()
+
+
+@pytest.mark.parametrize("tokens", [1, 6, 16, 21])
+def test_attention_with_very_low_scores(tokens: int) -> None:
+    """Columns beyond the text receive none of it."""
+    joined = np.random.default_rng(tokens).standard_normal((tokens, 48)).astype(np.float32)
+    joined[:, :16], joined[:, 16:32] = 1e17, -1e17
+    np.testing.assert_allclose(attend_to_all(joined, tokens), attend_twin(joined, 1, tokens), atol=1e-5)

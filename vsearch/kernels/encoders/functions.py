@@ -6,6 +6,7 @@ The coefficients are those of `vsearch.encoders.functions`, the NumPy reference 
 # ruff: noqa: ARG001  the arguments of an intrinsic are only its type
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -21,7 +22,7 @@ from vsearch.kernels.toolchain.simd import DIALECT, F32, I32, I64, broadcast, la
 ROOT_HALF, ERF_LIMIT = np.float32(0.7071067811865476), np.float32(4.0)
 LOG2_E, LN2_HIGH, LN2_LOW = np.float32(1.4426950408889634), np.float32(0.693359375), np.float32(-2.12194440e-4)
 LEAST_EXPONENT = np.float32(-87.0)
-FAR = np.float32(-1e30)
+LEAST_SCORE = np.float32(-3.0e38)
 #: Of ``(exp(r) - 1 - r) / r^2`` for r from -ln 2 / 2 to ln 2 / 2, highest power first.
 POWERS = (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1)
 
@@ -69,7 +70,7 @@ def soften_plain(scores, begin, end, token, distance, tokens):
     """Portable implementation of `soften`."""
     for row in range(scores.shape[0]):
         first, last = max(0, token + row - distance), min(tokens, token + row + distance + 1)
-        highest = FAR
+        highest = LEAST_SCORE
         for j in range(first, last):
             highest = max(highest, scores[row, j])
         total = np.float32(0.0)
@@ -79,6 +80,8 @@ def soften_plain(scores, begin, end, token, distance, tokens):
                 difference = scores[row, j] - highest
                 if difference > LEAST_EXPONENT:
                     power = exponential(min(difference, np.float32(0.0)))
+                elif np.isnan(difference):
+                    power = difference
             scores[row, j] = power
             total += power
         share = np.float32(1.0) / total
@@ -100,14 +103,15 @@ def _larger(b: ir.IRBuilder, left: ir.Value, right: ir.Value) -> ir.Value:
 
 
 def _raise_power(b: ir.IRBuilder, difference: ir.Value) -> ir.Value:
-    """`exponential` of the lanes of a vector, at most 1; 0 from -87 down."""
+    """`exponential` of the lanes of a vector, at most 1; 0 from -87 down, and NaN for NaN."""
     contract = ("contract",)
 
     def add_product(left: ir.Value, right: ir.Value, added: ir.Value) -> ir.Value:
         return b.fadd(b.fmul(left, right, flags=contract), added, flags=contract)
 
     zero, least = splat(F32, LANES, 0.0), splat(F32, LANES, float(LEAST_EXPONENT))
-    x = _larger(b, b.select(b.fcmp_ordered("<", difference, zero), difference, zero), least)
+    x = b.select(b.fcmp_ordered("<", zero, difference), zero, difference)
+    x = b.select(b.fcmp_ordered(">", least, x), least, x)
     exponent = b.fptosi(add_product(x, splat(F32, LANES, float(LOG2_E)), splat(F32, LANES, -0.5)), WORDS)
     n = b.sitofp(exponent, FLOATS)
     r = add_product(n, splat(F32, LANES, -float(LN2_LOW)), add_product(n, splat(F32, LANES, -float(LN2_HIGH)), x))
@@ -116,7 +120,7 @@ def _raise_power(b: ir.IRBuilder, difference: ir.Value) -> ir.Value:
         p = add_product(p, r, splat(F32, LANES, coefficient))
     value = add_product(p, b.fmul(r, r), b.fadd(r, splat(F32, LANES, 1.0)))
     power = b.bitcast(b.shl(b.add(exponent, splat(I32, LANES, 127)), splat(I32, LANES, 23)), FLOATS)
-    return b.select(b.fcmp_ordered(">", difference, least), b.fmul(value, power), zero)
+    return b.select(b.fcmp_ordered("<=", difference, least), zero, b.fmul(value, power))
 
 
 @intrinsic
@@ -134,7 +138,8 @@ def _soften(typingctx, scores, begin, count, width, token, distance, tokens):
             last, limit = b.add(b.add(near, distance), one), b.sub(tokens, begin)
             lasts.append(broadcast(b, b.trunc(b.select(b.icmp_signed("<", last, limit), last, limit), I32), LANES))
             firsts.append(broadcast(b, b.trunc(b.sub(near, distance), I32), LANES))
-        lowest, zero = splat(F32, LANES, float(FAR)), splat(F32, LANES, 0.0)
+        lowest, zero = splat(F32, LANES, float(LEAST_SCORE)), splat(F32, LANES, 0.0)
+        hidden = splat(F32, LANES, -math.inf)  # below any maximum, so its power is 0
         lane_numbers = ir.Constant(WORDS, list(range(LANES)))
 
         def find(index: ir.Value, *highest: ir.Value) -> list[ir.Value]:
@@ -142,7 +147,7 @@ def _soften(typingctx, scores, begin, count, width, token, distance, tokens):
             maxima = []
             for row, first, last, top in zip(rows, firsts, lasts, highest, strict=True):
                 near = b.and_(b.icmp_signed(">=", columns, first), b.icmp_signed("<", columns, last))
-                score = b.select(near, load(b, row, at, FLOATS, 4), lowest)
+                score = b.select(near, load(b, row, at, FLOATS, 4), hidden)
                 store(b, score, row, at)
                 maxima.append(_larger(b, score, top))
             return maxima
@@ -186,7 +191,8 @@ else:
         ----------
         scores : float32 (4, >= end)
         begin, end : int
-            Columns, multiples of 16. Those beyond the tokens within the distance become 0.
+            Columns, multiples of 16. Those beyond the tokens within the distance become 0. With a NaN among the others, all
+            become NaN.
         token : int
             The first of the four.
         distance, tokens : int
