@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 
 from tests.encoders.models import TEXTS, tensors, write_model
 from vsearch.encoders import CompressedEncoder, compress
+from vsearch.errors import InputError
 
 LONG = ["fast editor " * count for count in (1, 3, 8, 40)]
 
@@ -83,3 +85,19 @@ def test_results_stay_when_the_thread_runs_other_texts(tmp_path: Path) -> None:
     for before, after in zip(kept, (vectors, tokens.vectors, tokens.saliency), strict=True):
         for left, right in zip(before, after, strict=True):
             np.testing.assert_array_equal(left, right)
+
+
+@pytest.mark.parametrize("product", ["attention", "up"])
+def test_a_part_of_the_numbers_overflows(encoder: CompressedEncoder, product: str) -> None:
+    """Of one head, or of some columns between the feed-forward layers: the others do not hide it."""
+    layer = encoder.model.layers[0]
+    linear = layer.product(product)
+    bias, width = linear.bias.copy(), encoder.model.architecture.width
+    bias[:16] = -3e38 if product == "attention" else -np.inf
+    if product == "attention":
+        bias[width : width + 16 : 2] = 3e38
+    changed = replace(layer, **{product: replace(linear, bias=bias)})
+    model = replace(encoder.model, layers=(changed, *encoder.model.layers[1:]))
+    for embed in (model.embed, model.forward):
+        with pytest.raises(InputError, match="too large"):
+            embed([model.tokenizer.encode("the red house", 32)])

@@ -104,6 +104,16 @@ def test_rounding_is_that_of_the_twin(columns: int) -> None:
     np.testing.assert_array_equal(factors, np.stack([twin.low, twin.step], axis=1))
 
 
+@pytest.mark.parametrize("columns", [1, 15, 16, 40])
+def test_rounding_does_not_hide_what_is_no_number(columns: int) -> None:
+    rows = np.random.default_rng(columns).standard_normal((columns + 1, columns)).astype(np.float32)
+    np.fill_diagonal(rows, np.nan)
+    codes, factors = np.empty((columns + 1, 64), np.uint8), np.empty((columns + 1, 2), np.float32)
+    quantize_all(rows, np.ones(columns, np.float32), codes, np.empty((2, LANES), np.float32), factors)
+    assert np.isnan(factors[:-1]).all()
+    assert np.isfinite(factors[-1]).all()
+
+
 @pytest.mark.parametrize("count", range(1, TOKENS + 1))
 @pytest.mark.parametrize("rows", [BLOCK, 2 * BLOCK, 100])
 def test_sums_become_floats(count: int, rows: int) -> None:

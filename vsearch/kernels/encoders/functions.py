@@ -7,7 +7,6 @@ The coefficients are those of `vsearch.encoders.functions`, the NumPy reference 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 from llvmlite import ir
@@ -15,9 +14,9 @@ from numba import types
 from numba.extending import intrinsic
 
 from vsearch.kernels.encoders.fields import ATTENDING, LANES
-from vsearch.kernels.encoders.loops import FLOATS, FOUR, WORDS, loop, pointer, store
+from vsearch.kernels.encoders.loops import FLOATS, FOUR, WORDS, combine, loop, pointer, store
 from vsearch.kernels.toolchain.compiling import inlined, inlined_summing
-from vsearch.kernels.toolchain.simd import DIALECT, F32, I32, I64, broadcast, lanes, load, splat
+from vsearch.kernels.toolchain.simd import DIALECT, F32, I32, I64, broadcast, load, splat
 
 ROOT_HALF, ERF_LIMIT = np.float32(0.7071067811865476), np.float32(4.0)
 LOG2_E, LN2_HIGH, LN2_LOW = np.float32(1.4426950408889634), np.float32(0.693359375), np.float32(-2.12194440e-4)
@@ -89,15 +88,6 @@ def soften_plain(scores, begin, end, token, distance, tokens):
             scores[row, j] *= share
 
 
-def _combine(b: ir.IRBuilder, value: ir.Value, combine: Callable[[ir.Value, ir.Value], ir.Value]) -> ir.Value:
-    """Combine the lanes of a vector; every lane of the result has the same value."""
-    step = LANES // 2
-    while step:
-        value = combine(value, b.shuffle_vector(value, value, lanes([lane ^ step for lane in range(LANES)])))
-        step //= 2
-    return value
-
-
 def _larger(b: ir.IRBuilder, left: ir.Value, right: ir.Value) -> ir.Value:
     return b.select(b.fcmp_ordered(">", left, right), left, right)
 
@@ -167,11 +157,11 @@ def _soften(typingctx, scores, begin, count, width, token, distance, tokens):
             return []
 
         highest = [
-            _combine(b, top, lambda left, right: _larger(b, left, right))
+            combine(b, top, lambda left, right: _larger(b, left, right))
             for top in loop(b, count, [lowest] * ATTENDING, find)
         ]
         totals = loop(b, count, [zero] * ATTENDING, raise_powers)
-        shares = [b.fdiv(splat(F32, LANES, 1.0), _combine(b, total, b.fadd)) for total in totals]
+        shares = [b.fdiv(splat(F32, LANES, 1.0), combine(b, total, b.fadd)) for total in totals]
         loop(b, count, [], divide)
         return context.get_dummy_value()
 

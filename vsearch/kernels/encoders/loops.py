@@ -8,7 +8,7 @@ from typing import Any
 from llvmlite import ir
 
 from vsearch.kernels.encoders.fields import LANES
-from vsearch.kernels.toolchain.simd import F32, I8, I32, I64
+from vsearch.kernels.toolchain.simd import F32, I8, I32, I64, lanes
 
 FLOATS, WORDS = ir.VectorType(F32, LANES), ir.VectorType(I32, LANES)
 FOUR = ir.Constant(I64, 4)
@@ -44,3 +44,12 @@ def loop(
 def store(b: ir.IRBuilder, value: ir.Value, base: ir.Value, offset: ir.Value) -> None:
     """Store a vector at a byte offset."""
     b.store(value, b.bitcast(b.gep(base, [offset]), value.type.as_pointer())).align = 1
+
+
+def combine(b: ir.IRBuilder, value: ir.Value, combine: Callable[[ir.Value, ir.Value], ir.Value]) -> ir.Value:
+    """Combine the lanes of a vector; every lane of the result has the same value."""
+    step = LANES // 2
+    while step:
+        value = combine(value, b.shuffle_vector(value, value, lanes([lane ^ step for lane in range(LANES)])))
+        step //= 2
+    return value

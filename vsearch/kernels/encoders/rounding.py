@@ -9,7 +9,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from vsearch.kernels.encoders.fields import BLOCK, LANES
-from vsearch.kernels.encoders.loops import FLOATS, FOUR, WORDS, loop, pointer, store
+from vsearch.kernels.encoders.loops import FLOATS, FOUR, WORDS, combine, loop, pointer, store
 from vsearch.kernels.encoders.products import SHIFT
 from vsearch.kernels.toolchain.compiling import inlined
 from vsearch.kernels.toolchain.simd import DIALECT, F32, I8, I32, I64, broadcast, load, splat
@@ -19,12 +19,17 @@ OCTETS = ir.VectorType(I8, LANES)
 
 @inlined
 def scale_plain(row, scales, start, bounds):
-    """Scale a row in place, starting at a column, and update the first lane of its bounds (2, 16)."""
+    """Scale a row in place, starting at a column, and update the first lane of its bounds (2, 16).
+
+    A NaN is noted in the last lane.
+    """
     for column in range(start, row.shape[0]):
         value = row[column] * scales[column]
         row[column] = value
         bounds[0, 0] = min(bounds[0, 0], value)
         bounds[1, 0] = max(bounds[1, 0], value)
+        if np.isnan(value):
+            bounds[0, LANES - 1] = value
 
 
 @inlined
@@ -61,21 +66,26 @@ def settle_plain(sums, row_sums, steps, bias, start, factors, first, count, outp
 
 @intrinsic
 def _scale(typingctx, row, scales, count, bounds):
-    """Vectorized `scale_plain` of the first columns, a nonzero multiple of 16; all lanes of the bounds are written."""
+    """Vectorized `scale_plain` of the first columns, a nonzero multiple of 16; all lanes of the bounds are written.
+
+    With a NaN or an infinity, all lower bounds become NaN.
+    """
     signature = types.void(row, scales, types.int64, bounds)
 
     def codegen(context, b, signature, args):
         row, scales, bounds = (pointer(context, b, signature.args[i], args[i]) for i in (0, 1, 3))
 
-        def body(index: ir.Value, low: ir.Value, high: ir.Value) -> list[ir.Value]:
+        def body(index: ir.Value, low: ir.Value, high: ir.Value, wrong: ir.Value) -> list[ir.Value]:
             at = b.mul(index, FOUR)
             value = b.fmul(load(b, row, at, FLOATS, 4), load(b, scales, at, FLOATS, 4))
             store(b, value, row, at)
             lower, higher = b.fcmp_ordered("<", value, low), b.fcmp_ordered(">", value, high)
-            return [b.select(lower, value, low), b.select(higher, value, high)]
+            difference = b.fsub(value, value)  # 0 or NaN
+            return [b.select(lower, value, low), b.select(higher, value, high), b.fadd(wrong, difference)]
 
-        low, high = loop(b, args[2], [splat(F32, LANES, 3.0e38), splat(F32, LANES, -3.0e38)], body)
-        store(b, low, bounds, ir.Constant(I64, 0))
+        start = [splat(F32, LANES, number) for number in (3.0e38, -3.0e38, 0.0)]
+        low, high, wrong = loop(b, args[2], start, body)
+        store(b, b.fadd(low, combine(b, wrong, b.fadd)), bounds, ir.Constant(I64, 0))
         store(b, high, bounds, ir.Constant(I64, 4 * LANES))
         return context.get_dummy_value()
 
@@ -208,7 +218,7 @@ def quantize(row, scales, codes, bounds):
     Returns
     -------
     low, step : float32
-        An element is approximately ``low + step * code``.
+        An element is approximately ``low + step * code``. They are NaN if an element is.
     """
     columns = row.shape[0]
     vectorized = columns - columns % LANES if VECTORS else 0
@@ -216,9 +226,10 @@ def quantize(row, scales, codes, bounds):
         bounds[0, lane] = np.float32(3.0e38)
         bounds[1, lane] = np.float32(-3.0e38)
     scale(row, scales, vectorized, bounds)
-    low, high = bounds[0, 0], bounds[1, 0]
-    for lane in range(1, LANES):
-        low, high = min(low, bounds[0, lane]), max(high, bounds[1, lane])
+    low, high = bounds[0, LANES - 1], bounds[1, LANES - 1]
+    for lane in range(LANES - 1):
+        low = bounds[0, lane] if bounds[0, lane] < low else low  # noqa: FURB136  a NaN stays
+        high = max(high, bounds[1, lane])
     step = (high - low) * np.float32(1.0 / 255.0)
     inverse = np.float32(1.0) / step if step > np.float32(0.0) else np.float32(0.0)
     to_codes(row, vectorized, low, inverse, codes)
