@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +20,12 @@ from vsearch.search.engine.merge import as_seen
 from vsearch.search.engine.rescoring import score_rows
 from vsearch.search.engine.stats import SearchStats
 from vsearch.search.vectors import search_vectors
+from vsearch.storage.stores.retrying import carried
 
 if TYPE_CHECKING:
     from vsearch.legs.protocol import Leg
     from vsearch.search.engine.masks import IndexMask
-    from vsearch.search.engine.request import SearchRequest
+    from vsearch.search.engine.request import Answer, SearchRequest
     from vsearch.search.state.snapshot import Snapshot
 
 
@@ -128,9 +129,8 @@ def search_both(
     """
     leg.require(snapshot.manifest)
     deep = msgspec.structs.replace(request, k=options.depth, offset=0, min_score=None)
-    near = search_vectors(snapshot, points, deep, mask, stats)
     shape, squared = (len(queries), request.k), snapshot.model.metric == "l2"
-    allowed = allowed_rows(snapshot, mask)
+    near, rankings = _search_parts(snapshot, points, leg, queries, deep, mask, stats)
     best = FusedRows(
         np.full(shape, np.nan, np.float32),
         np.full(shape, -1, np.int64),
@@ -139,8 +139,7 @@ def search_both(
         np.full(shape, np.nan, np.float32),
         np.zeros(shape, np.int64),
     )
-    for query, planned in enumerate(leg.plan(snapshot, queries, stats, request.deadline)):
-        ranked = leg.scan(snapshot, planned, options.depth, allowed, stats, request.deadline)
+    for query, (planned, ranked) in enumerate(rankings):
         started = time.perf_counter()
         count = int(np.count_nonzero(near.rows[query] >= 0))
         nearest = Ranking(near.rows[query, :count], near.scores[query, :count])
@@ -157,6 +156,36 @@ def search_both(
         best.vector_ranks[query, :count], best.leg_ranks[query, :count] = fused.vector_ranks, fused.leg_ranks
         stats.add("merge", started)
     return best
+
+
+def _search_parts(
+    snapshot: Snapshot,
+    points: NDArray[np.float32],
+    leg: Leg[Any],
+    queries: Sequence[bytes],
+    request: SearchRequest,
+    mask: IndexMask | None,
+    stats: SearchStats,
+) -> tuple[Answer, Iterable[tuple[Any, LegRanking]]]:
+    """Search by vectors, and plan and scan the queries of a leg; both at once if they may wait for a store."""
+    allowed = allowed_rows(snapshot, mask)
+
+    def rank(counted: SearchStats) -> Iterator[tuple[Any, LegRanking]]:
+        for planned in leg.plan(snapshot, queries, counted, request.deadline):
+            yield planned, leg.scan(snapshot, planned, request.k, allowed, counted, request.deadline)
+
+    if snapshot.all_read:
+        return search_vectors(snapshot, points, request, mask, stats), rank(stats)
+    from concurrent.futures import ThreadPoolExecutor  # imported late: most searches do not need it
+
+    fetched, by_vectors = stats.bytes_fetched - snapshot.bytes_fetched(), SearchStats()
+    with ThreadPoolExecutor(1) as pool:
+        search = pool.submit(carried(search_vectors), snapshot, points, request, mask, by_vectors)
+        rankings = list(rank(stats))
+        near = search.result()
+    stats.include(by_vectors)
+    stats.bytes_fetched = fetched + snapshot.bytes_fetched()
+    return near, rankings
 
 
 def score_both(

@@ -6,6 +6,9 @@ import time
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+SAME = ("queries", "partitions", "rows_masked", "estimated")
+"""Fields that are the same for all parts of a search."""
+
 LEVELS = ("prepare", "mask", "scan", "merge", "fetch")
 
 
@@ -69,6 +72,15 @@ class SearchStats:
     def add(self, name: str, started: float) -> None:
         """Add the time since `started` (`time.perf_counter`) to a level; cheaper than a context manager."""
         self.milliseconds[name] += (time.perf_counter() - started) * 1e3
+
+    def include(self, other: SearchStats) -> None:
+        """Add the counts and times of a part of the same search."""
+        for name, value in vars(other).items():
+            if name == "milliseconds":
+                for level, spent in value.items():
+                    self.milliseconds[level] += spent
+            else:
+                setattr(self, name, max(getattr(self, name), value) if name in SAME else getattr(self, name) + value)
 
     @property
     def total_milliseconds(self) -> float:
