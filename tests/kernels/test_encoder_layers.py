@@ -35,9 +35,9 @@ def apply_functions(x, powers, curves):
 
 
 @nb.njit
-def quantize_all(rows, scales, codes, bounds, factors):
+def quantize_all(rows, scales, scaled, codes, bounds, factors):
     for row in range(rows.shape[0]):
-        factors[row, 0], factors[row, 1] = quantize(rows[row], scales, codes[row], bounds)
+        factors[row, 0], factors[row, 1] = quantize(rows[row], scales, scaled, codes[row], bounds)
 
 
 @nb.njit
@@ -96,9 +96,8 @@ def test_rounding_is_that_of_the_twin(columns: int) -> None:
     twin = quantize_rows(rows, scales)
     with Guarded() as guarded:
         codes, factors = guarded.empty((5, 64), np.uint8), guarded.empty((5, 2), np.float32)
-        scaled = guarded.empty(rows.shape, np.float32)
-        scaled[...] = rows
-        quantize_all(scaled, guarded.copy(scales), codes, guarded.empty((2, LANES), np.float32), factors)
+        scratch = guarded.empty((columns,), np.float32), codes, guarded.empty((2, LANES), np.float32)
+        quantize_all(guarded.copy(rows), guarded.copy(scales), *scratch, factors)
     np.testing.assert_array_equal(codes[:, :columns], twin.codes)
     assert (codes[:, columns:] == 0).all()
     np.testing.assert_array_equal(factors, np.stack([twin.low, twin.step], axis=1))
@@ -109,7 +108,8 @@ def test_rounding_does_not_hide_what_is_no_number(columns: int) -> None:
     rows = np.random.default_rng(columns).standard_normal((columns + 1, columns)).astype(np.float32)
     np.fill_diagonal(rows, np.nan)
     codes, factors = np.empty((columns + 1, 64), np.uint8), np.empty((columns + 1, 2), np.float32)
-    quantize_all(rows, np.ones(columns, np.float32), codes, np.empty((2, LANES), np.float32), factors)
+    scratch = np.empty(columns, np.float32), codes, np.empty((2, LANES), np.float32)
+    quantize_all(rows, np.ones(columns, np.float32), *scratch, factors)
     assert np.isnan(factors[:-1]).all()
     assert np.isfinite(factors[-1]).all()
 

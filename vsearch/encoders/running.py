@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -38,10 +38,28 @@ TOKEN_BYTES = 160
 KEPT_TOKENS = 64
 """Scratch arrays for texts of up to so many tokens are kept by each thread."""
 
-_TOKENS, _COLUMNS = int(LayersField.TOKENS), int(LayersField.COLUMNS)
+_TOKENS, _COLUMNS, _IDS = int(LayersField.TOKENS), int(LayersField.COLUMNS), int(LayersField.IDS)
 
 LEAST_SQUARE, LARGEST_SQUARE = 1e-24, 1e30
 """Squared norms of vectors that float32 computes without overflow or loss of digits."""
+
+
+class Outputs(NamedTuple):
+    """What a model computes for a text.
+
+    Attributes
+    ----------
+    tokens : float32 (t, width)
+        Outputs of the last layer.
+    received : float32 (t,)
+        The attention that each token receives from all tokens in the last layer, summed over the heads.
+    vector : float32 (width,)
+        The pooled tokens.
+    """
+
+    tokens: NDArray[np.float32]
+    received: NDArray[np.float32]
+    vector: NDArray[np.float32]
 
 
 class Scratch:
@@ -49,20 +67,22 @@ class Scratch:
 
     Attributes
     ----------
-    rows, received : float32 (tokens, width), (tokens rounded up,)
+    rows, received, vector : float32 (tokens, width), (tokens rounded up,), (width,)
         See `LayersField`.
+    ids : int32 (tokens,)
     numbers : memoryview
-        The block, read and written as Python integers; the caller sets TOKENS and COLUMNS.
-    address : int
-        Of the block.
+        The block, read and written as Python integers; the caller sets TOKENS, COLUMNS and IDS.
+    address, ids_address : int
+        Of the block, and of the ids.
     """
 
     def __init__(self, fields: dict[LayersField, int], width: int, inner: int, heads: int, tokens: int) -> None:
         columns = up_to(tokens, LANES)
         self.rows, self.received = np.empty((tokens, width), np.float32), np.empty(columns, np.float32)
+        self.ids, self.vector = np.zeros(tokens, np.int32), np.empty(width, np.float32)
         sizes = {LayersField.WIDTH: width, LayersField.INNER_WIDTH: inner, LayersField.HEAD_WIDTH: width // heads}
         sizes |= {LayersField.WIDE_WIDTH: 3 * width, LayersField.CODES_WIDTH: up_to(width, GROUP)}
-        sizes[LayersField.INNER_CODES_WIDTH] = up_to(inner, GROUP)
+        sizes |= {LayersField.INNER_CODES_WIDTH: up_to(inner, GROUP), LayersField.SCALED_WIDTH: max(width, inner)}
         self._arrays: dict[LayersField, NDArray[Any]] = {
             LayersField.ROWS: self.rows,
             LayersField.RECEIVED: self.received,
@@ -76,17 +96,20 @@ class Scratch:
             LayersField.FACTORS: np.empty((tokens, 2), np.float32),
             LayersField.BOUNDS: np.empty((2, LANES), np.float32),
             LayersField.SUMS: np.empty((TOKENS, BLOCK), np.int32),
+            LayersField.SCALED: np.empty(max(width, inner), np.float32),
+            LayersField.IDS: self.ids,
+            LayersField.VECTOR: self.vector,
         }
         addresses = {field: array.ctypes.data for field, array in self._arrays.items()}
         values = fields | sizes | addresses
         self._block = np.array([values.get(field, 0) for field in LayersField], np.int64)
-        self.numbers, self.address = self._block.data, self._block.ctypes.data
+        self.numbers, self.address, self.ids_address = self._block.data, self._block.ctypes.data, self.ids.ctypes.data
 
 
 class Runner:
     """The layers of a model in the form of kernel arguments: addresses of arrays, which it keeps alive."""
 
-    def __init__(self, model: Bert[QuantizedLinear]) -> None:
+    def __init__(self, model: QuantizedBert) -> None:
         sizes = model.architecture
         self._heads, self._inner, self._width = sizes.heads, sizes.inner, sizes.width
         self._epsilon = np.float32(sizes.epsilon)
@@ -111,6 +134,24 @@ class Runner:
             LayersField.NORMS: self._norms.ctypes.data,
             LayersField.NORM_COUNT: len(self._norms),
         }
+        codes = model.table.codes
+        self._table_rows = self._longest = 0  # of a table that the kernel reads
+        if isinstance(codes, np.ndarray) and not sizes.rotary:
+            self._table = (
+                np.ascontiguousarray(codes[:, : sizes.width], np.int8),
+                np.ascontiguousarray(model.table.steps, np.float32),
+                np.ascontiguousarray(model.positions, np.float32),
+            )
+            self._table_rows, self._longest = len(codes), len(model.positions)
+            self._fields |= {
+                LayersField.TABLE_TOKENS: len(codes),
+                LayersField.TABLE_CODES: self._table[0].ctypes.data,
+                LayersField.TABLE_STEPS: self._table[1].ctypes.data,
+                LayersField.POSITIONS: self._table[2].ctypes.data,
+                LayersField.POSITION_COUNT: len(model.positions),
+            }
+        self._fields[LayersField.MEAN] = sizes.pooling != "cls"
+        self._pooling = sizes.pooling
         self._threads = threading.local()
 
     def _pack(self, product: QuantizedLinear) -> list[int]:
@@ -133,28 +174,27 @@ class Runner:
         numbers |= {field: array.ctypes.data for field, array in arrays.items()}
         return [numbers.get(field, 0) for field in ProductField]
 
-    def run(self, rows: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Run all layers on the embeddings of a text, float32 (t, width), with positions added.
+    def run(self, ids: list[int], look_up: Callable[[list[int]], NDArray[np.float32]]) -> Outputs:
+        """Run all layers on the tokens of a text, of which there is at least one.
 
-        Returns
-        -------
-        outputs : float32 (t, width)
-            Of the last layer.
-        received : float32 (t,)
-            The attention that each token receives from all tokens in the last layer, summed over the heads.
-
-        Both are valid until the next call in the same thread.
+        `look_up` returns their embeddings float32 (t, width), for tables that the kernel does not read. The result is valid until the next call in the same thread.
         """
         if self._rotary:
-            return self._run_rotary(rows)
+            return self._run_rotary(look_up(ids))
         from vsearch.kernels.encoders.api import run_layers
 
-        count = len(rows)
+        count = len(ids)
         scratch = self._scratch(count)
-        scratch.rows[:count] = rows
-        scratch.numbers[_TOKENS], scratch.numbers[_COLUMNS] = count, up_to(count, LANES)
+        numbers = scratch.numbers
+        if count <= self._longest and min(ids) >= 0 and max(ids) < self._table_rows:
+            scratch.ids[:count] = ids
+            numbers[_IDS] = scratch.ids_address
+        else:
+            scratch.rows[:count] = look_up(ids)
+            numbers[_IDS] = 0
+        numbers[_TOKENS], numbers[_COLUMNS] = count, up_to(count, LANES)
         run_layers(scratch.address)
-        return scratch.rows[:count], scratch.received[:count]
+        return Outputs(scratch.rows[:count], scratch.received[:count], scratch.vector)
 
     def _scratch(self, count: int) -> Scratch:
         """Return the arrays for texts of so many tokens: those of the calling thread, or new ones for a long text."""
@@ -166,7 +206,7 @@ class Runner:
             scratch = self._threads.scratch = Scratch(self._fields, self._width, self._inner, self._heads, KEPT_TOKENS)
         return scratch
 
-    def _run_rotary(self, rows: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def _run_rotary(self, rows: NDArray[np.float32]) -> Outputs:
         from vsearch.kernels.encoders.api import run_rotary_layers
 
         tokens, width = rows.shape
@@ -183,6 +223,7 @@ class Runner:
             np.empty((tokens, 3 * width), np.float32),
             np.empty((tokens, self._inner), np.float32),
             np.empty((tokens, 2 * self._inner), np.float32),
+            np.empty(max(width, self._inner), np.float32),
             np.empty((tokens, up_to(width, GROUP)), np.uint8),
             np.empty((tokens, up_to(self._inner, GROUP)), np.uint8),
             np.empty((width // self._heads, columns), np.float32),
@@ -190,7 +231,7 @@ class Runner:
             np.empty((2 + tokens, LANES), np.float32),
             np.empty((TOKENS, BLOCK), np.int32),
         )
-        return outputs, scores[ATTENDING, :tokens]
+        return Outputs(outputs, scores[ATTENDING, :tokens], pool(outputs, self._pooling))
 
     def _settings(self, tokens: int, pairs: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Return the `LayerField` of each layer, and the tables of angles, for a number of tokens."""
@@ -250,8 +291,7 @@ class QuantizedBert(Bert[QuantizedLinear]):
         vectors = np.empty((len(texts), sizes.dimensions), np.float32)
         with np.errstate(over="ignore", invalid="ignore"):  # `finish` refuses what is not finite
             for row, ids in enumerate(texts):
-                tokens, _ = self._run(ids)
-                vector = pool(tokens, sizes.pooling)
+                vector = self.runner.run(ids, self.look_up).vector
                 square = float(vector.dot(vector)) if sizes.normalized and not self.dense else 0.0
                 if LEAST_SQUARE < square < LARGEST_SQUARE:  # a shorter way to what `finish` does
                     np.multiply(vector, 1 / math.sqrt(square), out=vectors[row])
@@ -261,9 +301,5 @@ class QuantizedBert(Bert[QuantizedLinear]):
 
     def embed_tokens(self, ids: list[int]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return the vectors float32 (t, dimensions) of the tokens of a text, and their saliency float32 (t,)."""
-        tokens, received = self._run(ids)
-        return self.finish_tokens(tokens), received / np.float32(self.architecture.heads)
-
-    def _run(self, ids: list[int]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return the outputs and the attention that tokens receive, as `Runner.run` does."""
-        return self.runner.run(self.look_up(ids))
+        outputs = self.runner.run(ids, self.look_up)
+        return self.finish_tokens(outputs.tokens), outputs.received / np.float32(self.architecture.heads)

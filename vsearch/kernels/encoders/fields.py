@@ -72,7 +72,7 @@ class LayersField(IntEnum):
     CODES_WIDTH = 12
     INNER_CODES_WIDTH = 13
     ROWS = 14
-    """float32 (t, width): embeddings of tokens and positions; overwritten with the output"""
+    """float32 (t, width): embeddings of tokens and positions, unless IDS are passed; overwritten with the output"""
 
     ATTENDED = 15
     """float32 (t, width), scratch"""
@@ -106,6 +106,30 @@ class LayersField(IntEnum):
 
     SUMS = 25
     """int32 (6, 64), scratch"""
+
+    SCALED = 26
+    """float32 (SCALED_WIDTH,), scratch: the larger of width and inner"""
+
+    SCALED_WIDTH = 27
+    IDS = 28
+    """int32 (t,): the tokens, whose embeddings are looked up, less than TABLE_TOKENS; or 0"""
+
+    TABLE_TOKENS = 29
+    TABLE_CODES = 30
+    """int8 (TABLE_TOKENS, width), or 0 without IDS"""
+
+    TABLE_STEPS = 31
+    """float32 (TABLE_TOKENS,)"""
+
+    POSITIONS = 32
+    """float32 (POSITION_COUNT, width); t is at most POSITION_COUNT"""
+
+    POSITION_COUNT = 33
+    MEAN = 34
+    """1: VECTOR is the mean of the tokens; 0: the first"""
+
+    VECTOR = 35
+    """float32 (width,), output"""
 
 
 class LayerField(IntEnum):

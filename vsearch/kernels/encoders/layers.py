@@ -5,12 +5,14 @@ Each text is processed alone and by one thread, so its vector is bitwise identic
 
 from __future__ import annotations
 
+import numpy as np
+
 from vsearch.kernels.encoders.attention import attend
 from vsearch.kernels.encoders.fields import ATTENDING, BLOCK, LANES, NORMS, PRODUCTS, TOKENS, LayersField, ProductField
 from vsearch.kernels.encoders.functions import gelu, layer_norm
 from vsearch.kernels.encoders.products import multiply
 from vsearch.kernels.encoders.rounding import quantize, settle
-from vsearch.kernels.toolchain.compiling import kernel, part
+from vsearch.kernels.toolchain.compiling import inlined, kernel, part
 from vsearch.kernels.toolchain.views import ArrayField, view
 
 PRODUCT_BYTES = 8 * len(ProductField)
@@ -48,12 +50,18 @@ layers_at = view(
         "factors": ArrayField("float32", ("tokens", 2)),
         "bounds": ArrayField("float32", (2, LANES)),
         "sums": ArrayField("int32", (TOKENS, BLOCK)),
+        "scaled": ArrayField("float32", ("scaled_width",)),
+        "ids": ArrayField("int32", ("tokens",)),
+        "table_codes": ArrayField("int8", ("table_tokens", "width")),
+        "table_steps": ArrayField("float32", ("table_tokens",)),
+        "positions": ArrayField("float32", ("position_count", "width")),
+        "vector": ArrayField("float32", ("width",)),
     },
 )
 
 
 @part
-def apply(address, inputs, codes, factors, bounds, sums, apart, first_apart, outputs):
+def apply(address, inputs, scaled, codes, factors, bounds, sums, apart, first_apart, outputs):
     """Multiply the token rows of a text by a weight matrix.
 
     Inputs of outlier columns (`apart`), whose scales are 0, are multiplied by float weights.
@@ -63,7 +71,8 @@ def apply(address, inputs, codes, factors, bounds, sums, apart, first_apart, out
     address : int
         Address of a block of `ProductField`.
     inputs : float32 (t, columns)
-        Overwritten.
+    scaled : float32 (>= columns,)
+        Scratch.
     codes : uint8 (t, columns rounded up)
     factors, bounds, sums : float32 (t, 2), float32 (2, 16), int32 (6, 64)
         Scratch.
@@ -81,7 +90,7 @@ def apply(address, inputs, codes, factors, bounds, sums, apart, first_apart, out
     for token in range(tokens):
         for i in range(apart_columns.shape[0]):
             apart[token, first_apart + i] = inputs[token, apart_columns[i]]
-        factors[token, 0], factors[token, 1] = quantize(inputs[token], scales, codes[token], bounds)
+        factors[token, 0], factors[token, 1] = quantize(inputs[token], scales, scaled, codes[token], bounds)
     for block in range(weights.shape[0]):
         start = block * BLOCK
         for first in range(0, tokens, TOKENS):
@@ -93,6 +102,30 @@ def apply(address, inputs, codes, factors, bounds, sums, apart, first_apart, out
             value = apart[token, first_apart + i]
             for row in range(steps.shape[0]):
                 outputs[token, row] += value * apart_weights[i, row]
+
+
+@inlined
+def _look_up(ids, codes, steps, positions, rows):
+    """Set the rows to the embeddings of tokens and positions, if there are ids."""
+    for token in range(ids.shape[0]):
+        row = ids[token]
+        step = steps[row]
+        for column in range(rows.shape[1]):
+            rows[token, column] = np.float32(codes[row, column]) * step + positions[token, column]
+
+
+@inlined
+def _pool(rows, mean, vector):
+    """Compute the vector of a text from its tokens: their mean, or the first."""
+    count = rows.shape[0] if mean else 1
+    for column in range(vector.shape[0]):
+        vector[column] = rows[0, column]
+    for token in range(1, count):
+        for column in range(vector.shape[0]):
+            vector[column] += rows[token, column]
+    share = np.float32(1.0 / count)
+    for column in range(vector.shape[0]):
+        vector[column] *= share
 
 
 @kernel
@@ -108,30 +141,27 @@ def run_layers(address):
     layers, heads, norms, epsilon, products = text.layers, text.heads, text.norms, text.epsilon[0], text.products
     rows, attended, wide, inner = text.rows, text.attended, text.wide, text.inner
     codes, inner_codes, keys, scores = text.codes, text.inner_codes, text.keys, text.scores
-    received, factors, bounds, sums = text.received, text.factors, text.bounds, text.sums
+    received, factors, bounds, sums, scaled = text.received, text.factors, text.bounds, text.sums, text.scaled
     tokens, width = rows.shape
+    _look_up(text.ids, text.table_codes, text.table_steps, text.positions, rows)
     for token in range(tokens):
         layer_norm(rows[token], norms[0], epsilon)
     for layer in range(layers):
         at = products + layer * PRODUCTS * PRODUCT_BYTES
-        for token in range(tokens):
-            for column in range(width):
-                attended[token, column] = rows[token, column]
-        apply(at, attended, codes, factors, bounds, sums, inner, 0, wide)
+        apply(at, rows, scaled, codes, factors, bounds, sums, inner, 0, wide)
         attend(wide, heads, tokens, keys, scores, layer == layers - 1, received, attended)
-        apply(at + PRODUCT_BYTES, attended, codes, factors, bounds, sums, inner, 0, wide)
+        apply(at + PRODUCT_BYTES, attended, scaled, codes, factors, bounds, sums, inner, 0, wide)
         for token in range(tokens):
             for column in range(width):
                 rows[token, column] += wide[token, column]
             layer_norm(rows[token], norms[1 + NORMS * layer], epsilon)
-            for column in range(width):
-                attended[token, column] = rows[token, column]
-        apply(at + 2 * PRODUCT_BYTES, attended, codes, factors, bounds, sums, wide, 0, inner)
+        apply(at + 2 * PRODUCT_BYTES, rows, scaled, codes, factors, bounds, sums, wide, 0, inner)
         for token in range(tokens):
             for column in range(inner.shape[1]):
                 inner[token, column] = gelu(inner[token, column])
-        apply(at + 3 * PRODUCT_BYTES, inner, inner_codes, factors, bounds, sums, wide, width, wide)
+        apply(at + 3 * PRODUCT_BYTES, inner, scaled, inner_codes, factors, bounds, sums, wide, width, wide)
         for token in range(tokens):
             for column in range(width):
                 rows[token, column] += wide[token, column]
             layer_norm(rows[token], norms[2 + NORMS * layer], epsilon)
+    _pool(rows, text.mean, text.vector)

@@ -38,7 +38,22 @@ def turn(joined, heads, cosines, sines):
 
 @kernel
 def run_rotary_layers(
-    settings, epsilon, norms, turns, rows, attended, wide, inner, gated, codes, inner_codes, keys, scores, small, sums
+    settings,
+    epsilon,
+    norms,
+    turns,
+    rows,
+    attended,
+    wide,
+    inner,
+    gated,
+    scaled,
+    codes,
+    inner_codes,
+    keys,
+    scores,
+    small,
+    sums,
 ):
     """Run the tokens of a text through all layers.
 
@@ -56,6 +71,8 @@ def run_rotary_layers(
         Token embeddings; overwritten with the output.
     attended, wide, inner, gated : float32 (t, width), (t, 3 * width), (t, inner), (t, 2 * inner)
         Scratch.
+    scaled : float32 (>= width, >= inner)
+        Scratch, as long as the longer of these.
     codes, inner_codes : uint8 (t, width rounded up), (t, inner rounded up)
         Scratch.
     keys : float32 (width / heads, T), T being t rounded up to 16
@@ -78,20 +95,20 @@ def run_rotary_layers(
                 attended[token, column] = rows[token, column]
             if settings[layer, NORMED] != 0:
                 layer_norm(attended[token], norms[1 + NORMS * layer], epsilon)
-        apply(at, attended, codes, factors, bounds, sums, gated, 0, wide)
+        apply(at, attended, scaled, codes, factors, bounds, sums, gated, 0, wide)
         turn(wide, heads, turns[2 * base], turns[2 * base + 1])
         attend(wide, heads, distance, keys, scores[:ATTENDING], layer == layers - 1, scores[ATTENDING], attended)
-        apply(at + PRODUCT_BYTES, attended, codes, factors, bounds, sums, gated, 0, wide)
+        apply(at + PRODUCT_BYTES, attended, scaled, codes, factors, bounds, sums, gated, 0, wide)
         for token in range(tokens):
             for column in range(width):
                 rows[token, column] += wide[token, column]
                 attended[token, column] = rows[token, column]
             layer_norm(attended[token], norms[2 + NORMS * layer], epsilon)
-        apply(at + 2 * PRODUCT_BYTES, attended, codes, factors, bounds, sums, wide, 0, gated)
+        apply(at + 2 * PRODUCT_BYTES, attended, scaled, codes, factors, bounds, sums, wide, 0, gated)
         for token in range(tokens):
             for column in range(half):
                 inner[token, column] = gelu(gated[token, column]) * gated[token, half + column]
-        apply(at + 3 * PRODUCT_BYTES, inner, inner_codes, factors, bounds, sums, wide, width, wide)
+        apply(at + 3 * PRODUCT_BYTES, inner, scaled, inner_codes, factors, bounds, sums, wide, width, wide)
         for token in range(tokens):
             for column in range(width):
                 rows[token, column] += wide[token, column]

@@ -18,14 +18,14 @@ OCTETS = ir.VectorType(I8, LANES)
 
 
 @inlined
-def scale_plain(row, scales, start, bounds):
-    """Scale a row in place, starting at a column, and update the first lane of its bounds (2, 16).
+def scale_plain(row, scales, start, scaled, bounds):
+    """Scale a row, starting at a column, and update the first lane of its bounds (2, 16).
 
     A NaN is noted in the last lane.
     """
     for column in range(start, row.shape[0]):
         value = row[column] * scales[column]
-        row[column] = value
+        scaled[column] = value
         bounds[0, 0] = min(bounds[0, 0], value)
         bounds[1, 0] = max(bounds[1, 0], value)
         if np.isnan(value):
@@ -65,20 +65,20 @@ def settle_plain(sums, row_sums, steps, bias, start, factors, first, count, outp
 
 
 @intrinsic
-def _scale(typingctx, row, scales, count, bounds):
+def _scale(typingctx, row, scales, count, scaled, bounds):
     """Vectorized `scale_plain` of the first columns, a nonzero multiple of 16; all lanes of the bounds are written.
 
     With a NaN or an infinity, all lower bounds become NaN.
     """
-    signature = types.void(row, scales, types.int64, bounds)
+    signature = types.void(row, scales, types.int64, scaled, bounds)
 
     def codegen(context, b, signature, args):
-        row, scales, bounds = (pointer(context, b, signature.args[i], args[i]) for i in (0, 1, 3))
+        row, scales, scaled, bounds = (pointer(context, b, signature.args[i], args[i]) for i in (0, 1, 3, 4))
 
         def body(index: ir.Value, low: ir.Value, high: ir.Value, wrong: ir.Value) -> list[ir.Value]:
             at = b.mul(index, FOUR)
             value = b.fmul(load(b, row, at, FLOATS, 4), load(b, scales, at, FLOATS, 4))
-            store(b, value, row, at)
+            store(b, value, scaled, at)
             lower, higher = b.fcmp_ordered("<", value, low), b.fcmp_ordered(">", value, high)
             difference = b.fsub(value, value)  # 0 or NaN
             return [b.select(lower, value, low), b.select(higher, value, high), b.fadd(wrong, difference)]
@@ -164,9 +164,9 @@ VECTORS = DIALECT is not None
 if DIALECT is None:
 
     @inlined
-    def scale(row, scales, vectorized, bounds):
-        """Scale a row in place and find its bounds."""
-        scale_plain(row, scales, vectorized, bounds)
+    def scale(row, scales, vectorized, scaled, bounds):
+        """Scale a row and find its bounds."""
+        scale_plain(row, scales, vectorized, scaled, bounds)
 
     @inlined
     def to_codes(row, vectorized, low, inverse, codes):
@@ -178,11 +178,11 @@ if DIALECT is None:
 else:
 
     @inlined
-    def scale(row, scales, vectorized, bounds):
-        """Scale a row in place and find its bounds; the first `vectorized` columns with vector instructions."""
+    def scale(row, scales, vectorized, scaled, bounds):
+        """Scale a row and find its bounds; the first `vectorized` columns with vector instructions."""
         if vectorized > 0:
-            _scale(row, scales, vectorized, bounds)
-        scale_plain(row, scales, vectorized, bounds)
+            _scale(row, scales, vectorized, scaled, bounds)
+        scale_plain(row, scales, vectorized, scaled, bounds)
 
     @inlined
     def to_codes(row, vectorized, low, inverse, codes):
@@ -203,13 +203,14 @@ else:
 
 
 @inlined
-def quantize(row, scales, codes, bounds):
+def quantize(row, scales, scaled, codes, bounds):
     """Scale a row by column and quantize it to unsigned 8 bits between its minimum and its maximum.
 
     Parameters
     ----------
     row, scales : float32 (columns,)
-        The row is overwritten.
+    scaled : float32 (>= columns,)
+        Scratch.
     codes : uint8 (>= columns,)
         Output; padded with 0 beyond the columns.
     bounds : float32 (2, 16)
@@ -225,14 +226,14 @@ def quantize(row, scales, codes, bounds):
     for lane in range(LANES):
         bounds[0, lane] = np.float32(3.0e38)
         bounds[1, lane] = np.float32(-3.0e38)
-    scale(row, scales, vectorized, bounds)
+    scale(row, scales, vectorized, scaled, bounds)
     low, high = bounds[0, LANES - 1], bounds[1, LANES - 1]
     for lane in range(LANES - 1):
         low = bounds[0, lane] if bounds[0, lane] < low else low  # noqa: FURB136  a NaN stays
         high = max(high, bounds[1, lane])
     step = (high - low) * np.float32(1.0 / 255.0)
     inverse = np.float32(1.0) / step if step > np.float32(0.0) else np.float32(0.0)
-    to_codes(row, vectorized, low, inverse, codes)
+    to_codes(scaled[:columns], vectorized, low, inverse, codes)
     for column in range(columns, codes.shape[0]):
         codes[column] = np.uint8(0)
     return low, step
