@@ -318,7 +318,7 @@ def test_types_that_cannot_be_kept_are_left_out_by_name(name: str, kind: str, tm
 
 def test_nothing_but_what_cannot_be_kept(scratch: Path) -> None:
     with pytest.warns(VsearchWarning, match="left out"):
-        source = open_attributes(pd.DataFrame({"a": [b"x"], "b": [{"c": b"x"}]}), 1, scratch)
+        source = open_attributes(pd.DataFrame({"a": [[b"x"]], "b": [{"c": b"x"}]}), 1, scratch)
     assert (source.rows, source.schema.names) == (1, [])
 
 

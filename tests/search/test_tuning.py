@@ -153,7 +153,9 @@ def test_the_unit_of_the_vectors_does_not_matter(tmp_path, metric):
     for number, unit in enumerate((1.0, 2.0**-14, 2.0**10)):
         unit = np.float32(unit)
         index = vsearch.build(clustered(ROWS) * unit, tmp_path / str(number), metric=metric, bits=0.5, partitions=20)
-        found.append((index.info()["settings"], index.recall(queries * unit).recall, index.search(queries * unit).ids))
+        settings = index.info()["settings"]
+        assert settings.pop("near_regions") is None
+        found.append((settings, index.recall(queries * unit).recall, index.search(queries * unit).ids))
     for settings, recall, ids in found[1:]:
         assert settings == pytest.approx(found[0][0], rel=1e-4)
         assert recall == pytest.approx(found[0][1], abs=1e-4)
@@ -322,15 +324,15 @@ def test_bounds_fade_less_where_the_recall_is_not_reached(tmp_path, monkeypatch)
 def noting(monkeypatch, recalls):
     """Let tuning measure these recalls; returns the settings it measured."""
     measured, given = [], iter(recalls)
-    run = vsearch.search.tuning.run_sample
+    run = vsearch.search.recall.run_sample
 
     def noted(snapshot, sample, asked):
         if not asked.exact:
             measured.append(asked.settings)
         return run(snapshot, sample, asked)
 
-    monkeypatch.setattr("vsearch.search.tuning.run_sample", noted)
-    monkeypatch.setattr("vsearch.search.tuning.recall_by_score", lambda *_, **__: next(given))
+    monkeypatch.setattr("vsearch.search.recall.run_sample", noted)
+    monkeypatch.setattr("vsearch.search.recall.recall_by_score", lambda *_, **__: next(given))
     return measured
 
 
