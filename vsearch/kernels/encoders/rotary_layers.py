@@ -47,7 +47,6 @@ def run_rotary_layers(
     wide,
     inner,
     gated,
-    scaled,
     codes,
     inner_codes,
     keys,
@@ -69,10 +68,10 @@ def run_rotary_layers(
         Cosines and sines of the angles of rotary positions.
     rows : float32 (t, width)
         Token embeddings; overwritten with the output.
-    attended, wide, inner, gated : float32 (t, width), (t, 3 * width), (t, inner), (t, 2 * inner)
+    attended, wide, inner : float32 (t, width), (t, 3 * width), (t, inner)
         Scratch.
-    scaled : float32 (>= width, >= inner)
-        Scratch, as long as the longer of these.
+    gated : float32 (t + 1, the larger of width and 2 * inner)
+        Scratch.
     codes, inner_codes : uint8 (t, width rounded up), (t, inner rounded up)
         Scratch.
     keys : float32 (width / heads, T), T being t rounded up to 16
@@ -83,7 +82,7 @@ def run_rotary_layers(
         Scratch.
     """
     tokens, width = rows.shape
-    bounds, factors = small[:2], small[2:]
+    bounds, factors, scaled = small[:2], small[2:], gated[tokens]
     layers, half = settings.shape[0], inner.shape[1]
     for token in range(tokens):
         layer_norm(rows[token], norms[0], epsilon)

@@ -146,7 +146,7 @@ EXPORTS = {
     "encoders.layers.run_layers": ("int64", "none"),
     "encoders.rotary_layers.run_rotary_layers": (
         (
-            "int64/2 float32 float32/3 float32/3 float32/2 float32/2 float32/2 float32/2 float32/2 float32/1 uint8/2 "
+            "int64/2 float32 float32/3 float32/3 float32/2 float32/2 float32/2 float32/2 float32/2 uint8/2 "
             "uint8/2 float32/2 float32/2 float32/2 int32/2"
         ),
         "none",
