@@ -22,31 +22,30 @@ COVER = 32  # candidates must contain this many times k rows that may be returne
 
 
 @inlined
-def _groups_of(first, count):
-    """Return the first group of coarse centroids of `count` positions from `first`, and the group after the last."""
-    return first // TOGETHER, (first + count + TOGETHER - 1) // TOGETHER
+def _score_region(model, call, start, step, total, scores):
+    """Score the partitions of the region that begins at position `start`, for the query that `encode_query` encoded."""
+    first, last = start // TOGETHER, (start + scores.shape[0] + TOGETHER - 1) // TOGETHER
+    score_groups(
+        model.centroid_groups[first:last],
+        model.centroid_steps[start:],
+        model.centroid_lows[start:],
+        step,
+        total,
+        call.query_codes[: model.quantized_dimensions],
+        call.group_sums,
+        scores,
+    )
 
 
 @part
 def score_positions(model, call, rotated, inner):
     """Score all partitions of an index with regions, whose coarse centroids are ordered by region; `inner` is by partition."""
-    codes, sums, scores, members = call.query_codes, call.group_sums, call.candidate_scores, model.members
-    codes = codes[: model.quantized_dimensions]
-    step, total = encode_query(rotated, codes)
+    scores, members = call.candidate_scores, model.members
+    step, total = encode_query(rotated, call.query_codes[: model.quantized_dimensions])
     starts, sizes = model.region_starts, model.region_sizes
     for region in range(model.regions):
         start, size = starts[region], sizes[region]
-        first, last = _groups_of(start, size)
-        score_groups(
-            model.centroid_groups[first:last],
-            model.centroid_steps[start:],
-            model.centroid_lows[start:],
-            step,
-            total,
-            codes,
-            sums,
-            scores[:size],
-        )
+        _score_region(model, call, start, step, total, scores[:size])
         for i in range(size):
             inner[members[start + i]] = scores[i]
 
@@ -90,24 +89,13 @@ def choose_regions(model, call, rotated, square):
 
 @inlined
 def _score_candidates(model, call, near, step, total):
-    codes, sums = call.query_codes[: model.quantized_dimensions], call.group_sums
     starts, sizes, members, chosen = model.region_starts, model.region_sizes, model.members, call.chosen
     match_counts, effective_radii = call.match_counts, call.effective_radii
     candidates, matches, radii = call.candidates, call.candidate_matches, call.candidate_radii
     count, rows = np.int64(0), np.int64(0)
     for i in range(near):
         start, size = starts[chosen[i]], sizes[chosen[i]]
-        first, last = _groups_of(start, size)
-        score_groups(
-            model.centroid_groups[first:last],
-            model.centroid_steps[start:],
-            model.centroid_lows[start:],
-            step,
-            total,
-            codes,
-            sums,
-            call.candidate_scores[count : count + size],
-        )
+        _score_region(model, call, start, step, total, call.candidate_scores[count : count + size])
         for j in range(size):
             partition = members[start + j]
             candidates[count + j] = partition
