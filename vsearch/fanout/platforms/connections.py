@@ -7,6 +7,7 @@ import io
 import os
 import socket
 import ssl
+import sys
 import threading
 import time
 from base64 import b64encode
@@ -15,7 +16,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 from urllib.parse import unquote
-from urllib.request import getproxies, proxy_bypass
 
 from vsearch.errors import InputError
 from vsearch.fanout.calls.retries import CallError, ErrorKind
@@ -164,6 +164,10 @@ def find_proxy(scheme: str, host: str) -> Proxy | None:
     InputError
         The variable does not hold ``http://[user:password@]host:port``.
     """
+    if sys.platform == "linux" and not any(name.lower().endswith("_proxy") for name in os.environ):
+        return None  # elsewhere, the system may also name one
+    from urllib.request import getproxies, proxy_bypass  # imported late: takes milliseconds of a cold start
+
     proxies = getproxies()
     url = proxies.get(scheme) or proxies.get("all")
     if not url or host in LOOPBACK or proxy_bypass(host):
