@@ -91,12 +91,25 @@ def search_leg(
     """
     scores, rows = np.full((len(queries), k), np.nan, np.float32), np.full((len(queries), k), -1, np.int64)
     leg.require(snapshot.manifest)
-    allowed = allowed_rows(snapshot, mask)
-    for place, planned in enumerate(leg.plan(snapshot, queries, stats, deadline)):
-        best = leg.scan(snapshot, planned, k, allowed, stats, deadline)
+    for place, (_, best) in enumerate(_rank(snapshot, leg, queries, k, mask, stats, deadline)):
         scores[place, : len(best.rows)], rows[place, : len(best.rows)] = best.scores, best.rows
     stats.queries = len(queries)
     return scores, rows
+
+
+def _rank(
+    snapshot: Snapshot,
+    leg: Leg[Any],
+    queries: Sequence[bytes],
+    k: int,
+    mask: IndexMask | None,
+    stats: SearchStats,
+    deadline: float | None,
+) -> Iterator[tuple[Any, LegRanking]]:
+    """Plan and scan the queries of a leg, one after the other."""
+    allowed = allowed_rows(snapshot, mask)
+    for planned in leg.plan(snapshot, queries, stats, deadline):
+        yield planned, leg.scan(snapshot, planned, k, allowed, stats, deadline)
 
 
 def search_both(
@@ -168,24 +181,19 @@ def _search_parts(
     stats: SearchStats,
 ) -> tuple[Answer, Iterable[tuple[Any, LegRanking]]]:
     """Search by vectors, and plan and scan the queries of a leg; both at once if they may wait for a store."""
-    allowed = allowed_rows(snapshot, mask)
-
-    def rank(counted: SearchStats) -> Iterator[tuple[Any, LegRanking]]:
-        for planned in leg.plan(snapshot, queries, counted, request.deadline):
-            yield planned, leg.scan(snapshot, planned, request.k, allowed, counted, request.deadline)
-
+    rankings = _rank(snapshot, leg, queries, request.k, mask, stats, request.deadline)
     if snapshot.all_read:
-        return search_vectors(snapshot, points, request, mask, stats), rank(stats)
+        return search_vectors(snapshot, points, request, mask, stats), rankings
     from concurrent.futures import ThreadPoolExecutor  # imported late: most searches do not need it
 
     fetched, by_vectors = stats.bytes_fetched - snapshot.bytes_fetched(), SearchStats()
     with ThreadPoolExecutor(1) as pool:
         search = pool.submit(carried(search_vectors), snapshot, points, request, mask, by_vectors)
-        rankings = list(rank(stats))
+        ranked = list(rankings)
         near = search.result()
     stats.include(by_vectors)
     stats.bytes_fetched = fetched + snapshot.bytes_fetched()
-    return near, rankings
+    return near, ranked
 
 
 def score_both(
