@@ -10,21 +10,18 @@ import numpy as np
 import pytest
 
 import vsearch
+from tests.buckets import Bucket, opened
 from tests.indexes import clustered, same
-from vsearch.api.index import Index
 from vsearch.errors import CorruptIndexError
 from vsearch.search.engine import steps
 from vsearch.search.engine.scanning import FIRST_WAVE, scan_in_waves
-from vsearch.search.state.snapshot import open_snapshot
-from vsearch.storage import open_store, read_manifest
-from vsearch.storage.stores.metered import MeteredStore
 
 KINDS = 3  # files of a shard that a scan reads: codes, rows and rerank codes
 SHARDS = 2
 
 
-class Bucket(MeteredStore):
-    """A folder that is read as a bucket is, by ranges; the first reads wait until all of them were asked for."""
+class Gated(Bucket):
+    """A bucket whose first reads wait until all of them were asked for."""
 
     def __init__(self, store):
         super().__init__(store)
@@ -35,9 +32,6 @@ class Bucket(MeteredStore):
     def expect(self, together):
         self.expected, self.gate = together, threading.Barrier(together, timeout=60)
         self.read.clear()
-
-    def memory_map(self, path):
-        return None
 
     def read_into(self, path, starts, stops, out):
         with self._lock:
@@ -55,13 +49,8 @@ def folder(tmp_path_factory):
     return folder
 
 
-def opened(folder):
-    bucket = Bucket(open_store(str(folder)))
-    return bucket, Index(open_snapshot(bucket, read_manifest(bucket)))
-
-
 def test_the_first_round_reads_all_kinds_at_once(folder):
-    bucket, index = opened(folder)
+    bucket, index = opened(folder, Gated)
     query = clustered(1, 32, seed=1)[0]
     bucket.expect(KINDS)
     hits = index.search(query)  # would break the barrier if one read waited for another
@@ -70,7 +59,7 @@ def test_the_first_round_reads_all_kinds_at_once(folder):
 
 
 def test_partitions_of_all_shards_are_read_at_once(folder):
-    bucket, index = opened(folder)
+    bucket, index = opened(folder, Gated)
     bucket.expect(KINDS * SHARDS)
     index.snapshot.table.ensure(np.arange(200, dtype=np.int32))
     assert len(set(bucket.read)) == len(bucket.read) == KINDS * SHARDS
@@ -78,7 +67,7 @@ def test_partitions_of_all_shards_are_read_at_once(folder):
 
 
 def test_a_second_search_for_the_same_reads_nothing(folder):
-    _, index = opened(folder)
+    _, index = opened(folder, Gated)
     queries = clustered(5, 32, seed=2)
     index.search(queries)
     again = index.search(queries)
@@ -87,7 +76,7 @@ def test_a_second_search_for_the_same_reads_nothing(folder):
 
 
 def test_partitions_are_read_once_they_may_matter(folder):
-    _, index = opened(folder)
+    _, index = opened(folder, Gated)
     hits = index.search(clustered(1, 32, seed=3)[0])
     read = sum(int(run.read.ready.sum()) for run in index.snapshot.shards)
     assert hits.stats.partitions_visited <= read < 200
@@ -104,7 +93,7 @@ def test_what_is_read_is_searched_natively(tmp_path, monkeypatch, metric, spill)
     vectors = clustered(6000, 32) + 3  # a query that is centered twice would be far away
     vsearch.build(vectors, tmp_path / "index", metric=metric, shards=SHARDS, partitions=200, spill=spill)
     queries = clustered(12, 32, seed=2) + 3
-    _, index = opened(tmp_path / "index")
+    _, index = opened(tmp_path / "index", Gated)
     complete = vsearch.open(tmp_path / "index")
     complete.search(queries, exact=True)
     assert complete.snapshot.all_read
@@ -136,7 +125,7 @@ def test_what_is_read_is_searched_natively(tmp_path, monkeypatch, metric, spill)
 
 def test_an_interrupted_search_leaves_nothing_to_the_next(folder, monkeypatch):
     """If other threads have read everything meanwhile, that one must not stop at partitions that the interrupted one missed."""
-    _, index = opened(folder)
+    _, index = opened(folder, Gated)
     query = clustered(1, 32, seed=2)[0]
     run = steps.search_runs
 
@@ -157,7 +146,7 @@ def test_an_interrupted_search_leaves_nothing_to_the_next(folder, monkeypatch):
 
 def test_damage_is_found_and_named(folder, tmp_path):
     copied = shutil.copytree(folder, tmp_path / "index")
-    _, index = opened(copied)
+    _, index = opened(copied, Gated)
     run = index.snapshot.shards[1]
     path = copied / run.files["codes"].path
     damaged = bytearray(path.read_bytes())

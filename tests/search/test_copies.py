@@ -12,8 +12,8 @@ import pytest
 from typer.testing import CliRunner
 
 import vsearch
+from tests.buckets import opened
 from tests.indexes import METRICS, brute_force, clustered, same
-from vsearch.api.index import Index
 from vsearch.building.copies import second_partitions
 from vsearch.building.spilling import without_copies
 from vsearch.cli.app import app
@@ -24,13 +24,11 @@ from vsearch.search.engine.steps import merge_hits, search_each_shard
 from vsearch.search.recall import run_sample
 from vsearch.search.samples import draw_rows
 from vsearch.search.state.model import prepare_queries
-from vsearch.search.state.snapshot import open_snapshot
 from vsearch.search.tuning import tune
 from vsearch.storage import CHECKSUMS, join_checksums, open_store, read_manifest, verify, write_arrays
 from vsearch.storage.snapshots.kinds import COPY_KINDS, COPY_ROWS
 from vsearch.storage.snapshots.manifest import encode_manifest
 from vsearch.storage.snapshots.shards import open_files
-from vsearch.storage.stores.metered import MeteredStore
 
 ROWS, D = 3000, 24
 
@@ -203,21 +201,14 @@ def test_the_same_recall_takes_fewer_visits_and_rows(tmp_path):
 # -- reading
 
 
-class Bucket(MeteredStore):
-    """A folder that is read by ranges, as a bucket is."""
-
-    def memory_map(self, path):
-        return None
-
-
 def test_a_cold_search_finds_what_a_warm_one_finds(spilled, queries):
-    store = open_store(str(spilled.snapshot.store.url).removeprefix("file://"))
+    folder = str(spilled.snapshot.store.url).removeprefix("file://")
     warm = vsearch.open(spilled.snapshot.store.url)
     for query in queries[:6]:
-        cold = Index(open_snapshot(Bucket(store), read_manifest(store)))
+        _, cold = opened(folder)
         same(cold.search(query), warm.search(query))
         assert not cold.snapshot.ready
-    cold = Index(open_snapshot(Bucket(store), read_manifest(store)))
+    _, cold = opened(folder)
     for query in queries:
         same(cold.search(query, where="number < 40"), warm.search(query, where="number < 40"))
     cold.snapshot.table.ensure(np.arange(40, dtype=np.int32))
@@ -229,11 +220,11 @@ def forge(folder, change):
     store = open_store(str(folder))
     manifest = read_manifest(store)
     shard = manifest.shards[0]
-    opened = open_files(store, shard)
-    for file in opened.values():
+    read = open_files(store, shard)
+    for file in read.values():
         file.ensure_all()
     files, sums = {}, {}
-    arrays = {kind: {name: file.array(name).copy() for name in file.arrays} for kind, file in opened.items()}
+    arrays = {kind: {name: file.array(name).copy() for name in file.arrays} for kind, file in read.items()}
     change(arrays)
     for kind, each in arrays.items():
         files[kind], sums[kind] = write_arrays(store, f"segments/forged-{kind}.arrow", each)

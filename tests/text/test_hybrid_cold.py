@@ -8,25 +8,19 @@ import numpy as np
 import pytest
 
 import vsearch
+from tests.buckets import Bucket, opened
 from tests.text.conftest import make_rows, table, vectors
-from vsearch.api.index import Index
-from vsearch.search.state.snapshot import open_snapshot
-from vsearch.storage import open_store, read_manifest
-from vsearch.storage.stores.metered import MeteredStore
 
 PARTS = ("ids", "scores", "vector_scores", "vector_ranks", "leg_scores", "leg_ranks")
 
 
-class Bucket(MeteredStore):
-    """A folder that is read by ranges. The first read of each part waits until the other part reads as well."""
+class Gated(Bucket):
+    """A bucket whose first read of each part of a search waits until the other part reads as well."""
 
     def __init__(self, store):
         super().__init__(store)
         self.gate = None
         self.waited = set()
-
-    def memory_map(self, path):
-        return None
 
     def read_into(self, path, starts, stops, out):
         part = "words" if "-text-" in path else "vectors" if path.endswith("-codes.arrow") else None
@@ -46,14 +40,9 @@ def folder(tmp_path_factory):
     return folder
 
 
-def opened(folder):
-    bucket = Bucket(open_store(str(folder)))
-    return bucket, Index(open_snapshot(bucket, read_manifest(bucket)))
-
-
 @pytest.mark.parametrize("where", [None, "number < 500"])
 def test_both_parts_read_at_once(folder, where):
-    bucket, cold = opened(folder)
+    bucket, cold = opened(folder, Gated)
     bucket.gate = threading.Barrier(2, timeout=20)  # breaks if one part waits for the other
     points = vectors(3, seed=5)
     texts = ["ak", "al bm", "zz"]
@@ -71,7 +60,7 @@ def test_both_parts_read_at_once(folder, where):
 
 
 def test_an_error_of_one_part_is_that_of_the_search(folder, monkeypatch):
-    _, cold = opened(folder)
+    _, cold = opened(folder, Gated)
 
     def fail(*_arguments):
         raise OSError("the disk is gone")
