@@ -24,8 +24,9 @@ import numpy as np
 
 import vsearch
 from bench import report
-from bench.data import Data, Floats, Truth
+from bench.data import Floats
 from bench.encoder_peers import Engine, ours, peers
+from bench.encoder_report import publish
 from bench.measure import threads
 
 LENGTHS = (5, 12, 32)
@@ -127,19 +128,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         report.absences(absent),
     ]
     packages = ["vsearch", "numpy", "torch", "sentence-transformers", "onnxruntime", "ctranslate2", "tokenizers"]
-    data = Data(
-        args.folder.name,
-        "cosine",
-        base,
-        np.empty((len(texts), base.shape[1])),
-        Truth(np.empty((0, 0), np.int64), np.empty((0, 0))),
+    publish(
+        args.results,
+        "encoders",
+        "Text encoders",
+        text,
+        folder=args.folder,
+        base=base,
+        queries=len(texts),
+        model=args.model,
+        packages=packages,
     )
-    parameters = {
-        "model": "all-MiniLM-L6-v2" if "minilm" in str(args.model).lower() else args.model.name,
-        "threads": 1,
-        "versions": report.versions(packages),
-    }
-    report.replace(args.results, f"encoders {data.name}", report.section("Text encoders", data, text, parameters))
 
 
 def _compress(model: Path, work: Path, name: str, options: dict[str, Any], texts: Sequence[str]) -> tuple[Path, float]:

@@ -18,7 +18,8 @@ import numpy as np
 
 import vsearch
 from bench import report
-from bench.data import Data, Floats, Truth
+from bench.data import Floats
+from bench.encoder_report import publish
 from bench.measure import threads
 from vsearch.jpq.quality import measure
 
@@ -62,13 +63,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         speeds = _speeds(args, encoders, timed)
     fastest = min(seconds for name, seconds in speeds.items() if name not in encoders)
     table = [[name, len(timed) / seconds, tokens / seconds, fastest / seconds] for name, seconds in speeds.items()]
-    data = Data(
-        args.folder.name,
-        "cosine",
-        base,
-        np.empty((len(questions), base.shape[1])),
-        Truth(np.empty((0, 0), np.int64), np.empty((0, 0))),
-    )
     text = [
         report.table(HEADER, lines),
         report.table(("encoder", "documents/s", "tokens/s", "times the fastest of float32"), table),
@@ -77,13 +71,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
             f"medians of {args.rounds} rounds in turns."
         ),
     ]
-    parameters = {
-        "model": "all-MiniLM-L6-v2" if "minilm" in str(args.model).lower() else args.model.name,
-        "threads": 1,
-        "versions": report.versions(["vsearch", "numpy", "torch", "sentence-transformers"]),
-    }
-    section = report.section("Documents by text encoders", data, text, parameters)
-    report.replace(args.results, f"encoder documents {data.name}", section)
+    publish(
+        args.results,
+        "encoder documents",
+        "Documents by text encoders",
+        text,
+        folder=args.folder,
+        base=base,
+        queries=len(questions),
+        model=args.model,
+        packages=["vsearch", "numpy", "torch", "sentence-transformers"],
+    )
 
 
 def _compressed(args: argparse.Namespace, bits: int, texts: Sequence[str]) -> Any:

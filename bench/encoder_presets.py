@@ -19,9 +19,10 @@ import numpy as np
 
 import vsearch
 from bench import report
-from bench.data import Data, Floats, Truth
+from bench.data import Floats
 from bench.encoder import Quality, judge, relevance
 from bench.encoder_peers import Engine, ours
+from bench.encoder_report import publish
 from bench.measure import threads
 
 HEADER = (
@@ -113,13 +114,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
             values = [quality.cosine, quality.worst, quality.recall, quality.mrr, quality.mrr / floats.mrr]
             sizes = [engine.model_bytes / 1e6, report.share(engine.model_bytes / size)]
             lines.append([engine.name, seen, seconds, *sizes, *map(report.share, values)])
-    data = Data(
-        args.folder.name,
-        "cosine",
-        base,
-        np.empty((len(texts), base.shape[1])),
-        Truth(np.empty((0, 0), np.int64), np.empty((0, 0))),
-    )
     text = [
         report.table(HEADER, lines),
         (
@@ -128,13 +122,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
             f"{len(rows):,} descriptions."
         ),
     ]
-    parameters = {
-        "model": "all-MiniLM-L6-v2" if "minilm" in str(args.model).lower() else args.model.name,
-        "threads": 1,
-        "versions": report.versions(["vsearch", "numpy", "torch"]),
-    }
-    section = report.section("Training of compressed encoders", data, text, parameters)
-    report.replace(args.results, f"encoder presets {data.name}", section)
+    publish(
+        args.results,
+        "encoder presets",
+        "Training of compressed encoders",
+        text,
+        folder=args.folder,
+        base=base,
+        queries=len(texts),
+        model=args.model,
+        packages=["vsearch", "numpy", "torch"],
+    )
 
 
 def _compress(
