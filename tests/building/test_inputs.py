@@ -95,6 +95,26 @@ def test_columns_may_be_chosen(tmp_path: Path, scratch: Path) -> None:
         opened(path, scratch, attributes=["cost"])
 
 
+@pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary(), pa.binary(16)])
+@pytest.mark.parametrize("apart", [False, True])
+def test_ids_of_bytes_are_uuids_wherever_they_are(
+    tmp_path: Path, scratch: Path, kind: pa.DataType, apart: bool
+) -> None:
+    """In the table of the embeddings and in another one, though other attributes of bytes become base64."""
+    keys = pa.array([bytes([number] * 16) for number in range(ROWS)], kind)
+    if apart:
+        found = opened(np.eye(ROWS, dtype=np.float32), scratch, attributes=pa.table({"key": keys}), id="key")
+    else:
+        found = opened(parquet(tmp_path, TABLE.append_column("key", keys)), scratch, id="key")
+    assert found.ids.take(np.array([17])).to_pylist() == ["11111111-1111-1111-1111-111111111111"]
+
+
+def test_ids_of_other_bytes_are_refused(scratch: Path) -> None:
+    keys = pa.table({"key": [bytes([number]) for number in range(ROWS)]})
+    with pytest.raises(InputError, match="binary ids must be 16 bytes each"):
+        opened(np.eye(ROWS, dtype=np.float32), scratch, attributes=keys, id="key")
+
+
 def test_ids_may_be_a_column_that_no_attribute_is(tmp_path: Path, scratch: Path) -> None:
     keys = pa.array([bytes([number] * 16) for number in range(ROWS)])
     odd = pa.array([[b"x"]] * ROWS)

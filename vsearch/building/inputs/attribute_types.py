@@ -62,6 +62,11 @@ def attribute_schema(schema: pa.Schema, label: str) -> pa.Schema:
     return pa.schema([pa.field(name, kind) for name, kind in stored_fields if kind is not None])
 
 
+def base64_columns(schema: pa.Schema) -> frozenset[str]:
+    """Return the columns of bytes, which are stored as base64; those of UUIDs are not."""
+    return frozenset(field.name for field in schema if is_binary(field.type) and not is_uuid(field.type))
+
+
 def check_names(schema: pa.Schema, label: str) -> None:
     """Raise InputError if a column has no name or names are duplicated."""
     names = list(schema.names)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vsearch.building.inputs.attribute_types import attribute_schema, normalize
+from vsearch.building.inputs.attribute_types import attribute_schema, base64_columns, normalize
 from vsearch.building.inputs.files import first_line
 from vsearch.building.inputs.spool import scratch_file
 from vsearch.building.inputs.tables import open_table
@@ -41,11 +41,14 @@ class AttributeSource:
         Number of rows, equal to that of the embeddings.
     kept : ndarray of int64 (rows,) or None
         Rows of the table that make up this source; None for all.
+    base64 : frozenset of str
+        Columns of bytes, which are stored as base64. As ids, bytes are UUIDs.
     """
 
     table: pa.Table
     rows: int
     kept: np.ndarray | None = None
+    base64: frozenset[str] = frozenset()
 
     @property
     def schema(self) -> pa.Schema:
@@ -109,7 +112,7 @@ def open_attributes(attributes: object | None, rows: int, scratch: str | Path) -
     stored_schema = attribute_schema(table.schema, label)
     spooled = _spool(table.read(list(stored_schema.names)), stored_schema, Path(scratch), label)
     _require_rows(spooled.num_rows if stored_schema.names else rows, rows, label)
-    return AttributeSource(spooled, rows)
+    return AttributeSource(spooled, rows, None, base64_columns(table.schema))
 
 
 def with_column(source: AttributeSource | None, name: str, values: pa.Array, rows: int) -> AttributeSource:
@@ -131,7 +134,9 @@ def with_column(source: AttributeSource | None, name: str, values: pa.Array, row
         raise InputError(
             f"{name} must have one row for each of the {rows} embeddings, in the same order, got {len(values)}"
         )
-    return AttributeSource(pa.table({name: values}) if source is None else table.append_column(name, values), rows)
+    if source is None:
+        return AttributeSource(pa.table({name: values}), rows)
+    return replace(source, table=table.append_column(name, values))
 
 
 def take_rows(table: pa.Table, rows: np.ndarray) -> pa.Table:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from typing import Any
 
 
@@ -24,3 +24,11 @@ def base64_texts(array: Any) -> Any:
 
     texts = (None if value is None else b64encode(value).decode("ascii") for value in array.to_pylist())
     return pa.array(texts, pa.string())
+
+
+def bytes_of(texts: Any) -> Any:
+    """Invert `base64_texts` for a chunked array."""
+    import pyarrow as pa
+
+    values = (None if text is None else b64decode(text) for chunk in texts.chunks for text in chunk.to_pylist())
+    return pa.chunked_array([pa.array(values, pa.binary())])

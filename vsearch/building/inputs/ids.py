@@ -13,6 +13,7 @@ import numpy as np
 
 from vsearch.building.inputs.attribute_types import decoded
 from vsearch.building.inputs.attributes import AttributeSource, take_rows
+from vsearch.building.inputs.binary import bytes_of
 from vsearch.building.inputs.files import first_line
 from vsearch.building.inputs.pandas_frames import whole_strings
 from vsearch.building.inputs.uuids import UUID_BYTES, is_uuid, uuid_strings
@@ -277,7 +278,8 @@ def _attribute_column(name: str, attributes: AttributeSource | None) -> pa.Chunk
         available = f"the columns are: {', '.join(names)}" if names else "there are no attributes"
         msg = f"ids: no attribute column {name!r} ({available}); pass the name of a column or the ids themselves"
         raise InputError(msg)
-    return attributes.column(name)
+    column = attributes.column(name)
+    return bytes_of(column) if name in attributes.base64 else column
 
 
 def _repeated_strings(table: pa.Table) -> list[str]:

@@ -13,7 +13,6 @@ import numpy as np
 from vsearch.building.inputs.arrow_vectors import element_type, vector_column
 from vsearch.building.inputs.attribute_types import check_names
 from vsearch.building.inputs.attributes import AttributeSource, open_attributes, with_column
-from vsearch.building.inputs.binary import is_binary
 from vsearch.building.inputs.ids import IdSource, open_ids, some_ids
 from vsearch.building.inputs.packed_bits import PackedVectors
 from vsearch.building.inputs.tables import Table, is_table, named_column, open_table
@@ -291,15 +290,11 @@ def without_vectors(attributes: object, dimensions: int, known: Callable[[], Ite
 
 
 def id_values(ids: object | None, columns: AttributeSource | None, table: Table | None) -> object | None:
-    """The ids as passed; or, if they name no attribute, the column of that name in the embeddings' table.
-
-    That is also read for ids of bytes, which are UUIDs; as an attribute they are base64.
-    """
-    if not isinstance(ids, str) or table is None or ids not in table.schema.names:
+    """The ids as passed; or, if they name no attribute, the column of that name in the embeddings' table."""
+    if not isinstance(ids, str) or (columns is not None and ids in columns.schema.names):
         return ids
-    kind = table.schema.field(ids).type
-    if columns is not None and ids in columns.schema.names and (table.once or not is_binary(kind)):
+    if table is None or ids not in table.schema.names:
         return ids
     import pyarrow as pa
 
-    return pa.chunked_array([batch.column(0) for batch in table.read([ids])], kind)
+    return pa.chunked_array([batch.column(0) for batch in table.read([ids])], table.schema.field(ids).type)
