@@ -19,7 +19,6 @@ import numpy as np
 
 import vsearch
 from bench import report
-from bench.data import Floats
 from bench.encoder import Quality, judge, relevance
 from bench.encoder_peers import Engine, ours
 from bench.encoder_report import publish
@@ -58,22 +57,31 @@ class Recipe:
     def name(self) -> str:
         """The preset, and the number of layers if it is not the preset's."""
         layers = self.options.get("layers")
-        return self.preset if layers is None else f"{self.preset}, layers {', '.join(map(str, layers))}"
+        if layers is None:
+            return self.preset
+        return f"{self.preset}, {f'{layers} layers' if isinstance(layers, int) else f'layers {_joined(layers)}'}"
+
+
+def _joined(layers: Sequence[int]) -> str:
+    return ", ".join(map(str, layers))
 
 
 RECIPES = (
-    Recipe("xtc-ternary", 19_200, {"layers": (0, 4, 5), "rate": 4e-4}),
+    Recipe("mkq4", 9_600),
+    Recipe("mkq4", 48_000, {"layers": (0, 4, 5), "rate": 5e-4}),
+    Recipe("xtc-ternary", 48_000, {"layers": 6}),
+    Recipe("xtc-ternary", 19_200, {"layers": (0, 4, 5)}),
     Recipe("sdq8", 3_200),
-    Recipe("mkq4", 3_200),
 )
 UNTRAINED: dict[str, dict[str, Any]] = {
     "8 bits": {"bits": 8},
     "4 bits": {"bits": 4},
     "4 bits, layers 0, 4, 5": {"bits": 4, "layers": (0, 4, 5)},
+    "ternary, table 4 bits": {"bits": {"weights": "ternary", "table": 4}},
     "ternary, table 4 bits, layers 0, 4, 5": {"bits": {"weights": "ternary", "table": 4}, "layers": (0, 4, 5)},
 }
 BATCH = 32
-TRAINING = 24_000  # texts to train and to stop with; the vectors of the index are their targets
+DEFINITIONS = 40_000  # texts of the index that are trained with
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -94,16 +102,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args.work.mkdir(parents=True, exist_ok=True)
     base = np.load(args.folder / "base.npy", mmap_mode="r")
     texts = [text for text in pq.read_table(args.folder / "queries.parquet", columns=["qtext"])[0].to_pylist() if text]
-    texts, training = texts[: args.texts], pq.read_table(args.folder / "texts.parquet", columns=["text"])[0].to_pylist()
-    order = np.random.default_rng(0).permutation(len(training))
-    order = [row for row in order if training[row]][:TRAINING]
-    training, targets = [training[row] for row in order], np.asarray(base[np.array(order)], np.float32)
+    texts = texts[: args.texts]
+    questions, relevant, rows = relevance(args.relevance)
+    training = _training(args.folder, args.relevance, {*texts, *questions})
     with threads(1):
         made = {name: _compress(args, name, options, training[:256]) for name, options in UNTRAINED.items()}
-        made |= {recipe.name: _distill(args, recipe, training, targets) for recipe in RECIPES}
+        made |= {recipe.name: _distill(args, recipe, training) for recipe in RECIPES}
         truth = vsearch.encoders.load(args.model)
         expected = truth.encode(texts)
-        questions, relevant, rows = relevance(args.relevance)
         size = (args.model / "model.safetensors").stat().st_size
         float_engine = Engine(FLOAT, lambda text: truth.encode(text)[0], size)
         lines, floats = [], None
@@ -117,7 +123,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     text = [
         report.table(HEADER, lines),
         (
-            f"Batches of {BATCH} texts of the index, none of them a measured query, on one thread. Cosine and recall@10, "
+            f"Batches of {BATCH} of {len(training):,} texts on one thread: definitions of the index without their words, and synopses that belong to other "
+            "descriptions than the measured ones; none of them is a measured query. The targets are the model's vectors. Cosine and recall@10, "
             f"over {len(texts):,} definitions, are against the vectors of float32; MRR@10 is that of {len(questions):,} synopses against "
             f"{len(rows):,} descriptions."
         ),
@@ -135,21 +142,31 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
 
 
+def _training(folder: Path, relevant: Path, measured: set[str]) -> list[str]:
+    """Short texts like the measured queries: definitions and synopses, in random order."""
+    import pyarrow.parquet as pq
+
+    rng = np.random.default_rng(0)
+    texts = pq.read_table(folder / "texts.parquet", columns=["text"])[0].to_pylist()
+    definitions = [(texts[row] or "").partition(": ")[2] for row in rng.permutation(len(texts))[:DEFINITIONS]]
+    synopses = pq.read_table(relevant / "attributes.parquet", columns=["synopsis"])[0].to_pylist()
+    queries = [synopses[row] for row in np.load(relevant / "train_positives.npy").reshape(-1)]
+    short = sorted({text for text in definitions + queries if text} - measured)
+    return [short[row] for row in rng.permutation(len(short))]
+
+
 def _compress(
     args: argparse.Namespace, name: str, options: dict[str, Any], texts: Sequence[str]
 ) -> tuple[Path, int, float]:
     return _kept(args, name, 0, lambda: vsearch.encoders.compress(args.model, texts, **options))
 
 
-def _distill(
-    args: argparse.Namespace, recipe: Recipe, texts: Sequence[str], targets: Floats
-) -> tuple[Path, int, float]:
+def _distill(args: argparse.Namespace, recipe: Recipe, texts: Sequence[str]) -> tuple[Path, int, float]:
     def make() -> Any:
         return vsearch.encoders.distill(
             args.model,
             texts,
             preset=recipe.preset,
-            vectors=targets,
             steps=recipe.texts // BATCH,
             batch=BATCH,
             checkpoint=args.work / f"{_file_name(recipe.name)}.npz",

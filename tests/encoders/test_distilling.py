@@ -75,9 +75,70 @@ def test_weights_scales_and_biases_learn(folder: Path, bits: Any) -> None:
     model = load(folder).model
     start = quantize(model, tokenize(model, TEXTS), uniform_bits(model, bits, 8)).layers[0].attention
     product = LearnedProduct(model.layers[0].attention, start, bits)
+    with torch.no_grad():
+        product.weight *= 2  # some are beyond their group, so that its offset has a gradient
     product.apply(torch.ones(1, 64)).square().sum().backward()
     for name, tensor in product.parameters().items():
         assert tensor.grad.abs().sum() > 0, name
+
+
+def test_gradients_of_rounding_are_those_of_its_parts() -> None:
+    from vsearch.encoders.torch_functions import round_inputs, round_weights
+
+    rng = np.random.default_rng(4)
+    upstream = torch.from_numpy(rng.standard_normal((5, 64)).astype(np.float32))
+    parts = rng.standard_normal((5, 64)), rng.uniform(0.1, 0.3, (5, 2)), rng.uniform(-1, -0.5, (5, 2))
+
+    def through(written_out: bool) -> list[np.ndarray]:
+        weights, scales, offsets = (torch.tensor(part, dtype=torch.float32, requires_grad=True) for part in parts)
+        if written_out:
+            rounded = round_weights(weights, scales, offsets, 7)
+        else:
+            scale, offset = (part.repeat_interleave(32, dim=1) for part in (scales, offsets))
+            units = torch.clamp((weights - offset) / scale, -0.5, 7.5)
+            rounded = (units + (units.round().clamp(0, 7) - units).detach()) * scale + offset
+        (rounded * upstream).sum().backward()
+        return [rounded.detach().numpy(), *(part.grad.numpy() for part in (weights, scales, offsets))]
+
+    for found, expected in zip(through(True), through(False), strict=True):
+        assert np.abs(expected).max() > 0.1
+        np.testing.assert_allclose(found, expected, atol=1e-4)
+    rows = upstream.clone().requires_grad_()
+    round_inputs(rows).backward(upstream)
+    np.testing.assert_array_equal(rows.grad.numpy(), upstream.numpy())
+
+
+def test_products_of_bfloat16_are_close_to_those_of_float32() -> None:
+    from vsearch.encoders.torch_functions import multiply
+
+    rng = np.random.default_rng(5)
+    rows, weights = (torch.from_numpy(rng.standard_normal(shape).astype(np.float32)) for shape in ((2, 3, 64), (8, 64)))
+    results = []
+    for product in (multiply, lambda one, other: one @ other.T):
+        one, other = rows.clone().requires_grad_(), weights.clone().requires_grad_()
+        outputs = product(one, other)
+        outputs.square().sum().backward()
+        assert outputs.dtype == one.grad.dtype == other.grad.dtype == torch.float32
+        results.append([outputs.detach().numpy(), one.grad.numpy(), other.grad.numpy()])
+    for half, exact in zip(*results, strict=True):
+        np.testing.assert_allclose(half, exact, atol=0.02 * np.abs(exact).max())
+
+
+def test_fast_layers_are_close_to_exact_ones(folder: Path) -> None:
+    model = load(folder).model
+    ids = tokenize(model, HELD[:5])
+    start = quantize(model, tokenize(model, TEXTS), uniform_bits(model, 4, 8))
+    products = {
+        (number, name): LearnedProduct(layer.product(name), start.layers[number].product(name), 4)
+        for number, layer in enumerate(model.layers)
+        for name in PRODUCTS
+    }
+    for encoder in (TorchEncoder.of_floats(model), TorchEncoder(model, products)):
+        with torch.no_grad():
+            exact = encoder.run(Batch.of(model, ids)).vectors.numpy()
+            half = encoder.run(Batch.of(model, ids), half=True).vectors.numpy()
+        assert cosines(exact, half).min() > 0.995
+        assert np.abs(exact - half).max() > 0
 
 
 @pytest.mark.parametrize(("preset", "rate", "gain"), [("mkq4", 3e-4, 0.005), ("xtc-ternary", 2e-3, 0.05)])
@@ -124,6 +185,13 @@ def test_an_interrupted_training_ends_the_same(folder: Path, tmp_path: Path) -> 
     np.testing.assert_array_equal(resumed.encode(HELD), whole.encode(HELD))
     with pytest.raises(InputError, match="another training"):
         distill(folder, TEXTS, **options, seed=1, checkpoint=tmp_path / "kept.npz")
+
+
+def test_without_vectors_those_of_the_model_are_the_goal(folder: Path) -> None:
+    options: dict[str, Any] = {"preset": "mkq4", "holdout": HELD, "steps": 40, "batch": 16, "rate": 1e-3}
+    by_model = distill(folder, TEXTS, **options)
+    by_vectors = distill(folder, TEXTS, **options, vectors=load(folder).encode(TEXTS))
+    assert abs(by_model.report.cosine - by_vectors.report.cosine) < 0.002
 
 
 def test_vectors_of_an_index_are_the_goal(folder: Path) -> None:

@@ -62,7 +62,7 @@ class _Run:
     kept: tuple[int, ...]
     preset: Preset
     texts: list[list[int]]
-    targets: NDArray[np.float32]
+    targets: NDArray[np.float32] | None
     held_out: list[list[int]]
     held_targets: NDArray[np.float32]
     steps: int
@@ -89,7 +89,7 @@ def distill(
 
     The vectors of documents need not change. Training starts from the result of `compress`. It updates the weights, scales of groups
     or steps of rows, biases and normalizations of the layers, with inputs and weights rounded as in the result. The loss is 1 minus
-    the cosine similarity to the model's vectors, plus a term for the attention of each layer, which decreases to 0.
+    the cosine similarity to the model's vectors, plus a term for what the preset compares of each layer, which decreases to 0.
 
     Parameters
     ----------
@@ -198,7 +198,7 @@ def _prepare(
     ids, held_ids = tokenize(source, [texts[row] for row in order]), tokenize(source, held_out)
     if targets is None:
         teacher = TorchEncoder.of_floats(source)
-        expected, held_expected = _embed(teacher, source, ids, batch), _embed(teacher, source, held_ids, batch)
+        expected, held_expected = None, _embed(teacher, source, held_ids, batch)
     elif holdout is None:
         expected, held_expected = targets[order], targets[held_rows]
     else:
@@ -226,6 +226,8 @@ class _Training:
     """The state of a training: parameters, moments of the optimizer, and the best parameters so far."""
 
     def __init__(self, torch: Any, run: _Run, encoder: TorchEncoder, embedding: Bert[Any], report: Progress) -> None:
+        from vsearch.encoders.torch_functions import multiplies_fast
+
         self._torch, self._run, self._encoder, self._embedding, self._report = torch, run, encoder, embedding, report
         self._teacher = TorchEncoder.of_floats(run.source)
         slow: dict[str, Tensor] = dict(encoder.norms)
@@ -235,7 +237,8 @@ class _Training:
                 (fast if name in ("growth", "shift") else slow)[f"{product_name(*at)}.{name}"] = tensor
         self._parameters = slow | fast
         groups = [{"params": list(slow.values()), "share": 1}, {"params": list(fast.values()), "share": SCALE_RATE}]
-        self._optimizer = torch.optim.Adam(groups, lr=run.preset.rate)
+        self._optimizer = torch.optim.Adam(groups, lr=run.preset.rate, fused=True)
+        self._half = multiplies_fast()
         self._step, self._best = 0, -np.inf
         self._best_state: dict[str, NDArray[np.float32]] = {}
 
@@ -280,15 +283,14 @@ class _Training:
         run, torch = self._run, self._torch
         rows = self._batch(step)
         texts = [run.texts[row] for row in rows]
+        fade = run.preset.weight * (1 - step / run.steps)
         with torch.no_grad():
-            fade = run.preset.weight * (1 - step / run.steps)
-            expected = self._teacher.run(Batch.of(run.source, texts)) if fade else None
+            expected = self._teacher.run(Batch.of(run.source, texts), half=self._half)
+        targets = expected.vectors if run.targets is None else torch.from_numpy(run.targets[rows])
         batch = Batch.of(self._embedding, texts)
-        outputs = self._encoder.run(batch, self._noise(step))
-        similar = torch.nn.functional.cosine_similarity(outputs.vectors, torch.from_numpy(run.targets[rows]), dim=-1)
-        loss = (1 - similar).mean()
-        if expected is not None:
-            loss = loss + fade * self._attention_loss(batch, outputs, expected)
+        outputs = self._encoder.run(batch, self._noise(step), half=self._half)
+        loss = (1 - torch.nn.functional.cosine_similarity(outputs.vectors, targets, dim=-1)).mean()
+        loss = loss + fade * self._layer_loss(batch, outputs, expected)
         share = schedule(step + 1, run.steps)
         for group in self._optimizer.param_groups:
             group["lr"] = run.preset.rate * share * group["share"]
@@ -297,11 +299,14 @@ class _Training:
         torch.nn.utils.clip_grad_norm_(self._parameters.values(), CLIP)
         self._optimizer.step()
 
-    def _attention_loss(self, batch: Batch, outputs: Outputs, expected: Outputs) -> Tensor:
-        """Return the mean difference between the attention of the kept layers and that of the same layers of the model."""
+    def _layer_loss(self, batch: Batch, outputs: Outputs, expected: Outputs) -> Tensor:
+        """Return the mean difference between the kept layers and the same layers of the model, in what the preset compares."""
         functional, losses = self._torch.nn.functional, []
         for number, original in enumerate(self._run.kept):
-            if self._run.preset.attention == "outputs":
+            if self._run.preset.compared == "layers":
+                student, teacher = outputs.layers[number][batch.known], expected.layers[original][batch.known]
+                losses.append((student - teacher).square().sum() / teacher.square().sum())
+            elif self._run.preset.compared == "attention":
                 near = functional.cosine_similarity(outputs.attended[number], expected.attended[original], dim=-1)
                 losses.append((1 - near)[batch.known].mean())
             else:
@@ -354,7 +359,8 @@ class _Training:
         described = [run.preset.__dict__, run.kept, run.steps, run.batch, run.seed, run.texts, run.held_out]
         digest = hashlib.sha256(json.dumps(described, default=str).encode())
         for array in (run.targets, run.held_targets, run.student.layers[0].attention.weight):
-            digest.update(np.ascontiguousarray(array).data)
+            if array is not None:
+                digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()
 
     def _plain(self) -> dict[str, Any]:

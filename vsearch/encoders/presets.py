@@ -24,9 +24,9 @@ class Preset:
         Bits of the linear layers, which are trained, and of the token table, which is not.
     kept : float
         Fraction of the layers that is kept.
-    attention : {"shares", "outputs"}
-        Part of each layer's attention that is compared with the model: its weights (Kullback-Leibler divergence), or its
-        outputs (cosine).
+    compared : {"shares", "attention", "layers"}
+        What of each layer is compared with the model: its attention weights (Kullback-Leibler divergence), the outputs of its
+        attention (cosine), or its outputs (squared error, relative to their squares).
     weight : float
         Factor of this part of the loss at the start; it decreases linearly to 0.
     noise : float
@@ -38,7 +38,7 @@ class Preset:
     weights: Bits
     table: Bits
     kept: float
-    attention: Literal["shares", "outputs"]
+    compared: Literal["shares", "attention", "layers"]
     weight: float
     noise: float
     rate: float
@@ -51,11 +51,11 @@ class Preset:
 PRESETS = MappingProxyType(
     {
         # Zhao et al., Self-Distilled Quantization: Achieving High Compression Rates in Transformer-Based Language Models, 2023
-        "sdq8": Preset(weights=8, table=8, kept=1, attention="shares", weight=1, noise=0.5, rate=2e-5),
+        "sdq8": Preset(weights=8, table=8, kept=1, compared="shares", weight=1, noise=0.5, rate=2e-5),
         # Tang et al., MKQ-BERT: Quantized BERT with 4-bits Weights and Activations, 2022; activations have 8 bits here
-        "mkq4": Preset(weights=4, table=4, kept=1, attention="outputs", weight=1, noise=0, rate=5e-5),
+        "mkq4": Preset(weights=4, table=4, kept=1, compared="layers", weight=1, noise=0, rate=1e-4),
         # Wu et al., Extreme Compression for Pre-trained Transformers Made Simple and Efficient, 2022: one long stage
-        "xtc-ternary": Preset(weights=TERNARY, table=4, kept=0.5, attention="outputs", weight=1, noise=0, rate=2e-4),
+        "xtc-ternary": Preset(weights=TERNARY, table=4, kept=0.5, compared="layers", weight=1, noise=0, rate=1e-3),
     }
 )
 """Recipes by name."""

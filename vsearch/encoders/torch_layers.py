@@ -15,7 +15,7 @@ from vsearch.encoders.bert import PRODUCTS
 from vsearch.encoders.functions import rotation
 from vsearch.encoders.grids import LARGEST_WEIGHT, TERNARY, Rounded, largest_code
 from vsearch.encoders.packing import up_to
-from vsearch.encoders.quantized import LEVELS, QuantizedLinear
+from vsearch.encoders.quantized import QuantizedLinear
 from vsearch.forking import cached_property
 from vsearch.kernels.encoders.fields import GROUP
 from vsearch.training.libraries import import_torch
@@ -38,8 +38,8 @@ NEAR_EDGE = 0.49
 class TorchProduct(Protocol):
     """A linear layer."""
 
-    def apply(self, rows: Tensor) -> Tensor:
-        """Return outputs (..., out) for inputs (..., in)."""
+    def apply(self, rows: Tensor, *, half: bool = False) -> Tensor:
+        """Return outputs (..., out) for inputs (..., in); `half`: with products of bfloat16, which suffice for gradients."""
         ...
 
 
@@ -50,8 +50,14 @@ class FloatProduct:
     weight: Tensor
     bias: Tensor
 
-    def apply(self, rows: Tensor) -> Tensor:
+    def apply(self, rows: Tensor, *, half: bool = False) -> Tensor:
+        if half:
+            return (rows.bfloat16() @ self._half.T).float() + self.bias
         return rows @ self.weight.T + self.bias
+
+    @cached_property
+    def _half(self) -> Tensor:
+        return self.weight.bfloat16()
 
 
 class LearnedProduct:
@@ -102,49 +108,67 @@ class LearnedProduct:
         learned = {"weight": self.weight, "bias": self.bias, "growth": self.growth}
         return learned if self.bits in (8, TERNARY) else learned | {"shift": self.shift}
 
-    def apply(self, rows: Tensor, exact: Tensor | None = None) -> Tensor:
-        """Return outputs (..., out) for inputs (..., in); `exact` (out, 1) marks rows whose weights are not rounded."""
+    def apply(self, rows: Tensor, exact: Tensor | None = None, *, half: bool = False) -> Tensor:
+        """Return outputs (..., out) for inputs (..., in); `exact` (out, 1) marks rows whose weights are not rounded.
+
+        With `half`, products of at most 4 bits are of bfloat16.
+        """
+        from vsearch.encoders.torch_functions import multiply, round_inputs
+
         torch = import_torch()
-        steps, codes, scales, offsets = self._rounded()
-        weights = codes * steps if scales is None else (_spread(scales) * codes + _spread(offsets)) * steps
+        weights = self._weights()
         if exact is not None:
             weights = torch.where(exact, self.weight, weights)
-        outputs = _round_inputs(rows * self._inputs) @ weights[:, : self._columns].T + self.bias
+        codes, weights = round_inputs(rows * self._inputs), weights[:, : self._columns]
+        products = multiply(codes, weights) if half and self._scales is not None else codes @ weights.T
+        outputs = products + self.bias
         return outputs if self._outliers is None else outputs + rows[..., self._outliers[0]] @ self._outliers[1]
 
-    def _rounded(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return the steps, the codes, and the scales and offsets of groups; None with 8 bits."""
-        torch = import_torch()
+    def _weights(self) -> Tensor:
+        """Return the rounded weights (rows, columns)."""
+        from vsearch.encoders.torch_functions import round_weights
+
         if self._scales is None:
-            steps = self._steps * torch.exp(self.growth)
-            codes = torch.clamp(_round(self.weight / steps), -LARGEST_WEIGHT, LARGEST_WEIGHT)
-            return steps, codes, None, None
+            steps, codes = self._steps_and_codes()
+            return codes * steps
+        scales, offsets = self._groups()
+        return round_weights(self.weight, scales * self._steps, offsets * self._steps, largest_code(self.bits))
+
+    def _steps_and_codes(self) -> tuple[Tensor, Tensor]:
+        """Return the steps of rows (rows, 1) and the codes, with 8 bits."""
+        torch = import_torch()
+        steps = self._steps * torch.exp(self.growth)
+        return steps, torch.clamp(_round(self.weight / steps), -LARGEST_WEIGHT, LARGEST_WEIGHT)
+
+    def _groups(self) -> tuple[Tensor, Tensor]:
+        """Return the scales and offsets of groups, in steps, with fewer than 8 bits."""
+        torch = import_torch()
         top = largest_code(self.bits)
         scales = torch.clamp(_round(self._scales * torch.exp(self.growth)), 1, 2 * LARGEST_WEIGHT // top)
         if self.bits == TERNARY:
-            offsets = -scales
-        else:
-            offsets = torch.clamp(_round(self._offsets + self.shift * self._scales), min=-LARGEST_WEIGHT)
-            offsets = torch.minimum(offsets, LARGEST_WEIGHT - scales * top)
-        units = self.weight / self._steps
-        codes = torch.clamp(_round((units - _spread(offsets)) / _spread(scales)), 0, top)
-        return self._steps, codes, scales, offsets
+            return scales, -scales
+        offsets = torch.clamp(_round(self._offsets + self.shift * self._scales), min=-LARGEST_WEIGHT)
+        return scales, torch.minimum(offsets, LARGEST_WEIGHT - scales * top)
 
     def quantized(self) -> QuantizedLinear:
         """Return the layer as it was trained."""
         torch = import_torch()
         with torch.no_grad():
-            rounded_weights = self._rounded()
-        steps, codes = rounded_weights[0].numpy()[:, 0].copy(), rounded_weights[1].numpy()
-        if rounded_weights[2] is None:
-            rounded = Rounded(steps, codes.astype(np.int8))
-        else:
-            rounded = Rounded(
-                steps,
-                codes.astype(np.uint8),
-                rounded_weights[2].numpy().astype(np.uint8),
-                rounded_weights[3].numpy().astype(np.int8),
-            )
+            if self._scales is None:
+                steps, codes = self._steps_and_codes()
+                rounded = Rounded(steps.numpy()[:, 0].copy(), codes.numpy().astype(np.int8))
+            else:
+                scales, offsets = self._groups()
+                step, offset = (scales * self._steps)[..., None], (offsets * self._steps)[..., None]
+                # as in `round_weights`, to the bit
+                units = torch.sub(self.weight.view(len(self.weight), -1, GROUP), offset).mul_(1 / step)
+                codes = units.round_().clamp_(0, largest_code(self.bits)).view_as(self.weight)
+                rounded = Rounded(
+                    self._steps.numpy()[:, 0].copy(),
+                    codes.numpy().astype(np.uint8),
+                    scales.numpy().astype(np.uint8),
+                    offsets.numpy().astype(np.int8),
+                )
         return QuantizedLinear.of(
             rounded, self.bits, self.bias.detach().numpy().copy(), self._start.scales, self._start.apart
         )
@@ -190,19 +214,19 @@ class TorchEncoder:
         }
         return cls(model, products)
 
-    def run(self, batch: Batch, exact: dict[tuple[int, str], Tensor] | None = None) -> Outputs:
-        """Run a batch of texts through all layers."""
+    def run(self, batch: Batch, exact: dict[tuple[int, str], Tensor] | None = None, *, half: bool = False) -> Outputs:
+        """Run a batch of texts through all layers; `exact` and `half` as for `LearnedProduct.apply`."""
         torch = import_torch()
         sizes, exact_products = self.sizes, exact or {}
 
         def call(layer: int, name: str, rows: Tensor) -> Tensor:
             product = self.products[layer, name]
             at = exact_products.get((layer, name))
-            return product.apply(rows) if at is None else product.apply(rows, at)
+            return product.apply(rows, half=half) if at is None else product.apply(rows, at, half=half)
 
         gelu = torch.nn.functional.gelu
         rows = self._normalize("embedding", batch.embedded)
-        attended, shares = [], []
+        attended, shares, layers = [], [], []
         for number in range(sizes.layers):
             inputs = self._normalize(f"{number}.attention", rows) if sizes.rotary else rows
             outputs, share = self._attend(number, call(number, "attention", inputs), batch.known)
@@ -216,7 +240,8 @@ class TorchEncoder:
                 rows = self._normalize(f"{number}.attention", rows)
                 rows = rows + call(number, "down", gelu(call(number, "up", rows)))
                 rows = self._normalize(f"{number}.output", rows)
-        return Outputs(self._pool(self._normalize("final", rows), batch.known), attended, shares)
+            layers.append(rows)
+        return Outputs(self._pool(self._normalize("final", rows), batch.known), attended, shares, layers)
 
     def _normalize(self, name: str, rows: Tensor) -> Tensor:
         weight = self.norms.get(f"{name}.weight")
@@ -300,32 +325,19 @@ class Outputs:
         Outputs of attention by layer.
     shares : list of float32 (b, heads, t, t)
         Logarithms of the attention weights by layer.
+    layers : list of float32 (b, t, width)
+        Outputs of the layers.
     """
 
     vectors: Tensor
     attended: list[Tensor]
     shares: list[Tensor]
+    layers: list[Tensor]
 
 
 def _round(values: Tensor) -> Tensor:
     """Round, with the gradient of the identity."""
     return values + (values.round() - values).detach()
-
-
-def _spread(groups: Tensor) -> Tensor:
-    """Repeat the value of each group for its columns."""
-    return groups.repeat_interleave(GROUP, dim=1)
-
-
-def _round_inputs(rows: Tensor) -> Tensor:
-    """Round each row to 8 bits between its minimum and maximum, with the gradient of the identity."""
-    torch = import_torch()
-    with torch.no_grad():
-        low, high = rows.amin(dim=-1, keepdim=True), rows.amax(dim=-1, keepdim=True)
-        step = (high - low) / LEVELS
-        codes = torch.floor((rows - low) / torch.where(step > 0, step, 1) + 0.5).clamp(max=LEVELS)
-        difference = low + step * codes - rows
-    return rows + difference
 
 
 def _rotate(heads: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
