@@ -68,10 +68,10 @@ def _joined(layers: Sequence[int]) -> str:
 
 RECIPES = (
     Recipe("mkq4", 9_600),
-    Recipe("mkq4", 48_000, {"layers": (0, 4, 5), "rate": 5e-4}),
-    Recipe("xtc-ternary", 48_000, {"layers": 6}),
-    Recipe("xtc-ternary", 19_200, {"layers": (0, 4, 5)}),
-    Recipe("sdq8", 3_200),
+    Recipe("mkq4", 24_000, {"layers": (0, 4, 5), "rate": 5e-4}),
+    Recipe("xtc-ternary", 16_000, {"layers": 6}),
+    Recipe("sdq8", 640),
+    Recipe("xtc-ternary", 6_400, {"layers": (0, 4, 5)}),
 )
 UNTRAINED: dict[str, dict[str, Any]] = {
     "8 bits": {"bits": 8},

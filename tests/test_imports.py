@@ -83,3 +83,24 @@ except vsearch.MissingDependencyError as error:
     environment = {**os.environ, "VSEARCH_KERNELS": str(kernels)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
     assert done.stdout.strip() == "building and training an index need faiss: pip install faiss-cpu", done.stderr
+
+
+@pytest.mark.slow
+def test_the_first_text_in_a_process_loads_nothing_that_it_does_not_use(tmp_path: Path, kernels: Path) -> None:
+    from tests.encoders.models import sentences, tensors, write_model
+
+    source = write_model(tmp_path / "model", tensors())
+    vsearch.encoders.compress(source, sentences(20, 5), bits=4).save(tmp_path / "encoder")
+    code = f"""
+import sys
+import numpy
+before = set(sys.modules)
+import vsearch
+vsearch.encoders.load({str(tmp_path / "encoder")!r}).encode("the fast")
+print(*sorted(set(sys.modules) - before))
+"""
+    environment = {**os.environ, "VSEARCH_KERNELS": str(kernels)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    loaded = set(done.stdout.split())
+    assert "vsearch.encoders.reading" in loaded
+    assert not loaded & {*HEAVY, "pathlib", "urllib.parse", "hashlib", "numpy.typing", "vsearch.encoders.float_model"}

@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Callable
 from functools import cache, wraps
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 from weakref import WeakSet
 
@@ -110,7 +109,8 @@ def _was_forked() -> bool:
     if sys.platform != "linux":
         return False
     try:
-        fields = Path("/proc/self/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        with open("/proc/self/stat", encoding="utf-8", errors="replace") as file:  # noqa: PTH123 (importing pathlib takes milliseconds)
+            fields = file.read().rpartition(")")[2].split()
         return bool(int(fields[6]) & FORKED_WITHOUT_EXEC)
     except (OSError, ValueError, IndexError):
         return False

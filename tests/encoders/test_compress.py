@@ -175,11 +175,20 @@ def test_kernels_unpack_what_numpy_unpacks(bits: int, rows: int, columns: int) -
     scales, offsets = rng.integers(0, 256, shape).astype(np.uint8), rng.integers(-128, 128, shape).astype(np.int8)
     packed = Packed(bits, planes, scales, offsets)  # of a damaged file: what leaves 8 bits wraps
     integers = packed.integers()[:, :columns]
-    blocks, sums = packed.blocks(columns)
-    np.testing.assert_array_equal(blocks, pack_blocks(integers))
-    np.testing.assert_array_equal(sums, integers.sum(axis=1))
+    np.testing.assert_array_equal(packed.blocks(columns), pack_blocks(integers))
     steps, ids = rng.random(rows).astype(np.float32), rng.integers(0, rows, 9)
     np.testing.assert_array_equal(packed.take(ids, steps, columns), integers[ids] * steps[ids][:, None])
+
+
+def test_packed_weights_fit_if_no_code_is_beyond() -> None:
+    for scale, offset, fits in ((8, -63, True), (8, -57, True), (8, -56, False), (8, -64, False), (1, 48, True)):
+        packed = Packed(
+            4, np.zeros((1, 4), np.uint32), np.full((1, 1), scale, np.uint8), np.full((1, 1), offset, np.int8)
+        )
+        assert packed.fits(63) == fits, (scale, offset)
+    scales = np.array([[31], [64]], np.uint8)
+    for row, fits in ((0, True), (1, False)):
+        assert Packed.of_trits(np.zeros((1, 7), np.uint8), scales[row : row + 1]).fits(63) == fits
 
 
 @pytest.mark.parametrize("bits", [2, 3, 4, 8, "ternary"])

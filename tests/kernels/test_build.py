@@ -14,9 +14,9 @@ from vsearch.kernels.toolchain.library import FOLDER
 @pytest.mark.parametrize(
     ("arguments", "folder", "targets"),
     [
-        ([], FOLDER, sorted(build.TARGETS)),
+        ([], Path(FOLDER), sorted(build.TARGETS)),
         (["--out", "there"], Path("there"), sorted(build.TARGETS)),
-        (["--target", "x86-64-v3", "--target", "aarch64-dotprod"], FOLDER, ["x86-64-v3", "aarch64-dotprod"]),
+        (["--target", "x86-64-v3", "--target", "aarch64-dotprod"], Path(FOLDER), ["x86-64-v3", "aarch64-dotprod"]),
     ],
 )
 def test_command_line(monkeypatch, arguments, folder, targets):

@@ -139,7 +139,7 @@ def build_package(
 def _copy_own(folder: Path, *, changes: bool) -> None:
     root = Path(__file__).parents[2]
     kernels = [
-        KERNELS.relative_to(root) / name for name in kernel_sources()
+        Path(KERNELS).relative_to(root) / name for name in kernel_sources()
     ]  # compiled kernels are checked against these
     for source in {*list_sources(root, changes=changes), *kernels}:
         _copy(root / source, folder / source)
@@ -148,7 +148,7 @@ def _copy_own(folder: Path, *, changes: bool) -> None:
 def _copy_kernels(to: Path, arch: str, kernels: Path | None) -> None:
     """Copy kernels for every target of the architecture; those not installed with vsearch are compiled now."""
     targets = list(TARGETS[MACHINES[arch]])
-    source = kernels or FOLDER
+    source = kernels or Path(FOLDER)
     present = [target for target in targets if (source / f"{target}.so").is_file()]
     current = bool(functions_in(source))
     if kernels is not None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vsearch.encoders.encoder import TextEncoder
 from vsearch.encoders.entries import DATA, ENTRY
 from vsearch.encoders.report import EncoderReport
 from vsearch.encoders.running import QuantizedBert
 from vsearch.errors import InputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +37,9 @@ class CompressedEncoder(TextEncoder):
         InputError
             The folder contains other files.
         """
-        from vsearch.encoders.writing import to_files  # imported late: encoding does not need it
+        from pathlib import Path  # imported late: encoding does not need these
+
+        from vsearch.encoders.writing import to_files
 
         target = Path(folder)
         target.mkdir(parents=True, exist_ok=True)

@@ -1,10 +1,15 @@
-"""Load an encoder from a folder."""
+"""Load an encoder from a folder.
+
+Compressed encoders are found without pathlib, whose import takes milliseconds.
+"""
+
+# ruff: noqa: PTH113, PTH202
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vsearch.encoders.encoder import TextEncoder
@@ -40,9 +45,11 @@ def load(folder: str | PathLike[str]) -> TextEncoder:
     CorruptIndexError
         A file of a compressed encoder is missing or damaged.
     """
-    if (Path(folder) / ENTRY).is_file():
-        return _read_folder(Path(folder))
-    from vsearch.encoders.float_model import read_float_model  # imported late: compressed encoders do not need it
+    if os.path.isfile(f"{os.fspath(folder)}/{ENTRY}"):
+        return _read_folder(os.fspath(folder))
+    from pathlib import Path  # imported late: compressed encoders do not need these
+
+    from vsearch.encoders.float_model import read_float_model
 
     return TextEncoder(read_float_model(Path(folder)))
 
@@ -65,6 +72,8 @@ def load_with_files(encoder: TextEncoder | str | PathLike[str]) -> tuple[TextEnc
     InputError
         It is an encoder in memory that is not compressed, of which there are no files; or see `load`.
     """
+    from pathlib import Path
+
     import numpy as np
 
     from vsearch.encoders.compressed import CompressedEncoder
@@ -102,14 +111,12 @@ def from_files(files: Mapping[str, NDArray[np.uint8]], name: str) -> CompressedE
     return CompressedEncoder(*read_model(files, name))
 
 
-def _read_folder(folder: Path) -> CompressedEncoder:
+def _read_folder(folder: str) -> CompressedEncoder:
     """Read the encoder in a folder; the larger file is memory-mapped."""
     import numpy as np
 
-    data = (
-        np.memmap(folder / DATA, np.uint8, "r")
-        if (folder / DATA).is_file() and (folder / DATA).stat().st_size
-        else None
-    )
-    files = {ENTRY: np.frombuffer((folder / ENTRY).read_bytes(), np.uint8)}
-    return from_files(files if data is None else files | {DATA: np.asarray(data)}, str(folder))
+    path = f"{folder}/{DATA}"
+    files = {ENTRY: np.fromfile(f"{folder}/{ENTRY}", np.uint8)}
+    if os.path.isfile(path) and os.path.getsize(path):
+        files[DATA] = np.asarray(np.memmap(path, np.uint8, "r"))
+    return from_files(files, folder)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vsearch.kernels.encoders.fields import BLOCK, GROUP, TOGETHER
+from vsearch.kernels.encoders.fields import BLOCK, GROUP, TOGETHER, TOKENS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -48,8 +48,8 @@ def row_sums(blocks: NDArray[np.int8], rows: int) -> NDArray[np.int32]:
     """Return the sums int32 (rows,) of the weights of each row."""
     from vsearch.kernels.encoders.api import sum_weights
 
-    sums = np.empty(rows, np.int32)
-    sum_weights(blocks, sums)
+    sums, columns = np.empty(rows, np.int32), blocks.shape[1] // BLOCK
+    sum_weights(blocks, np.empty((1, columns), np.uint8), np.empty((TOKENS, BLOCK), np.int32), sums)
     return sums
 
 

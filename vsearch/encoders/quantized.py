@@ -107,17 +107,25 @@ class Packed(NamedTuple):
         """Return the integers that the codes represent, int8 (rows, columns)."""
         return expand(unpack_planes(self.planes, self.width), self.scales, self.offsets)
 
-    def blocks(self, columns: int) -> tuple[NDArray[np.int8], NDArray[np.int32]]:
-        """Return the first columns in the layout of `pack_blocks`, and the sum of each row, using a kernel."""
+    @property
+    def blocks_shape(self) -> tuple[int, int]:
+        """The shape of `blocks`."""
+        rows, groups = self.scales.shape
+        return up_to(rows, BLOCK) // BLOCK, groups * GROUP * BLOCK
+
+    def blocks(self, columns: int, zeros: NDArray[np.int8] | None = None) -> NDArray[np.int8]:
+        """Return the first columns in the layout of `pack_blocks`, using a kernel; in `zeros` if an array is passed."""
         from vsearch.kernels.encoders.api import unpack_weights
 
-        rows, groups = self.scales.shape
-        blocks = np.zeros((up_to(rows, BLOCK) // BLOCK, groups * GROUP * BLOCK), np.int8)
-        sums = np.empty(rows, np.int32)
-        unpack_weights(
-            self.planes, self.scales, self.offsets, self.width, columns, np.empty(GROUP, np.int32), blocks, sums
-        )
-        return blocks, sums
+        blocks = np.zeros(self.blocks_shape, np.int8) if zeros is None else zeros
+        unpack_weights(self.planes, self.scales, self.offsets, self.width, columns, np.empty(GROUP, np.int32), blocks)
+        return blocks
+
+    def fits(self, largest: int) -> bool:
+        """Whether no code can represent an integer beyond a magnitude."""
+        low = self.offsets.astype(np.int16)
+        high = low + self.scales * np.int16(2 if self.ternary else 2**self.width - 1)
+        return bool(low.min(initial=0) >= -largest and high.max(initial=0) <= largest)
 
     def take(self, rows: Sequence[int], steps: NDArray[np.float32], width: int) -> NDArray[np.float32]:
         """Return selected rows times their steps, float32 (t, width), using a kernel."""

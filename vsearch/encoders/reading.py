@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
+from math import prod
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
@@ -21,7 +22,7 @@ from vsearch.encoders.quantized import Apart, Packed, QuantizedLinear, TokenTabl
 from vsearch.encoders.report import EncoderReport
 from vsearch.encoders.running import QuantizedBert
 from vsearch.encoders.tensors import find_overlap
-from vsearch.encoders.vocabularies import make_tokenizer
+from vsearch.encoders.vocabularies import number_tokens
 from vsearch.encoders.wordpiece import Normalization
 from vsearch.errors import CorruptIndexError, FormatVersionError, InputError
 from vsearch.kernels.encoders.fields import BLOCK, GROUP
@@ -36,13 +37,17 @@ if TYPE_CHECKING:
     from vsearch.storage.files.segment_file import SegmentFile
 
 
-def read_model(files: Mapping[str, NDArray[np.uint8]], name: str) -> tuple[QuantizedBert, EncoderReport]:
+def read_model(
+    files: Mapping[str, NDArray[np.uint8]], name: str, *, verify: bool = True
+) -> tuple[QuantizedBert, EncoderReport]:
     """Read the model of an encoder from files, uint8 arrays by name, which may be memory maps.
 
     Parameters
     ----------
     name : str
         Name of the encoder in error messages.
+    verify : bool
+        False skips checksums, for files whose own checksums were compared before.
 
     Raises
     ------
@@ -69,7 +74,7 @@ def read_model(files: Mapping[str, NDArray[np.uint8]], name: str) -> tuple[Quant
         )
     store = HeldBytes(name)
     store.hold(DATA, data)
-    bundle = open_bundle(store, entry.data)
+    bundle = open_bundle(store, entry.data, verify=verify)
     try:
         return _Reader(bundle.files, bundle.facts).model()
     except (InputError, TypeError, ValueError) as error:
@@ -114,7 +119,7 @@ class _Reader:
             table=self._table(),
             positions=np.empty((0, sizes.width), np.float32) if sizes.rotary else self._positions(),
             embedding_norm=self._norm("embedding"),
-            layers=tuple(map(self._layer, range(sizes.layers))),
+            layers=self._layers(),
             dense=tuple(self._dense()),
             final_norm=self._norm("final") if sizes.rotary else None,
         )
@@ -158,7 +163,7 @@ class _Reader:
             self._take(part, f"{before}group_offsets", np.int8, (rows, groups)),
         )
 
-    def _layer(self, number: int) -> Layer[QuantizedLinear]:
+    def _layers(self) -> tuple[Layer[QuantizedLinear], ...]:
         width, inner = self._sizes.width, self._sizes.inner
         shapes = {
             "attention": (3 * width, width),
@@ -166,28 +171,54 @@ class _Reader:
             "up": (2 * inner if self._sizes.rotary else inner, width),
             "down": (width, inner),
         }
-        attention, joined, up, down = (self._product(f"{number}.{name}.", *shapes[name]) for name in PRODUCTS)
+        packed = {
+            name: self._packed("weights", f"{name}.", bits, *shapes[name.partition(".")[2]])
+            for name, bits in self._bits.items()
+            if bits != 8
+        }
+        # one array has huge pages, and so thousands of page faults fewer than one per product
+        zeros = np.zeros(sum(map(prod, (one.blocks_shape for one in packed.values()))), np.int8)
+        layers = []
+        for number in range(self._sizes.layers):
+            products = []
+            for name in PRODUCTS:
+                at = f"{number}.{name}"
+                one = packed.get(at)
+                size = 0 if one is None else prod(one.blocks_shape)
+                products.append(self._product(f"{at}.", *shapes[name], one, zeros[:size]))
+                zeros = zeros[size:]
+            layers.append(self._layer(number, *products))
+        return tuple(layers)
+
+    def _layer(
+        self,
+        number: int,
+        attention: QuantizedLinear,
+        joined: QuantizedLinear,
+        up: QuantizedLinear,
+        down: QuantizedLinear,
+    ) -> Layer[QuantizedLinear]:
         name = f"{number}.attention"
         absent = self._sizes.rotary and f"{name}.norm.weight" not in self._files["floats"].arrays
         norm = None if absent else self._norm(name)
         return Layer(attention, joined, up, down, norm, self._norm(f"{number}.output"))
 
-    def _product(self, at: str, rows: int, columns: int) -> QuantizedLinear:
-        bits, packed = self._bits[at[:-1]], None
-        if bits == 8:
+    def _product(
+        self, at: str, rows: int, columns: int, packed: Packed | None, zeros: NDArray[np.int8]
+    ) -> QuantizedLinear:
+        if packed is None:
             shape = (up_to(rows, BLOCK) // BLOCK, up_to(columns, GROUP) * BLOCK)
             blocks = self._take("weights", f"{at}blocks", np.int8, shape)
-            sums = row_sums(blocks, rows)
         else:
-            packed = self._packed("weights", at, bits, rows, columns)
-            blocks, sums = packed.blocks(columns)
-        if blocks.max() > LARGEST_WEIGHT or blocks.min() < -LARGEST_WEIGHT:
+            blocks = packed.blocks(columns, zeros.reshape(packed.blocks_shape))
+        fits = packed is not None and packed.fits(LARGEST_WEIGHT)  # sooner known than from all weights
+        if not fits and (blocks.max() > LARGEST_WEIGHT or blocks.min() < -LARGEST_WEIGHT):
             raise InputError(f"weights of {at[:-1]!r} must be from -{LARGEST_WEIGHT} to {LARGEST_WEIGHT}")
         return QuantizedLinear(
             blocks,
             steps=self._floats(f"{at}steps", (rows,), "weights"),
             bias=self._floats(f"{at}bias", (rows,), "weights"),
-            sums=sums,
+            sums=row_sums(blocks, rows),
             scales=self._floats(f"{at}scales", (columns,), "weights"),
             packed=packed,
             apart=self._read_outliers(at, rows, columns),
@@ -251,12 +282,9 @@ class _Reader:
             raise InputError(
                 f"the tokenizer must have a string prefix and a longest_word from 1 to 1000, got {prefix!r:.100} and {longest!r:.100}"
             )
-        tokens = self._token_names()
-        vocabulary = dict(zip(tokens, range(len(tokens)), strict=True))
-        vocabulary.pop("", None)  # ids that no text has
-        return make_tokenizer(
+        return number_tokens(
             "vocabulary",
-            vocabulary,
+            self._token_names(),
             self._sizes.tokens,
             Normalization(**{name: facts[name] for name in names}),
             prefix=prefix,

@@ -111,11 +111,12 @@ def _key(manifest: Manifest) -> tuple[str, ...]:
 
 
 def _read(loader: Loader, entries: dict[str, FileEntry], snapshot: int) -> HeldEncoder:
-    from vsearch.encoders.attached import read_attached
-    from vsearch.encoders.encoder import TextEncoder
+    with span("load", bytes=sum(entry.bytes for entry in entries.values())), ThreadPoolExecutor(1) as pool:
+        fetching = pool.submit(carried(fetch_files), loader.store, entries.values(), {})
+        from vsearch.encoders.attached import read_attached  # takes as long as the requests, at first
+        from vsearch.encoders.encoder import TextEncoder
 
-    with span("load", bytes=sum(entry.bytes for entry in entries.values())):
-        fetched = fetch_files(loader.store, entries.values(), {})
+        fetched = fetching.result()
         model = read_attached(fetched, entries, snapshot)
     sizes = sum(map(len, fetched.files.values()))
     return HeldEncoder(TextEncoder(model), sizes + model.own_bytes)

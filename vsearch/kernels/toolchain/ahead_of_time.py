@@ -151,13 +151,13 @@ EXPORTS = {
         ),
         "none",
     ),
-    "encoders.unpacking.sum_weights": ("int8/2 int32/1", "none"),
+    "encoders.unpacking.sum_weights": ("int8/2 uint8/2 int32/2 int32/1", "none"),
     "encoders.unpacking.take_rows": (
         "uint32/2 uint8/2 int8/2 int64 float32/1 int64/1 int32/1 float32/2",
         "none",
     ),
     "encoders.unpacking.unpack_weights": (
-        "uint32/2 uint8/2 int8/2 int64 int64 int32/1 int8/2 int32/1",
+        "uint32/2 uint8/2 int8/2 int64 int64 int32/1 int8/2",
         "none",
     ),
     "multivector.numbering.swap_numbers": (
@@ -310,7 +310,7 @@ def _intermediate(export: str) -> str:
 def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(prog="python -m vsearch.kernels.toolchain.ahead_of_time", description=__doc__)
-    parser.add_argument("--out", type=Path, default=FOLDER, help="output folder (default: the package's)")
+    parser.add_argument("--out", type=Path, default=Path(FOLDER), help="output folder (default: the package's)")
     parser.add_argument(
         "--target", choices=sorted(TARGETS), action="append", help="target, may be repeated (default: all)"
     )

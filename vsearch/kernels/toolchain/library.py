@@ -3,7 +3,11 @@
 A library is a shared object for one target processor, next to an ``index.json`` that lists its functions and their
 arguments. Functions follow Numba's calling convention: a pointer to the result, a pointer to the error, then the
 arguments, an array as its seven or nine fields.
+
+This module is part of every start, so it uses no pathlib, whose import takes milliseconds.
 """
+
+# ruff: noqa: PTH110, PTH120, PTH123, PTH208
 
 from __future__ import annotations
 
@@ -13,13 +17,15 @@ import os
 import platform
 import zlib
 from functools import cache
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-KERNELS = Path(__file__).parents[1]
-FOLDER = KERNELS / "compiled"
+if TYPE_CHECKING:
+    from os import PathLike
+
+KERNELS = os.path.dirname(os.path.dirname(__file__))
+FOLDER = f"{KERNELS}/compiled"
 INDEX = "index.json"
 
 #: Required processor features of each target, as named in Linux's /proc/cpuinfo; the best target first.
@@ -53,8 +59,10 @@ def kernel_sources() -> list[str]:
     """Return the sources that a library is built from, relative to `KERNELS`, sorted."""
     # modules that cache, load and package kernels do not affect their code
     tools = ("toolchain/caching.py", "toolchain/library.py", "toolchain/packaging.py")
-    names = (path.relative_to(KERNELS).as_posix() for path in KERNELS.glob("*/*.py"))
-    return sorted(name for name in names if name not in tools)
+    with os.scandir(KERNELS) as entries:
+        folders = [entry.name for entry in entries if entry.is_dir()]
+    names = (f"{folder}/{name}" for folder in folders for name in os.listdir(f"{KERNELS}/{folder}"))
+    return sorted(name for name in names if name.endswith(".py") and name not in tools)
 
 
 @cache
@@ -65,18 +73,20 @@ def sources_digest() -> str:
     """
     crc, adler, length = 0, 1, 0
     for name in kernel_sources():
-        source = name.encode() + b"\0" + (KERNELS / name).read_bytes() + b"\0"
+        with open(f"{KERNELS}/{name}", "rb", buffering=0) as file:
+            source = name.encode() + b"\0" + file.read() + b"\0"
         crc, adler, length = zlib.crc32(source, crc), zlib.adler32(source, adler), length + len(source)
     return f"{crc:08x}{adler:08x}{length:08x}"
 
 
-def processor_features(path: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
+def processor_features(path: str | PathLike[str] = "/proc/cpuinfo") -> frozenset[str]:
     """Return the features of this processor as reported by Linux; empty on other systems."""
     try:
-        text = path.read_text(encoding="utf-8", errors="replace")
+        with open(path, encoding="utf-8", errors="replace") as file:
+            lines = file.read().splitlines()
     except OSError:
         return frozenset()
-    for line in text.splitlines():
+    for line in lines:
         name, _, value = line.partition(":")
         if name.strip() in ("flags", "Features"):
             return frozenset(value.split())
@@ -92,7 +102,7 @@ def targets_here(features: frozenset[str] | None = None) -> list[str]:
     return [target for target, needed in listed.items() if features.issuperset(needed)]
 
 
-def find_library(folder: Path | None = None) -> Library | None:
+def find_library(folder: str | PathLike[str] | None = None) -> Library | None:
     """Load the best library for this processor from a folder; None if there is none, or if the sources have changed.
 
     The default folder is the environment variable ``VSEARCH_KERNELS``, or the package's folder.
@@ -100,8 +110,8 @@ def find_library(folder: Path | None = None) -> Library | None:
     folder = folder or _folder()
     functions = functions_in(folder)
     for target in targets_here() if functions else ():
-        path = folder / f"{target}.so"
-        if path.exists():
+        path = _file_of(target, folder)
+        if os.path.exists(path):
             try:
                 return Library(target, path, functions)
             except OSError:  # an incompatible C library, or a file system without execute permission
@@ -109,7 +119,7 @@ def find_library(folder: Path | None = None) -> Library | None:
     return None
 
 
-def why_compiled(folder: Path | None = None, features: frozenset[str] | None = None) -> str:
+def why_compiled(folder: str | PathLike[str] | None = None, features: frozenset[str] | None = None) -> str:
     """Return the reason why `find_library` found no library, for messages."""
     folder = folder or _folder()
     for name in ("VSEARCH_JIT", "VSEARCH_DIALECT"):
@@ -118,9 +128,11 @@ def why_compiled(folder: Path | None = None, features: frozenset[str] | None = N
     if platform.system() != "Linux" or platform.machine() not in TARGETS:
         return f"there are no compiled kernels for {platform.system()} on {platform.machine()}"
     present = {
-        target: needed for target, needed in TARGETS[platform.machine()].items() if (folder / f"{target}.so").exists()
+        target: needed
+        for target, needed in TARGETS[platform.machine()].items()
+        if os.path.exists(_file_of(target, folder))
     }
-    if not present or not (folder / INDEX).exists():
+    if not present or not os.path.exists(f"{os.fspath(folder)}/{INDEX}"):
         missing = _missing(list(TARGETS[platform.machine()].values())[-1], features)
         return f"this processor lacks {missing}" if missing else f"{folder} has no compiled kernels for this processor"
     if not functions_in(folder):
@@ -136,14 +148,19 @@ def _missing(needed: tuple[str, ...], features: frozenset[str] | None) -> str:
     return ", ".join(feature for feature in needed if feature not in available)
 
 
-def _folder() -> Path:
-    return Path(os.environ.get("VSEARCH_KERNELS") or FOLDER)
+def _folder() -> str:
+    return os.environ.get("VSEARCH_KERNELS") or FOLDER
 
 
-def functions_in(folder: Path) -> dict[str, dict[str, Any]]:
+def _file_of(target: str, folder: str | PathLike[str]) -> str:
+    return f"{os.fspath(folder)}/{target}.so"
+
+
+def functions_in(folder: str | PathLike[str]) -> dict[str, dict[str, Any]]:
     """Return the functions of the libraries in a folder; none if they were built from other sources."""
     try:
-        index = json.loads((folder / INDEX).read_bytes())
+        with open(f"{os.fspath(folder)}/{INDEX}", "rb") as file:
+            index = json.load(file)
         return index["functions"] if index["sources"] == sources_digest() else {}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
@@ -157,9 +174,9 @@ class Library:
     target : str
     """
 
-    def __init__(self, target: str, path: Path, functions: dict[str, dict[str, Any]]) -> None:
+    def __init__(self, target: str, path: str, functions: dict[str, dict[str, Any]]) -> None:
         self.target = target
-        self._library = ctypes.CDLL(str(path))
+        self._library = ctypes.CDLL(path)
         self._functions = functions
 
     def __contains__(self, name: str) -> bool:

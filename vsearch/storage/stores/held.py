@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -81,6 +80,8 @@ class HeldBytes:
 
     def put_file(self, path: str, local_path: str | os.PathLike[str]) -> None:
         """Read a local file, then remove it."""
+        from pathlib import Path  # imported late: it takes milliseconds, and few processes put files
+
         local = Path(local_path)
         self.put(path, local.read_bytes(), create=False)
         local.unlink()

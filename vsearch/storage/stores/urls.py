@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import SplitResult, urlsplit
+from typing import TYPE_CHECKING
 
 from vsearch.errors import InputError
+
+if TYPE_CHECKING:
+    from urllib.parse import SplitResult
 
 
 def redacted(url: str) -> str:
@@ -36,6 +39,8 @@ def split_url(url: str) -> SplitResult:
     InputError
         The URL is not valid.
     """
+    from urllib.parse import urlsplit  # imported late: it takes milliseconds, and readers of files on disk split no URL
+
     try:
         parts = urlsplit(url)
         _ = parts.port  # validated on access
