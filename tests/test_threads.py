@@ -21,7 +21,63 @@ def test_threads_are_kept_between_calls():
     for _ in range(20):
         pool.map(lambda _: names.add(threading.current_thread().name), range(8))
     assert len(names) <= module.available_cores()
-    assert threading.current_thread().name not in names
+
+
+def test_the_calling_thread_works_as_well(monkeypatch):
+    pool, barrier, used = ThreadPool(), threading.Barrier(2, timeout=30), set()
+    monkeypatch.setattr(module, "available_cores", lambda: 2)
+
+    def meet(_):
+        barrier.wait()
+        used.add(threading.get_ident())
+
+    pool.map(meet, range(2))
+    assert threading.get_ident() in used
+    assert len(used) == 2
+
+
+def test_a_busy_pool_delays_no_caller(monkeypatch):
+    """Threads that other callers keep busy are not waited for."""
+    pool, begun, end = ThreadPool(), threading.Event(), threading.Event()
+    monkeypatch.setattr(module, "available_cores", lambda: 2)
+
+    def occupy(_):
+        begun.set()
+        assert end.wait(30)
+
+    other = threading.Thread(target=pool.map, args=(occupy, range(2)))
+    other.start()
+    try:
+        assert begun.wait(30)
+        assert pool.map(lambda item: item, range(100)) == list(range(100))
+    finally:
+        end.set()
+        other.join()
+
+
+def test_an_interrupted_call_leaves_no_work_behind(monkeypatch):
+    pool, done = ThreadPool(), []
+    monkeypatch.setattr(module, "available_cores", lambda: 2)
+    caller = threading.get_ident()
+
+    def work(item):
+        done.append(item)
+        if threading.get_ident() == caller:
+            raise KeyboardInterrupt
+
+    barrier = threading.Barrier(2, timeout=30)
+
+    def first(item):
+        if item < 2:
+            barrier.wait()
+        work(item)
+
+    with pytest.raises(KeyboardInterrupt):
+        pool.map(first, range(100_000))
+    count = len(done)
+    assert count < 100_000
+    pool.map(lambda item: item, range(4))
+    assert len(done) == count
 
 
 def test_errors_are_raised_and_the_pool_goes_on():

@@ -17,8 +17,8 @@ import pyarrow as pa
 import vsearch
 from tests.indexes import clustered
 from vsearch.building import regions
-from vsearch.kernels.query.fields import CallField
-from vsearch.search.state import arguments, packed_regions, workspace
+from vsearch.kernels.query.fields import SEVERAL, CallField
+from vsearch.search.state import arguments, batches, packed_regions, workspace
 from vsearch.search.state.arguments import KernelArguments
 
 PAGE = mmap.PAGESIZE
@@ -100,7 +100,10 @@ def main():
             ("l2", "float32", 1.0, 18, 2000, 150),
         ]
     ):
-        url, queries = f"{folder}/{number}", clustered(4, d, seed=1)
+        url, queries = (
+            f"{folder}/{number}",
+            np.concatenate([clustered(4, d, seed=1), clustered(SEVERAL, d, seed=2)[:-2]]),
+        )
         options = {
             "metric": metric,
             "rerank": rerank,
@@ -112,11 +115,11 @@ def main():
         vsearch.build(clustered(n, d), url, attributes=pa.table({"number": np.arange(n)}), **options)
         wanted = ask(url, queries)
         for side in ("end", "start"):
-            arguments.np = workspace.np = packed_regions.np = numpy = GuardedNumpy(side)
+            arguments.np = workspace.np = batches.np = packed_regions.np = numpy = GuardedNumpy(side)
             KernelArguments.point = lambda *arguments, numpy=numpy: numpy.point(*arguments)
             found = ask(url, queries)
             KernelArguments.point = point
-            arguments.np = workspace.np = packed_regions.np = np
+            arguments.np = workspace.np = batches.np = packed_regions.np = np
             for one, two in zip(wanted, found, strict=True):
                 np.testing.assert_array_equal(one, two)
     print("same", len(KEPT) > 100)

@@ -9,8 +9,8 @@ import pytest
 import vsearch
 from tests.indexes import METRICS, brute_force, clustered
 from vsearch.errors import CorruptIndexError
+from vsearch.search.state.batches import Batch
 from vsearch.search.state.shard_runs import list_runs
-from vsearch.search.state.workspace import pack_batch
 
 ROWS, SHARDS = 4000, 8
 COUNTS = ("partitions_visited", "rows_scanned", "rows_refined", "rows_reranked", "bytes_read")
@@ -102,9 +102,11 @@ def test_runs_that_do_not_fit_their_shards_are_refused(pair):
         list_runs([first, third])
 
 
-def test_a_batch_must_fit_the_kernel():
-    queries = np.zeros((3, 5), np.float32)
-    assert pack_batch(queries, 5, 4, prepared=False).scores.shape == (3, 4)
-    for wrong in (queries[:, :4], queries[0], queries.astype(np.float64)):
+def test_a_batch_must_fit_the_kernel(pair):
+    _, _, index, _ = pair
+    model = index.snapshot.model
+    queries, batch = np.zeros((3, model.dimensions), np.float32), Batch(model)
+    assert batch.pack(queries, 4, prepared=False)[0].shape == (3, 4)
+    for wrong in (queries[:, 1:], queries[0], queries.astype(np.float64)):
         with pytest.raises(ValueError, match=r"queries|float32"):
-            pack_batch(wrong, 5, 4, prepared=False)
+            batch.pack(wrong, 4, prepared=False)

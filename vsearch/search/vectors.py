@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from vsearch.cores import available_cores
 from vsearch.errors import SearchTimeoutError
-from vsearch.kernels.query.fields import COUNTERS, REFINED, RERANKED, SCANNED, VISITED
+from vsearch.kernels.query.fields import COUNTERS, REFINED, RERANKED, SCANNED, SEVERAL, VISITED
 from vsearch.search.engine.exhaustive import search_exhaustively, worth_threads
 from vsearch.search.engine.masks import IndexMask, live_mask
 from vsearch.search.engine.merge import ShardHits, as_seen, drop_dissimilar
@@ -27,7 +27,8 @@ from vsearch.threads import threads
 
 T = TypeVar("T")
 
-QUERIES_PER_TASK = 16  # queries that a thread searches at a time
+LEAST_QUERIES, MOST_QUERIES = 16, 64  # that a thread searches at a time
+TASKS = 32  # into which many queries are divided, so that threads finish together
 THREADED_CELLS = 100_000  # rows from which threads pay off for cells: below, Python dominates, and threads only contend
 
 
@@ -187,12 +188,18 @@ def _search_ranges(
 
     with stats.level("scan"):
         single_task = count <= 1 or (model.quantizer.scan == "cells" and snapshot.manifest.rows < THREADED_CELLS)
-        step = max(count, 1) if single_task else QUERIES_PER_TASK  # so ranges do not depend on the number of cores
+        step = max(count, 1) if single_task else _queries_per_task(count)
         ranges = [range(start, min(start + step, count)) for start in range(0, count, step)]
         parts = _in_threads(carried(search_range), ranges, ready=ready)
     if not ready:
         stats.bytes_fetched += snapshot.bytes_fetched() - fetched
     return [answer for part in parts for answer in part]
+
+
+def _queries_per_task(count: int) -> int:
+    """Return how many of some queries a thread searches at a time; independent of the number of cores."""
+    several = -(-count // (TASKS * SEVERAL)) * SEVERAL  # those that are planned together
+    return min(max(several, LEAST_QUERIES), MOST_QUERIES)
 
 
 def _in_threads(search: Callable[[range], list[T]], ranges: list[range], *, ready: bool) -> list[list[T]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from vsearch.kernels.toolchain.compiling import LIBRARY
 
 if LIBRARY is None:
+    from vsearch.kernels.query.batches import search_batch
     from vsearch.kernels.query.query import (
         finish,
         list_rest,
@@ -14,7 +15,6 @@ if LIBRARY is None:
         prepare_scan,
         scan_nearest,
         scan_rest,
-        search_batch,
         search_runs,
         search_together,
     )
@@ -28,7 +28,7 @@ else:
     prepare_scan = LIBRARY.function("query.query.prepare_scan")
     scan_nearest = LIBRARY.function("query.query.scan_nearest")
     scan_rest = LIBRARY.function("query.query.scan_rest")
-    search_batch = LIBRARY.function("query.query.search_batch")
+    search_batch = LIBRARY.function("query.batches.search_batch")
     search_runs = LIBRARY.function("query.query.search_runs")
     score_rows = LIBRARY.function("query.rescoring.score_rows")
     search_together = LIBRARY.function("query.query.search_together")

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from vsearch.kernels.query.fields import TOGETHER
-from vsearch.kernels.query.products import dot_bytes
+from vsearch.kernels.query.fields import SEVERAL, TOGETHER
+from vsearch.kernels.query.products import dot_bytes, dot_bytes_of_several
 from vsearch.kernels.toolchain.compiling import inlined, summing_part
 
 LARGEST_CODE = 127
@@ -69,6 +69,24 @@ def score_groups(groups, steps, lows, step, total, codes, sums, inner):
     """`score_centroids` for a query that `encode_query` encoded."""
     for at in range(groups.shape[0]):
         dot_bytes(groups, at, codes, sums)
-        first = at * TOGETHER
-        for c in range(min(TOGETHER, inner.shape[0] - first)):
-            inner[first + c] = lows[first + c] * total + step * steps[first + c] * np.float32(sums[c])
+        _set_products(at, steps, lows, step, total, sums, inner)
+
+
+@summing_part
+def _set_products(at, steps, lows, step, total, sums, inner):
+    first = at * TOGETHER
+    for c in range(min(TOGETHER, inner.shape[0] - first)):
+        inner[first + c] = lows[first + c] * total + step * steps[first + c] * np.float32(sums[c])
+
+
+@inlined
+def score_centroids_of_several(groups, steps, lows, codes, query_steps, totals, sums, inner):
+    """`score_centroids` for SEVERAL queries that `encode_query` encoded, reading the centroids once.
+
+    `codes` is int8 (SEVERAL, D), `query_steps` and `totals`, float32 (SEVERAL,), are its results, `sums` is int32 (SEVERAL, 64), and
+    `inner` float32 (SEVERAL, partitions).
+    """
+    for at in range(groups.shape[0]):
+        dot_bytes_of_several(groups, at, codes, sums)
+        for i in range(SEVERAL):
+            _set_products(at, steps, lows, query_steps[i], totals[i], sums[i], inner[i])

@@ -21,6 +21,7 @@ NEAREST = 24  # partitions visited best first; the remaining ones share a pass w
 PENDING = 64  # candidates whose rerank codes are being prefetched while the scan continues
 RADIX = 2048  # partitions are sorted in three passes of 11 bits
 TOGETHER = 64  # rows of a group, whose small integers are stored together: centroids, rows of a rotation
+SEVERAL = 4  # queries of a batch that are planned at once: as many sums of groups as there are registers
 LARGEST_WORD = 32767  # norm of vectors in 16-bit words: an inner product of two fits in 32 bits
 FAMILIAR_TAIL = 2.3  # tail, in standard deviations, of queries that lie among the rows; costs almost nothing
 PLAIN_TAIL = 5.0  # largest tail without a filter: only filters that exclude nearby rows need more
@@ -243,6 +244,16 @@ class BatchField(IntEnum):
     COUNTERS = 5  # int64 (m, COUNTERS)
     DIMENSIONS = 6
     K = 7
+    ROTATED = 8  # float32 (SEVERAL, d), scratch as all that follow
+    PRODUCTS = 9  # float32 (SEVERAL, POSITIONS)
+    QUERY_CODES = 10  # int8 (SEVERAL, CODES_LENGTH)
+    QUERY_WORDS = 11  # int16 (SEVERAL, WORDS_LENGTH)
+    GROUP_SUMS = 12  # int32 (SEVERAL, 64)
+    POSITIONS = 13  # number of partitions
+    CODES_LENGTH = 14  # number of dimensions in the centroid groups
+    WORDS_LENGTH = 15  # d, rounded up to a multiple of 2
+    STEPS = 16  # float32 (SEVERAL,)
+    TOTALS = 17  # float32 (SEVERAL,)
 
 
 @unique

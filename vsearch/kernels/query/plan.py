@@ -50,9 +50,8 @@ def _normalize_widely(query):
 
 
 @inlined
-def _prepare(model, call, rotated):
-    """Normalize or center, then rotate. Overwrites the caller's query, which is scratch."""
-    query = call.query
+def center(model, query):
+    """Normalize or center a query in place, as the metric requires."""
     d = query.shape[0]
     if model.normalize != 0:
         square = dot_float(query, query)
@@ -66,12 +65,17 @@ def _prepare(model, call, rotated):
         mean = model.mean
         for j in range(d):
             query[j] -= mean[j]
+
+
+@inlined
+def rotate(model, call, query, rotated):
+    """Rotate a centered query."""
     rotation = model.rotation
     if rotation.shape[0] > 0:
         if model.wide_rotation != 0:
             rotate_widely(rotation, query, rotated)
         else:
-            for i in range(d):
+            for i in range(query.shape[0]):
                 rotated[i] = dot_float(rotation[i], query)
     else:
         rotate_in_words(query, model.rotation_groups, model.rotation_steps, call.query_words, call.group_sums, rotated)
@@ -105,11 +109,17 @@ def _find_tail(model, call, numbers, inner, square):
 
 
 @inlined
-def _rotate(model, call):
-    """Prepare the query unless it is already; set and return its squared norm."""
-    numbers, rotated = call.floats, call.rotated
+def prepare(model, call):
+    """Normalize or center the query, and rotate it, unless that was done. Overwrites the caller's query, which is scratch."""
     if call.query.shape[0] > 0:
-        _prepare(model, call, rotated)
+        center(model, call.query)
+        rotate(model, call, call.query, call.rotated)
+
+
+@inlined
+def _square(call):
+    """Set and return the squared norm of the rotated query."""
+    numbers, rotated = call.floats, call.rotated
     numbers[FloatField.SQUARE] = dot_float(rotated, rotated)
     return numbers[FloatField.SQUARE]
 
@@ -117,14 +127,20 @@ def _rotate(model, call):
 @part
 def plan_visits(model, call):
     """Rotate the query, score the partitions and order the nearest; `complete_order` orders the others if needed."""
-    numbers = call.floats
-    square = _rotate(model, call)
+    prepare(model, call)
+    route(model, call, scored=False)
+
+
+@part
+def route(model, call, scored):
+    """`plan_visits` for a rotated query; if `scored`, its products with all centroids are in `CENTROID_SCORES` already."""
+    numbers, square = call.floats, _square(call)
     numbers[FloatField.DEVIATION] = relative_deviation(call.rotated, square, model.variances, model.least_deviation[0])
     call.candidate_count = 0
     if call.near_regions > 0 and _may_use_regions(model, call):
         _route_regions(model, call, square)
     if call.candidate_count == 0:
-        _route_all(model, call, square)
+        _route_all(model, call, square, scored)
     _fade(model, call, 0, call.ordered)
     call.visits = call.ordered
     call.min_probes = call.complete = 0
@@ -166,8 +182,8 @@ def _route_regions(model, call, square):
 
 
 @part
-def _route_all(model, call, square):
-    """Score all partitions, and order the nearest."""
+def _route_all(model, call, square, scored):
+    """Score all partitions, unless that was done, and order the nearest."""
     numbers, rotated, quantized = call.floats, call.rotated, model.quantized_dimensions
     centroid_scores, upper_bounds = call.centroid_scores, call.upper_bounds
     kept = rotated[: min(rotated.shape[0], quantized)]
@@ -176,7 +192,7 @@ def _route_all(model, call, square):
         square = np.float32(0.0)
     elif model.regions > 0:
         score_positions(model, call, kept, centroid_scores)
-    else:
+    elif not scored:
         score_centroids(
             model.centroid_groups,
             model.centroid_steps,
@@ -219,8 +235,7 @@ def plan_tables(model, call):
 @part
 def plan_rerank(model, call):
     """Compute only what reranking needs: the rotated query and the rerank query."""
-    if call.query.shape[0] > 0:
-        _prepare(model, call, call.rotated)
+    prepare(model, call)
     _set_rerank_query(model, call)
 
 
@@ -328,7 +343,8 @@ def complete_above(model, call, threshold):
 @part
 def plan_scan(model, call, visits):
     """Prepare a rotated query for scanning `visits` partitions that were planned elsewhere and are in ORDER already."""
-    _rotate(model, call)
+    prepare(model, call)
+    _square(call)
     plan_tables(model, call)
     call.ordered = call.visits = visits
     call.complete = 1

@@ -3,7 +3,7 @@
 A query is planned (see `plan`). Then the nearest partitions are visited best first, until k rows are found and a number
 of partitions is visited (`nearest`); those whose bounds can still reach the k-th best score follow in storage order
 (`rest`). All runs of all shards that a process searches share one heap, so a row found in one raises the threshold for all
-others. `search_runs` does all of this, `search_batch` and `search_together` for several queries.
+others. `search_runs` does all of this, `search_together` and `batches.search_batch` for several queries.
 
 The functions that Python calls are in this module and take addresses of blocks (see `fields`), so that the same code
 serves Numba and plain C callers; the functions that they call take views of the blocks.
@@ -14,11 +14,10 @@ from __future__ import annotations
 import numpy as np
 
 from vsearch.kernels.query.copies import forget_seen
-from vsearch.kernels.query.fields import COUNTERS
 from vsearch.kernels.query.nearest import fetch_nearest, visit_nearest
 from vsearch.kernels.query.plan import complete_above, complete_order, plan_scan, plan_tables, plan_visits
 from vsearch.kernels.query.rest import find_rest, rerank_rest, visit_rest
-from vsearch.kernels.query.views import batch_at, call_at, model_at, runs_at
+from vsearch.kernels.query.views import call_at, model_at, runs_at
 from vsearch.kernels.scan.dot_products import dot_float
 from vsearch.kernels.scan.topk import sort_best_first
 from vsearch.kernels.toolchain.compiling import inlined, kernel, part
@@ -99,8 +98,8 @@ def finish(call_address):
 
 
 @part
-def _search(model, runs, call):
-    plan_visits(model, call)
+def search_planned(model, runs, call):
+    """Search the visits of `plan_visits`, and sort the results."""
     fetch_nearest(runs, call)
     plan_tables(model, call)
     _begin(call)
@@ -126,24 +125,9 @@ def search_runs(model_address, runs_address, call_address):
         if not dot_float(query, query) <= LARGEST_SQUARE:
             return
         call.unchecked = 0
-    _search(model_at(model_address), runs_at(runs_address), call)
-
-
-@kernel
-def search_batch(model_address, runs_address, call_address, batch_address):
-    """`search_runs` for several queries, one after the other on the same workspace, which stays in the cache."""
-    model, runs = model_at(model_address), runs_at(runs_address)
-    call, batch = call_at(call_address), batch_at(batch_address)
-    prepared = batch.prepared != 0
-    for i in range(batch.count):
-        target = call.rotated if prepared else call.query
-        for j in range(target.shape[0]):
-            target[j] = batch.queries[i, j]
-        _search(model, runs, call)
-        for j in range(call.k):
-            batch.scores[i, j], batch.rows[i, j] = call.scores[j], call.rows[j]
-        for j in range(COUNTERS):
-            batch.counters[i, j] = call.counters[j]
+    model = model_at(model_address)
+    plan_visits(model, call)
+    search_planned(model, runs_at(runs_address), call)
 
 
 @kernel

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from vsearch.kernels.query.fields import LARGEST_WORD, TOGETHER
-from vsearch.kernels.query.products import dot_words
-from vsearch.kernels.toolchain.compiling import inlined, inlined_summing
+from vsearch.kernels.query.fields import LARGEST_WORD, SEVERAL, TOGETHER
+from vsearch.kernels.query.products import dot_words, dot_words_of_several
+from vsearch.kernels.toolchain.compiling import inlined, inlined_summing, part
 
 
 @inlined_summing
@@ -66,6 +66,23 @@ def rotate_in_words(query, groups, steps, codes, sums, rotated):
     step = quantize_words(query, codes)
     for at in range(groups.shape[0]):
         dot_words(groups, at, codes, sums)
-        first = at * TOGETHER
-        for c in range(min(TOGETHER, rotated.shape[0] - first)):
-            rotated[first + c] = step * steps[first + c] * np.float32(sums[c])
+        _scale(at, step, steps, sums, rotated)
+
+
+@part
+def _scale(at, step, steps, sums, rotated):
+    first = at * TOGETHER
+    for c in range(min(TOGETHER, rotated.shape[0] - first)):
+        rotated[first + c] = step * steps[first + c] * np.float32(sums[c])
+
+
+@inlined
+def rotate_several_in_words(groups, steps, codes, query_steps, sums, rotated):
+    """`rotate_in_words` for SEVERAL queries that `quantize_words` quantized, reading the matrix once.
+
+    `codes` is int16 (SEVERAL, D), `query_steps` is float32 (SEVERAL,), `sums` int32 (SEVERAL, 64), and `rotated` float32 (SEVERAL, d).
+    """
+    for at in range(groups.shape[0]):
+        dot_words_of_several(groups, at, codes, sums)
+        for i in range(SEVERAL):
+            _scale(at, query_steps[i], steps, sums[i], rotated[i])

@@ -8,6 +8,7 @@ from vsearch.kernels.query.fields import (
     MARKS,
     PENDING,
     RADIX,
+    SEVERAL,
     TOGETHER,
     BatchField,
     CallField,
@@ -141,5 +142,12 @@ BATCH = {
     "scores": ArrayField("float32", ("count", "k")),
     "rows": ArrayField("int64", ("count", "k")),
     "counters": ArrayField("int64", ("count", COUNTERS)),
+    "rotated": ArrayField("float32", (SEVERAL, "dimensions")),
+    "products": ArrayField("float32", (SEVERAL, "positions")),
+    "query_codes": ArrayField("int8", (SEVERAL, "codes_length")),
+    "query_words": ArrayField("int16", (SEVERAL, "words_length")),
+    "group_sums": ArrayField("int32", (SEVERAL, TOGETHER)),
+    "steps": ArrayField("float32", (SEVERAL,)),
+    "totals": ArrayField("float32", (SEVERAL,)),
 }
 batch_at = view("batch", BatchField, BATCH)

@@ -53,7 +53,7 @@ EXPORTS = {
     "query.query.plan_nearest": ("int64 int64", "none"),
     "query.query.plan_rest": ("int64 int64 float32", "none"),
     "query.query.prepare_scan": ("int64 int64 int64", "none"),
-    "query.query.search_batch": ("int64 int64 int64 int64", "none"),
+    "query.batches.search_batch": ("int64 int64 int64 int64", "none"),
     "query.query.search_runs": ("int64 int64 int64", "none"),
     "query.query.search_together": ("int64 int64 int64 int64", "none"),
     "query.query.scan_nearest": ("int64 int64 int64", "none"),

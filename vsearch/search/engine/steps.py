@@ -34,7 +34,6 @@ from vsearch.search.engine.scanning import copy_hits, scan_in_waves, take_query
 from vsearch.search.engine.score_floor import lowest_worth, prune_visits
 from vsearch.search.state.arguments import address
 from vsearch.search.state.model import prepare_queries
-from vsearch.search.state.workspace import pack_batch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -262,11 +261,12 @@ def _search_batch(
     snapshot: Snapshot, workspace: Workspace, queries: NDArray[np.float32], *, prepared: bool
 ) -> ShardHits:
     """Search for m queries in one native call."""
-    k = int(workspace.values[CallField.K])
-    batch = pack_batch(queries, snapshot.model.dimensions, k, prepared=prepared)
+    batch, k = snapshot.batch(), int(workspace.values[CallField.K])
+    scores, rows, counters = batch.pack(queries, k, prepared=prepared)
     workspace.await_query(prepared=prepared)
     search_batch(snapshot.native.address, workspace.runs.address, workspace.fields.address, batch.fields.address)
-    return ShardHits(batch.scores, batch.rows, batch.counters.sum(axis=0))
+    batch.release()
+    return ShardHits(scores, rows, counters.sum(axis=0))
 
 
 def _search_together(

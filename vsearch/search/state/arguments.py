@@ -34,3 +34,9 @@ class KernelArguments:
             raise ValueError(msg)
         self._kept[field] = array
         self.values[field] = address(array) if array.size else 0
+
+    def forget(self, *fields: int) -> None:
+        """Set fields to 0, and keep their arrays no longer."""
+        for field in fields:
+            self._kept.pop(field, None)
+            self.values[field] = 0

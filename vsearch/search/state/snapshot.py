@@ -15,6 +15,7 @@ from vsearch.forking import cached_property, renew_in_children
 from vsearch.kernels.query.fields import ModelField
 from vsearch.predicates.schema import ROW_ID, Attribute, AttributeType, Schema
 from vsearch.search.state.arguments import KernelArguments
+from vsearch.search.state.batches import Batch
 from vsearch.search.state.column_reading import read_column
 from vsearch.search.state.layout import LAID_OUT, TailPlace, lay_out
 from vsearch.search.state.model import Model, SearchSettings
@@ -169,6 +170,14 @@ class Snapshot:
         except AttributeError:
             workspace = self.workspaces(1)[0]
         return workspace
+
+    def batch(self) -> Batch:
+        """Return the argument block of batches of the calling thread."""
+        try:
+            batch: Batch = self._threads.batch
+        except AttributeError:
+            batch = self._threads.batch = Batch(self.model)
+        return batch
 
     @property
     def ready(self) -> bool:

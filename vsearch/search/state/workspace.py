@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,6 @@ from vsearch.kernels.query.fields import (
     RERANK_INT8,
     RERANK_NONE,
     TOGETHER,
-    BatchField,
     CallField,
     FloatField,
     ModelField,
@@ -149,41 +148,6 @@ def pack_shard(first_partition: int, rows: int, table: PartitionTable, arrays: S
     ):
         fields.point(field, array, dtype)
     return fields
-
-
-class Batch(NamedTuple):
-    """Several queries of one native call: its block, and its outputs scores and rows (m, k), counters (m, COUNTERS)."""
-
-    fields: KernelArguments
-    scores: NDArray[np.float32]
-    rows: NDArray[np.int64]
-    counters: NDArray[np.int64]
-
-
-def pack_batch(queries: NDArray[np.float32], d: int, k: int, *, prepared: bool) -> Batch:
-    """Pack m queries float32 (m, d), and make room for k hits of each."""
-    count = len(queries)
-    if queries.shape != (count, d):
-        msg = f"queries must have the shape ({count}, {d}), got {queries.shape}"
-        raise ValueError(msg)
-    shape = count, k
-    batch = Batch(
-        KernelArguments(len(BatchField)),
-        np.empty(shape, np.float32),
-        np.empty(shape, np.int64),
-        np.empty((count, COUNTERS), np.int64),
-    )
-    for field, array, dtype in (
-        (BatchField.QUERIES, np.ascontiguousarray(queries), np.float32),
-        (BatchField.SCORES, batch.scores, np.float32),
-        (BatchField.ROWS, batch.rows, np.int64),
-        (BatchField.COUNTERS, batch.counters, np.int64),
-    ):
-        batch.fields.point(field, array, dtype)
-    values = batch.fields.values
-    values[BatchField.COUNT], values[BatchField.PREPARED] = count, prepared
-    values[BatchField.DIMENSIONS], values[BatchField.K] = d, k
-    return batch
 
 
 class Workspace:
