@@ -1,4 +1,4 @@
-"""Compressed text encoders compared with common runtimes: time, size, nearness to float32, and texts through functions.
+"""Compressed text encoders compared with common runtimes: time, size, and nearness to float32.
 
 ``python -m bench.encoder FOLDER --model MODEL --work KEPT --relevance FOLDER``: FOLDER has ``base.npy``, vectors of the model, and
 ``queries.parquet`` with the texts of queries; the other has ``base.npy``, ``attributes.parquet`` with a column ``synopsis``, and
@@ -11,8 +11,6 @@ import argparse
 import json
 import re
 import statistics
-import subprocess
-import sys
 import time
 import warnings
 from collections.abc import Sequence
@@ -52,15 +50,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 """Arguments of `vsearch.encoders.compress` by engine: those that are always measured, and those of ``--variants``."""
 
-COLD = """
-import time
-import numpy
-begun = time.perf_counter()
-{load}
-{encode}
-print(time.perf_counter() - begun)
-"""
-
 
 @dataclass(frozen=True)
 class Quality:
@@ -81,7 +70,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--texts", type=int, default=2000, help="queries that quality is measured on")
     parser.add_argument("--rounds", type=int, default=25, help="rounds in which all engines are timed in turn")
     parser.add_argument("--variants", action="store_true", help="also measure fewer layers, tokens and bits")
-    parser.add_argument("--stack", action="store_true", help="also time texts through the local FaaS")
     parser.add_argument("--results", type=Path, default=Path(__file__).parent / "RESULTS.md")
     args = parser.parse_args(arguments)
     import pyarrow.parquet as pq
@@ -90,24 +78,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     base = np.load(args.folder / "base.npy", mmap_mode="r")
     table = pq.read_table(args.folder / "queries.parquet", columns=["qtext"]).column(0).to_pylist()
     texts: list[str] = [text for text in table if text][: args.texts]
-    calibration = (
-        pq.read_table(args.folder / "texts.parquet", columns=["text"]).column(0).to_pylist()[:: len(base) // 256][:256]
-    )
+    calibration = calibration_texts(args.folder)
     asked_for = USUAL | (VARIANTS if args.variants else {})
     with threads(1):
         made = {
-            name: _compress(args.model, args.work, name, options, calibration) for name, options in asked_for.items()
+            name: compressed(args.model, args.work, name, options, calibration) for name, options in asked_for.items()
         }
     folders = {name: folder for name, (folder, _) in made.items()}
     with threads(1):
         others, absent = peers(args.model, args.work)
         engines = [*ours(folders), *others]
-        times = _time(engines, _by_length(texts, folders["vsearch, 8 bits"]), args.rounds)
+        times = _time(engines, by_length(texts, folders["vsearch, 8 bits"]), args.rounds)
         truth = vsearch.encoders.load(args.model)
         expected = truth.encode(texts)
         questions, relevant, rows = relevance(args.relevance)
-        qualities = [judge(engine, texts, expected, base, questions, relevant, rows) for engine in engines]
-    usual = {name: folders[name] for name in USUAL}
+        near = nearest(expected, base)
+        qualities = [judge(engine, texts, expected, near, base, questions, relevant, rows) for engine in engines]
     lines = []
     for engine, engine_times, quality in zip(engines, times, qualities, strict=True):
         sizes = [engine.model_bytes / 1e6, engine.library_bytes / 1e6 or None]
@@ -122,9 +108,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
             f"against {len(rows):,} descriptions."
         ),
         report.table(("compression", "processor time, s"), [[name, seconds] for name, (_, seconds) in made.items()]),
-        report.table(("process-cold, ms above NumPy", "best", "median"), _cold(usual, args.work, args.model)),
-        "A fresh process from after the import of NumPy to the first vector, from local files, wall clock, best and median of 9.",
-        *(_through_functions(args, usual, base, texts) if args.stack else ()),
         report.absences(absent),
     ]
     packages = ["vsearch", "numpy", "torch", "sentence-transformers", "onnxruntime", "ctranslate2", "tokenizers"]
@@ -141,7 +124,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
 
 
-def _compress(model: Path, work: Path, name: str, options: dict[str, Any], texts: Sequence[str]) -> tuple[Path, float]:
+def calibration_texts(folder: Path) -> list[str]:
+    import pyarrow.parquet as pq
+
+    texts: list[str] = pq.read_table(folder / "texts.parquet", columns=["text"]).column(0).to_pylist()
+    return texts[:: len(texts) // 256][:256]
+
+
+def compressed(model: Path, work: Path, name: str, options: dict[str, Any], texts: Sequence[str]) -> tuple[Path, float]:
     """The folder of a compressed encoder, and the processor time in seconds that making it took; both are kept."""
     folder = work / "-".join(re.findall(r"\w+", name))
     timing = folder.with_suffix(".json")
@@ -156,7 +146,7 @@ def _compress(model: Path, work: Path, name: str, options: dict[str, Any], texts
     return folder, json.loads(timing.read_text())["seconds"]
 
 
-def _by_length(texts: Sequence[str], folder: Path) -> list[list[str]]:
+def by_length(texts: Sequence[str], folder: Path) -> list[list[str]]:
     """Texts of each length, made by cutting and joining words until they have the required number of tokens."""
     tokenizer = vsearch.encoders.load(folder).model.tokenizer
     words = " ".join(texts).split()
@@ -201,16 +191,18 @@ def judge(
     engine: Engine,
     texts: Sequence[str],
     expected: Floats,
+    near: Sequence[Sequence[int]],
     base: Floats,
     questions: Sequence[str],
     relevant: np.ndarray,
     rows: Floats,
 ) -> Quality:
+    """The quality of an engine; `near` are the rows of the base that are nearest to the expected vectors."""
     vectors = np.stack([engine.encode(text) for text in texts])
     cosines = (vectors * expected).sum(axis=1)
-    pairs = zip(_nearest(expected, base), _nearest(vectors, base), strict=True)
+    pairs = zip(near, nearest(vectors, base), strict=True)
     recall = np.mean([len({*a} & {*b}) / len(a) for a, b in pairs])
-    ranked = _nearest(np.stack([engine.encode(text) for text in questions]), rows)
+    ranked = nearest(np.stack([engine.encode(text) for text in questions]), rows)
     ranks = [
         next((1 / (1 + n) for n, row in enumerate(one) if row == relevant_row), 0.0)
         for one, relevant_row in zip(ranked, relevant, strict=True)
@@ -218,7 +210,7 @@ def judge(
     return Quality(float(cosines.mean()), float(np.percentile(cosines, 1)), float(recall), float(np.mean(ranks)))
 
 
-def _nearest(queries: Floats, rows: Floats) -> list[list[int]]:
+def nearest(queries: Floats, rows: Floats) -> list[list[int]]:
     nearest: list[list[int]] = []
     matrix = np.asarray(rows, np.float32)
     for start in range(0, len(queries), 200):
@@ -227,45 +219,6 @@ def _nearest(queries: Floats, rows: Floats) -> list[list[int]]:
         order = np.take_along_axis(-scores, best, axis=1).argsort(axis=1, kind="stable")
         nearest += np.take_along_axis(best, order, axis=1).tolist()
     return nearest
-
-
-def _cold(folders: dict[str, Path], work: Path, model: Path) -> list[list[object]]:
-    ask = "encoder.encode('an editor for vector graphics')"
-    codes = {
-        name: (f"import vsearch; encoder = vsearch.encoders.load({str(folder)!r})", ask)
-        for name, folder in folders.items()
-    }
-    if (work / "int8.onnx").exists():
-        load = f"import onnxruntime, tokenizers; t = tokenizers.Tokenizer.from_file({str(model / 'tokenizer.json')!r})"
-        load += f"; s = onnxruntime.InferenceSession({str(work / 'int8.onnx')!r})"
-        run = "ids = numpy.array([t.encode('an editor for vector graphics').ids]); ones = numpy.ones_like(ids)"
-        run += "; s.run(None, {'input_ids': ids, 'attention_mask': ones, 'token_type_ids': 0 * ones})"
-        codes["onnxruntime int8"] = load, run
-    seconds_of: dict[str, list[float]] = {name: [] for name in codes}
-    for _ in range(9):
-        for name, (load, encode) in codes.items():
-            command = [sys.executable, "-c", COLD.format(load=load, encode=encode)]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
-            seconds_of[name].append(1e3 * float(done.stdout))
-    return [[name, min(times), statistics.median(times)] for name, times in seconds_of.items()]
-
-
-def _through_functions(
-    args: argparse.Namespace, folders: dict[str, Path], base: Floats, texts: Sequence[str]
-) -> list[str]:
-    from bench.encoder_stack import measure
-
-    queries = [text for length in _by_length(texts, folders["vsearch, 8 bits"])[1:2] for text in length]
-    measurements = measure(args.work, np.asarray(base[:10_000], np.float32), folders, queries * 20, 200, 9)
-    header = ("through the local FaaS, ms", "by vector", "a text takes more", "of the best", "of processor time")
-    rows = [[one.name, one.vector, one.text, one.best, one.processor] for one in measurements]
-    return [
-        report.table(header, rows),
-        (
-            "A search of 10,000 rows by a coordinator alone, of the clock, seen by the client: medians; texts of 12 tokens and their vectors in turn. A cold "
-            "function starts its process, reads index and, for texts, encoder from an S3 server on this machine."
-        ),
-    ]
 
 
 if __name__ == "__main__":

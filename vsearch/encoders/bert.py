@@ -73,7 +73,7 @@ class Norm(NamedTuple):
     bias: NDArray[np.float32]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Layer(Generic[P]):
     """A transformer layer: four linear layers, and two normalizations.
 
@@ -98,7 +98,7 @@ class Layer(Generic[P]):
         return [self.product(name) for name in PRODUCTS]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Bert(Generic[P]):
     """A BERT or ModernBERT encoder.
 

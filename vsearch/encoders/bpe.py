@@ -68,7 +68,7 @@ class _Classes(dict[int, str]):
 _CLASSES = _Classes()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class BytePairs(WordTokenizer):
     """A tokenizer.
 

@@ -35,7 +35,7 @@ class Model(Protocol):
         ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class TokenVectors:
     """Vectors of the tokens of texts, for multi-vector documents.
 
@@ -55,7 +55,7 @@ class TokenVectors:
     ids: list[NDArray[np.int64]]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class TextEncoder:
     """Encodes texts as vectors.
 

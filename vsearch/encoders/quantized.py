@@ -150,7 +150,7 @@ class Apart(NamedTuple):
     weights: NDArray[np.float32]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class QuantizedLinear:
     """A linear layer with 7-bit weights.
 
@@ -214,7 +214,7 @@ class QuantizedLinear:
         return outputs if self.apart is None else outputs + rows[:, self.apart.columns] @ self.apart.weights
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class TokenTable:
     """Token embeddings with few bits.
 

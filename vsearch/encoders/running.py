@@ -245,7 +245,7 @@ class Runner:
         return settings, np.concatenate([rotation(tokens, pairs, base) for base in bases])
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class QuantizedBert(Bert[QuantizedLinear]):
     """BERT or ModernBERT with quantized linear layers and a quantized token table."""
 

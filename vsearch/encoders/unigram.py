@@ -115,7 +115,7 @@ def clusters(text: str) -> Iterator[str]:
         start = stop
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Unigram(WordTokenizer):
     """A tokenizer.
 
