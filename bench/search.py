@@ -1,7 +1,7 @@
 """Recall against speed: vsearch and its peers in one process, on one thread.
 
 ``python -m bench.search FOLDER`` sweeps every contestant over its settings, keeps the fastest that reach each of several recalls, and
-times these in interleaved repetitions.
+times these in interleaved repetitions. ``--made 100000x1536`` searches synthetic clustered vectors instead of a folder.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ from pathlib import Path
 
 from bench import report
 from bench.contest import Entry, Field, assemble, console, parser
-from bench.data import Data, load, recall, sample
+from bench.data import Data, exact, load, recall, sample
 from bench.measure import Timing, fastest_reaching, front, interleave, median_timing, threads, time_batch, time_singles
 from bench.peers.protocol import Setting
+from bench.synthetic import clustered
 
 K = 10
+MADE_QUERIES = 500
 LEVELS = (0.90, 0.95, 0.98, 0.99)
 SCREENED = (0.7, 0.8, 0.85, *LEVELS, 0.995, 0.999)
 
@@ -32,6 +34,13 @@ class Point:
     recall: float
     single: Timing
     batch: Timing
+
+
+def make(shape: str, queries: int, metric: str) -> Data:
+    """Synthetic data of a shape such as "100000x1536"."""
+    rows, dimensions = (int(number) for number in shape.split("x"))
+    base, held_out = clustered(rows, queries, dimensions, centers=max(64, rows // 8))
+    return Data(f"made-{shape}", metric, base, held_out, exact(base, held_out, K, metric))
 
 
 def screen(entry: Entry, data: Data, timed: int, clock: str) -> list[tuple[Setting, float]]:
@@ -143,8 +152,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser("search", "Recall against speed on one thread.")
     options.add_argument("--timed", type=int, default=500, help="queries for single-query timings")
     options.add_argument("--repetitions", type=int, default=5)
+    options.add_argument("--made", metavar="ROWSxDIMENSIONS", help="synthetic clustered vectors, one center for 8 rows")
     args = options.parse_args(arguments)
-    data = load(args.folder or sample(), rows=args.rows, queries=args.queries, metric=args.metric, k=K)
+    if args.made:
+        data = make(args.made, args.queries or MADE_QUERIES, args.metric)
+    else:
+        data = load(args.folder or sample(), rows=args.rows, queries=args.queries, metric=args.metric, k=K)
     with tempfile.TemporaryDirectory(prefix="vsearch-bench-") as scratch:
         field = assemble("search", data, Path(scratch), build_threads=args.build_threads, only=args.only)
         points = measure(field, data, timed=args.timed, repetitions=args.repetitions, clock=args.clock)

@@ -19,6 +19,7 @@ from vsearch.storage import open_store, read_manifest
 QUANTIZERS = {
     "osq": {"quantizer": "osq"},
     "osq-staged": {"quantizer": "osq", "bits": 3},
+    "osq-projected": {"quantizer": "osq-projected"},
     "pq": {"quantizer": vsearch.PQ(8)},
     "pq-nibbles": {"quantizer": vsearch.PQ(6, 16, rotation=False)},
     "osq-lloyd": {"quantizer": "osq-lloyd", "bits": 2},

@@ -122,6 +122,7 @@ KINDS = {
     "cosine": {"metric": "cosine", "bits": 1.0},
     "l2": {"metric": "l2", "bits": 2.0},
     "cells": {"metric": "l2", "quantizer": "osq-lloyd", "bits": 4.0},
+    "projected": {"metric": "cosine", "quantizer": "osq-projected"},
     "trained": {"metric": "cosine", "quantizer": vsearch.PQ(16, rotation=False)},
 }
 

@@ -25,7 +25,7 @@ def test_the_best_one_is_chosen():
 @pytest.mark.parametrize("dialect", [*THERE[1:], "portable"])
 def test_twins_hold(dialect):
     """In a process of its own, since the dialect is chosen once; this one runs the best."""
-    names = ("scan", "centroids", "products", "rotation", "rerank", "encoder_layers")
+    names = ("scan", "centroids", "products", "rotation", "hadamard", "rerank", "encoder_layers")
     files = [Path(__file__).with_name(f"test_{name}.py") for name in names]
     command = [sys.executable, "-m", "pytest", *files, "-q", "-p", "no:cacheprovider"]
     environment = {**os.environ, "VSEARCH_DIALECT": dialect}

@@ -98,7 +98,8 @@ def build(
         it is removed at the end. By default ``<url>.vectors`` next to an index in a folder, and none elsewhere.
     metric : {"cosine", "ip", "l2", "hamming"}
         Hamming is for vectors of bits, zeros and ones or packed. Scores are the numbers of bits that differ.
-    quantizer : {"osq", "osq-lloyd", "pq"} or PQ
+    quantizer : {"osq", "osq-projected", "osq-lloyd", "pq"} or PQ
+        Above 768 dimensions "osq" is "osq-projected", whose queries are planned faster.
         "pq" uses 256 centroids, an OPQ rotation and as many sub-quantizers as `bits` allows; pass a `vsearch.PQ` for other settings.
     bits : float
         Average bits per dimension of the codes that are scanned, 0.25 to 8.

@@ -19,9 +19,9 @@ from vsearch.quantizers.rerank_codes import (
     decode_residuals,
     encode_residuals,
     lie_far_apart,
-    rotate_widely,
     round_to_half_precision,
 )
+from vsearch.quantizers.rotating import rotate_vectors
 from vsearch.search.state.model import Model
 from vsearch.search.state.row_codes import RowCodes, concatenate, no_rows, row_columns, take
 
@@ -33,10 +33,8 @@ def model_of(trained: Trained, metric: Metric, rerank: Rerank | None, *, bitwise
     """Return the model as searches will read it, so that rows are encoded with exactly the numbers that are stored."""
     squares = np.einsum("ij,ij->i", trained.centroids, trained.centroids)
     wide = metric == "l2" and lie_far_apart(squares, trained.rerank_weights)
-    rotation = trained.quantizer.rotation
-    centroids = (
-        rotate_widely(trained.centroids, rotation) if wide else np.asarray(trained.centroids @ rotation.T, np.float32)
-    )
+    plain = trained.centroids.astype(np.float64) if wide else trained.centroids
+    centroids = np.asarray(rotate_vectors(trained.quantizer, plain), np.float32)
     # for unit vectors, float16 centroids add less than a tenth of the error of int8 rerank codes
     halves = centroids.astype(np.float16) if metric == "cosine" and rerank == "int8" else None
     if halves is not None:
@@ -92,16 +90,13 @@ def decode_rows(model: Model, codes: RowCodes) -> NDArray[np.floating[Any]]:
 
 def original_vectors(model: Model, rotated: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
     """Undo rotation and centering: vectors float32 (n, d) as they were passed in, but normalized under cosine."""
-    vectors = np.asarray(rotated @ model.inverse_rotation.astype(rotated.dtype) + model.mean, np.float32)
+    vectors = np.asarray(model.original(rotated) + model.mean, np.float32)
     return nearest_bits(vectors) if model.bitwise else vectors
 
 
 def rotate(model: Model, prepared: NDArray[np.float32]) -> NDArray[np.floating[Any]]:
     """Rotate prepared vectors (n, d); in float64 if the centroids lie so far out that float32 would lose the residuals."""
-    rotation = model.quantizer.rotation
-    if model.far_apart:
-        return prepared.astype(np.float64) @ rotation.T.astype(np.float64)
-    return prepared @ rotation.T
+    return rotate_vectors(model.quantizer, prepared.astype(np.float64) if model.far_apart else prepared)
 
 
 def encode_rotated(

@@ -14,6 +14,7 @@ from vsearch.quantizers.protocol import Quantizer
 from vsearch.quantizers.record import QuantizerRecord, Specification, TrainingRows
 from vsearch.quantizers.registry import RECORDS, find_quantizer
 from vsearch.quantizers.rerank_codes import KINDS, dimension_weights
+from vsearch.quantizers.rotating import rotate_vectors
 
 OUTLYING = (
     100.0  # mean over median of the squared distances to the mean, above which a few rows pull it away from the others
@@ -186,7 +187,7 @@ def train_quantizer(
     residuals = sample - centroids[assign(sample, centroids)]
     specification = options.specification(sample.shape[1])
     quantizer = specification.train(TrainingRows(sample, residuals), options.seed)
-    rotated = np.asarray(residuals @ quantizer.rotation.T, np.float32)
+    rotated = np.asarray(rotate_vectors(quantizer, residuals), np.float32)
     return Trained(centroids, quantizer, mean, dimension_weights(rotated))
 
 

@@ -183,5 +183,5 @@ def stand_ins(store: Store, manifest: Manifest, count: int, seed: int) -> NDArra
     rows = np.random.default_rng(seed).choice(
         snapshot.rows if live is None else live, min(count, snapshot.live_count), replace=False
     )
-    vectors: NDArray[np.float32] = reconstruct(snapshot, np.sort(rows)) @ snapshot.model.inverse_rotation
+    vectors: NDArray[np.float32] = snapshot.model.original(reconstruct(snapshot, np.sort(rows)))
     return np.random.default_rng(seed).permutation(vectors + snapshot.model.mean)

@@ -53,3 +53,27 @@ def allocate_bits(variances: NDArray[np.float64], widths: Sequence[int], budget:
         allocated[block] = at_least
         left -= at_least * widths[block]
     return allocated
+
+
+def allocate_to_few(
+    variances: NDArray[np.float64], widths: Sequence[int], budget: int, excess: float
+) -> NDArray[np.int32]:
+    """Choose as `allocate_bits`, but give bits to the fewest blocks with which the error is at most ``1 + excess`` times as large.
+
+    By bisection, since more blocks never increase the error.
+    """
+    best = allocate_bits(variances, widths, budget)
+    limit = (1 + excess) * _error(variances, widths, best)
+    low, high = 0, int(np.count_nonzero(best))
+    while low < high:
+        middle = (low + high) // 2
+        bits = allocate_bits(np.where(np.arange(len(widths)) < middle, variances, 0.0), widths, budget)
+        if _error(variances, widths, bits) <= limit:
+            best, high = bits, middle
+        else:
+            low = middle + 1
+    return best
+
+
+def _error(variances: NDArray[np.float64], widths: Sequence[int], bits: NDArray[np.int32]) -> float:
+    return float(np.sum(variances * np.asarray(widths) * np.asarray(ERROR)[bits]))

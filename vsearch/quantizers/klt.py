@@ -53,6 +53,25 @@ def _fit_span(residuals: NDArray[np.float32]) -> KLT:
     return KLT(complete_basis(np.asarray(basis, np.float32)), eigenvalues)
 
 
+def principal_directions(vectors: NDArray[np.float32], energy: float, step: int) -> NDArray[np.float32]:
+    """Return orthonormal directions float32 (r, d) with a fraction `energy` of the squares of vectors (n, d), n >= 1.
+
+    They also have this fraction of the squares of what remains after subtracting the mean. r is a multiple of `step`, or
+    all directions that the vectors have, but at least 1. O(n^2 d + n^3).
+    """
+    rows = vectors.astype(np.float64)
+    squares, combinations = np.linalg.eigh(rows @ rows.T)
+    kept = np.flatnonzero(squares > SPANNED * squares.max(initial=0.0))[::-1]
+    if not len(kept):
+        return np.eye(1, vectors.shape[1], dtype=np.float32)
+    directions = _orthonormal((combinations[:, kept] / np.sqrt(squares[kept])).T @ rows)
+    coordinates = rows @ directions.T
+    count = 1
+    for shares, total in ((squares[kept], squares[kept].sum()), (coordinates.var(axis=0), rows.var(axis=0).sum())):
+        count = max(count, int(np.searchsorted(shares.cumsum(), energy * total)) + 1)
+    return directions[: -(-count // step) * step].astype(np.float32)
+
+
 def _orthonormal(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     """Orthonormalize rows (r, d) that are orthonormal up to rounding, as Gram-Schmidt does. O(r^2 d).
 

@@ -16,11 +16,10 @@ from numpy.typing import NDArray
 
 from vsearch.errors import InputError
 from vsearch.forking import cached_property
-from vsearch.quantizers.allocation import allocate_bits
+from vsearch.quantizers.allocation import allocate_bits, allocate_to_few
 from vsearch.quantizers.gaussian import STEP
 from vsearch.quantizers.klt import block_bounds, fit_klt, rotate_blocks
 from vsearch.quantizers.protocol import Calibration, Encoded, Scan
-from vsearch.quantizers.record import Forecast, QuantizerRecord, TrainingRows
 
 MIN_BITS, MAX_BITS = 0.25, 8.0
 STAGED_FROM = 2.0  # from this budget on, plane 0 is scanned first and the other planes only for survivors
@@ -131,7 +130,7 @@ class OSQ:
         }
 
 
-def train_osq(residuals: NDArray[np.float32], bits: float, seed: int = 0) -> OSQ:
+def train_osq(residuals: NDArray[np.float32], bits: float, seed: int = 0, excess: float = 0.0) -> OSQ:
     """Train on residuals to the partition centroids.
 
     Parameters
@@ -142,6 +141,8 @@ def train_osq(residuals: NDArray[np.float32], bits: float, seed: int = 0) -> OSQ
         Average bits per dimension, 0.25 to 8; bits that do not suffice for a whole block are left unspent.
     seed : int
         Seed of the rotations and of the calibration sample.
+    excess : float
+        Relative increase of the squared error that is accepted for fewer dimensions with bits.
 
     Raises
     ------
@@ -164,7 +165,8 @@ def train_osq(residuals: NDArray[np.float32], bits: float, seed: int = 0) -> OSQ
     variances = np.array([squares[a:b].mean() for a, b in bounds])
     widths = [b - a for a, b in bounds]
     floor = variances.max() * 1e-9  # below it, blocks contain only rounding noise
-    allocated = allocate_bits(np.where(variances > floor, variances, 0.0), widths, int(bits * dimensions))
+    spread, budget = np.where(variances > floor, variances, 0.0), int(bits * dimensions)
+    allocated = allocate_to_few(spread, widths, budget, excess) if excess else allocate_bits(spread, widths, budget)
     dimension_bits = np.repeat(allocated, widths)
     deviations = np.repeat(np.sqrt(np.maximum(variances, floor)), widths)
     coded = dimension_bits > 0
@@ -222,14 +224,26 @@ def load_osq(configuration: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]
             np.asarray(arrays["calibration_deviation"], np.float32),
         ),
     )
-    bits, shape = codec.dimension_bits, codec.rotation.shape
-    if not MIN_BITS <= codec.bits <= MAX_BITS:
-        msg = f"bits must be from {MIN_BITS} to {MAX_BITS:g}, got {codec.bits}"
-        raise ValueError(msg)
+    shape = codec.rotation.shape
     if len(shape) != 2 or shape[0] != shape[1]:
         msg = f"the rotation must be square, got the shape {shape}"
         raise ValueError(msg)
-    if codec.deltas.ndim != 1 or len(codec.deltas) > shape[0] or not (codec.deltas > 0).all():
+    return check_planes(codec, shape[0])
+
+
+def check_planes(codec: OSQ, dimensions: int) -> OSQ:
+    """Check all of a codec but its rotation; return it with bits of the type that kernels read.
+
+    Raises
+    ------
+    ValueError
+        Something is inconsistent: a kernel would read or write outside its arrays.
+    """
+    bits = codec.dimension_bits
+    if not MIN_BITS <= codec.bits <= MAX_BITS:
+        msg = f"bits must be from {MIN_BITS} to {MAX_BITS:g}, got {codec.bits}"
+        raise ValueError(msg)
+    if codec.deltas.ndim != 1 or len(codec.deltas) > dimensions or not (codec.deltas > 0).all():
         msg = "deltas must be positive, at most one per dimension"
         raise ValueError(msg)
     wrong = bits.shape != codec.deltas.shape or bits.dtype.kind not in "iu"
@@ -243,23 +257,3 @@ def load_osq(configuration: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]
         msg = f"the calibration must have a positive scale and a non-negative deviation for each of {stages[0]} stages"
         raise ValueError(msg)
     return codec
-
-
-@dataclass(frozen=True)
-class OSQSpecification:
-    """An OSQ with an average number of bits per dimension."""
-
-    bits: float
-
-    def check(self, _: int) -> None:
-        """Accept any number of dimensions."""
-
-    def forecast(self, dimensions: int) -> Forecast:
-        stages = 2 if self.bits >= STAGED_FROM else 1
-        return Forecast("nibbles", max(1, int(self.bits * dimensions + 7) // 8), 2 * stages)
-
-    def train(self, rows: TrainingRows, seed: int) -> OSQ:
-        return train_osq(rows.residuals, self.bits, seed)
-
-
-RECORD = QuantizerRecord("osq", lambda bits, _: OSQSpecification(bits), load_osq)

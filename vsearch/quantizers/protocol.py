@@ -9,6 +9,8 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from vsearch.quantizers.hadamard import SignRotation
+
 Scan = Literal["nibbles", "bytes", "cells"]
 """How codes are scanned: "nibbles" and "bytes" sum table entries (16 per nibble, 256 per byte) to estimate scores
 (`search.engine.scanning`); "cells" sums squared gaps to cells to bound distances from below (`search.engine.cells`)."""
@@ -92,6 +94,38 @@ class Quantizer(Protocol):
 
     def arrays(self) -> Mapping[str, NDArray[Any]]:
         """Return the arrays to store in the model file."""
+        ...
+
+
+@runtime_checkable
+class Projected(Protocol):
+    """A quantizer that rotates by signs, and plans queries by coordinates along some directions.
+
+    Its tables are signed sums (`SignPlanes`) of the coordinates along `projection`.
+    """
+
+    @property
+    def signs(self) -> SignRotation:
+        """The rotation."""
+        ...
+
+    @property
+    def projection(self) -> NDArray[np.float16]:
+        """Orthonormal directions that have bits, in rotated coordinates: float16 (D, d)."""
+        ...
+
+    @property
+    def routing(self) -> NDArray[np.float16]:
+        """Orthonormal directions that score centroids, in rotated coordinates: float16 (r, d), r >= 1."""
+        ...
+
+    @property
+    def variances(self) -> NDArray[np.float32]:
+        """Share of the residuals' variance along each direction that has bits, and last along each of all others: (D + 1,)."""
+        ...
+
+    def coordinates(self, rotated: NDArray[np.float32], /) -> NDArray[np.float32]:
+        """Project rotated vectors (n, d) to the directions that have bits, and the length of the rest: (n, D + 1)."""
         ...
 
 

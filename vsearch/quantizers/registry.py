@@ -15,9 +15,15 @@ if TYPE_CHECKING:
 
 
 def _osq() -> QuantizerRecord:
-    from vsearch.quantizers.osq import RECORD
+    from vsearch.quantizers.osq_records import RECORD
 
     return RECORD
+
+
+def _osq_projected() -> QuantizerRecord:
+    from vsearch.quantizers.osq_records import PROJECTED
+
+    return PROJECTED
 
 
 def _osq_lloyd() -> QuantizerRecord:
@@ -32,7 +38,12 @@ def _pq() -> QuantizerRecord:
     return RECORD
 
 
-RECORDS: dict[str, Callable[[], QuantizerRecord]] = {"osq": _osq, "osq-lloyd": _osq_lloyd, "pq": _pq}
+RECORDS: dict[str, Callable[[], QuantizerRecord]] = {
+    "osq": _osq,
+    "osq-projected": _osq_projected,
+    "osq-lloyd": _osq_lloyd,
+    "pq": _pq,
+}
 """Functions that return the record of each quantizer; a reader imports only the one that its index uses."""
 
 

@@ -187,8 +187,9 @@ class QuantizerContract:
         assert forecast.scan == codec.scan
         assert abs(forecast.code_bytes - sum(codec.stage_bytes)) <= 16 + 0.1 * forecast.code_bytes
         assert forecast.factor_bytes == (0 if codec.scan == "cells" else 2 * len(codec.stage_bytes))
-        floats = sum(np.asarray(array).size for array in codec.arrays().values()) - codec.rotation.size
-        assert abs(forecast.model_floats - floats) <= 32 * case.dimensions + 0.1 * floats
+        stored_bytes = sum(np.asarray(array).nbytes for array in codec.arrays().values())
+        floats = (stored_bytes - codec.rotation.nbytes) / 4
+        assert abs(forecast.model_floats - floats) <= 32 * case.dimensions + 0.1 * abs(floats)
 
     @pytest.mark.parametrize("value", ["absent", None, "many", float("nan"), float("inf"), -1, [1], {}])
     def test_a_hostile_configuration_is_refused(self, case: QuantizerCase, value: Any) -> None:

@@ -30,7 +30,7 @@ def _rotate_several(model, call, batch, first):
         for i in range(SEVERAL):
             _copy(queries[first + i], rotated[i])
         return
-    query, steps, in_words = call.query, batch.steps, model.rotation.shape[0] == 0
+    query, steps, in_words = call.query, batch.steps, model.rotation.shape[0] == 0 and model.sign_rounds == 0
     for i in range(SEVERAL):
         _copy(queries[first + i], query)
         center(model, query)
@@ -67,7 +67,7 @@ def search_batch(model_address, runs_address, call_address, batch_address):
     model, runs = model_at(model_address), runs_at(runs_address)
     call, batch = call_at(call_address), batch_at(batch_address)
     queries, rotated, products = batch.queries, batch.rotated, batch.products
-    scorable = model.regions == 0 and model.exact_centroid_scores == 0
+    scorable = model.regions == 0 and model.exact_centroid_scores == 0 and model.projected == 0
     several = batch.count - batch.count % SEVERAL  # the queries that are planned together
     for i in range(batch.count):
         scored = scorable and i < several

@@ -75,7 +75,7 @@ class ModelField(IntEnum):
     CENTROID_ROUNDING_BOUNDS = 31  # float32 (p,)
     ROTATION_STEPS = 32  # float32 (d,), steps of the rotation groups
     HALF_CENTROIDS = 33  # float16 (p, d) if CENTROIDS is 0
-    VARIANCES = 34  # float32 (d,): each dimension's share of the residuals' variance
+    VARIANCES = 34  # float32 (VARIANCES_LENGTH,): each coordinate's share of the residuals' variance
     LEAST_DEVIATION = 35  # float32 (1,): of a query, see `route.relative_deviation`
     DIFFERENCES = 36  # 1: reranked squared distances are computed from differences
     ROTATION_BLOCKS = 37  # d / 64, rounded up
@@ -99,6 +99,18 @@ class ModelField(IntEnum):
     REGION_SQUARES = 53  # float32 (r,)
     REGION_ROUNDING_BOUNDS = 54  # float32 (r,)
     REGION_SPREADS = 55  # float32 (r,): root mean square distance of the centroids to that of their region
+    SIGNS = 56  # int8 (SIGN_ROUNDS, d): see `hadamard`, instead of ROTATION or ROTATION_GROUPS
+    SIGN_ROUNDS = 57
+    PROJECTED = 58  # q: number of coordinates that planning uses, see `projection`; 0: it uses the rotated query
+    ROUTED = 59  # number of the first coordinates, which score centroids
+    PROJECTION_GROUPS = (
+        60  # uint8 (PROJECTION_BLOCKS, PROJECTION_WIDTH): rows of the projection, laid out like centroids
+    )
+    PROJECTION_BLOCKS = 61  # q / 64, rounded up
+    PROJECTION_WIDTH = 62  # 64 * CODES_LENGTH
+    PROJECTION_STEPS = 63  # float32 (q,)
+    PROJECTION_LOWS = 64  # float32 (q,)
+    VARIANCES_LENGTH = 65  # d, or with a projection q - ROUTED + 1
 
 
 @unique
@@ -230,6 +242,10 @@ class CallField(IntEnum):
     CANDIDATE_RADII = 64  # float32 (CANDIDATES_LENGTH,): effective radii
     CANDIDATE_MATCHES = 65  # int64 (CANDIDATES_LENGTH,)
     UNREAD = 66  # 1: not all partitions are read; at one that is not, `search_runs` sets 2 and returns
+    COORDINATES = 67  # float32 (COORDINATES_LENGTH,), from `plan_query`: see `projection`
+    COORDINATES_LENGTH = 68  # PROJECTED + 1, or 0
+    WIDE_QUERY = 69  # float64 (WIDE_LENGTH,), scratch
+    WIDE_LENGTH = 70  # d with SIGNS, otherwise 0
 
 
 @unique

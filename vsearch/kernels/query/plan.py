@@ -10,6 +10,7 @@ import numpy as np
 from vsearch.kernels.query.centroids import score_centroids
 from vsearch.kernels.query.fading import Fading, fade_bounds, tail_reaches
 from vsearch.kernels.query.fields import FAMILIAR_TAIL, PLAIN_TAIL, RADIX, FloatField
+from vsearch.kernels.query.projection import project, turn_by_signs
 from vsearch.kernels.query.regions import (
     bound_candidates,
     candidates_nearness,
@@ -71,7 +72,9 @@ def center(model, query):
 def rotate(model, call, query, rotated):
     """Rotate a centered query."""
     rotation = model.rotation
-    if rotation.shape[0] > 0:
+    if model.sign_rounds > 0:
+        turn_by_signs(model, call, query, rotated)
+    elif rotation.shape[0] > 0:
         if model.wide_rotation != 0:
             rotate_widely(rotation, query, rotated)
         else:
@@ -117,10 +120,12 @@ def prepare(model, call):
 
 
 @inlined
-def _square(call):
-    """Set and return the squared norm of the rotated query."""
+def _square(model, call):
+    """Set and return the squared norm of the rotated query; set its coordinates."""
     numbers, rotated = call.floats, call.rotated
     numbers[FloatField.SQUARE] = dot_float(rotated, rotated)
+    if model.projected > 0:
+        project(model, call, numbers[FloatField.SQUARE])
     return numbers[FloatField.SQUARE]
 
 
@@ -134,8 +139,9 @@ def plan_visits(model, call):
 @part
 def route(model, call, scored):
     """`plan_visits` for a rotated query; if `scored`, its products with all centroids are in `CENTROID_SCORES` already."""
-    numbers, square = call.floats, _square(call)
-    numbers[FloatField.DEVIATION] = relative_deviation(call.rotated, square, model.variances, model.least_deviation[0])
+    numbers, square = call.floats, _square(model, call)
+    coordinates = call.coordinates[model.routed :] if model.projected > 0 else call.rotated
+    numbers[FloatField.DEVIATION] = relative_deviation(coordinates, square, model.variances, model.least_deviation[0])
     call.candidate_count = 0
     if call.near_regions > 0 and _may_use_regions(model, call):
         _route_regions(model, call, square)
@@ -163,8 +169,10 @@ def _radius_factor(numbers):
 @part
 def _route_regions(model, call, square):
     """Score the partitions of the nearest regions, and order the nearest, if the query lies among the rows."""
-    numbers, rotated, quantized = call.floats, call.rotated, model.quantized_dimensions
-    count = choose_regions(model, call, rotated[: min(rotated.shape[0], quantized)], square)
+    numbers = call.floats
+    coordinates = call.coordinates[: model.routed] if model.projected > 0 else call.rotated
+    kept = coordinates[: min(coordinates.shape[0], model.quantized_dimensions)]
+    count = choose_regions(model, call, kept, square)
     if count == 0 or candidates_nearness(model, call, square) < numbers[FloatField.FAMILIAR]:
         return
     _set_tail(numbers, min(numbers[FloatField.TAIL], np.float32(FAMILIAR_TAIL)))
@@ -186,7 +194,8 @@ def _route_all(model, call, square, scored):
     """Score all partitions, unless that was done, and order the nearest."""
     numbers, rotated, quantized = call.floats, call.rotated, model.quantized_dimensions
     centroid_scores, upper_bounds = call.centroid_scores, call.upper_bounds
-    kept = rotated[: min(rotated.shape[0], quantized)]
+    coordinates = call.coordinates[: model.routed] if model.projected > 0 else rotated
+    kept = coordinates[: min(coordinates.shape[0], quantized)]
     if model.exact_centroid_scores != 0:
         _score_far_centroids(model, rotated, centroid_scores)
         square = np.float32(0.0)
@@ -229,7 +238,7 @@ def _set_rerank_query(model, call):
 def plan_tables(model, call):
     """Compute the lookup tables and the rerank query."""
     _set_rerank_query(model, call)
-    _make_tables(model, call, call.rotated)
+    _make_tables(model, call, call.coordinates[model.routed :] if model.projected > 0 else call.rotated)
 
 
 @part
@@ -344,14 +353,14 @@ def complete_above(model, call, threshold):
 def plan_scan(model, call, visits):
     """Prepare a rotated query for scanning `visits` partitions that were planned elsewhere and are in ORDER already."""
     prepare(model, call)
-    _square(call)
+    _square(model, call)
     plan_tables(model, call)
     call.ordered = call.visits = visits
     call.complete = 1
 
 
 @inlined
-def _make_tables(model, call, rotated):
+def _make_tables(model, call, coordinates):
     """Compute the rounded tables of the first stage, and float tables if later stages need them."""
     tables, byte_tables, rounded = call.tables, call.byte_tables, call.rounded
     needs_floats = model.stages > 1 or model.rerank_kind == 0
@@ -359,7 +368,7 @@ def _make_tables(model, call, rotated):
     if model.tables_given == 0:
         scale, scaled = model.table_scale, call.scaled
         for j in range(scale.shape[0]):
-            scaled[j] = rotated[j] * scale[j]
+            scaled[j] = coordinates[j] * scale[j]
         if needs_floats:
             sign_tables(scaled, model.plane_dimensions, model.plane_offsets, tables)
         else:

@@ -46,7 +46,7 @@ MODEL = {
     "radii": ArrayField("float32", ("partitions",)),
     "fades": ArrayField("float32", ("fades_length",)),
     "rerank_weights": ArrayField("float32", ("dimensions",)),
-    "variances": ArrayField("float32", ("dimensions",)),
+    "variances": ArrayField("float32", ("variances_length",)),
     "least_deviation": ArrayField("float32", (1,)),
     "table_scale": ArrayField("float32", ("coded",)),
     "plane_dimensions": ArrayField("int32", ("planes",)),
@@ -55,6 +55,10 @@ MODEL = {
     "stage_deviations": ArrayField("float32", ("stages",)),
     "rotation_groups": ArrayField("int16", ("rotation_blocks", "rotation_width")),
     "rotation_steps": ArrayField("float32", ("dimensions",)),
+    "signs": ArrayField("int8", ("sign_rounds", "dimensions")),
+    "projection_groups": ArrayField("uint8", ("projection_blocks", "projection_width")),
+    "projection_steps": ArrayField("float32", ("projected",)),
+    "projection_lows": ArrayField("float32", ("projected",)),
 }
 model_at = view("model", ModelField, MODEL)
 
@@ -133,6 +137,8 @@ CALL = {
     "candidate_bounds": ArrayField("float32", ("candidates_length",)),
     "candidate_radii": ArrayField("float32", ("candidates_length",)),
     "candidate_matches": ArrayField("int64", ("candidates_length",)),
+    "coordinates": ArrayField("float32", ("coordinates_length",)),
+    "wide_query": ArrayField("float64", ("wide_length",)),
 }
 call_at = view("call", CallField, CALL)
 

@@ -81,6 +81,8 @@ EXPORTS = {
     "scan.encode.decode_planes": ("uint8/2 float32/1 int32/1 int32/1 float32/2", "none"),
     "scan.encode.largest_ratio": ("float32/2 float32/1 float32/1", "none"),
     "scan.encode.encode_int8": ("float32/2 float32/1 float32/1 int8/2", "none"),
+    "scan.hadamard.turn_rows": ("int8/2 float32/2 int64", "none"),
+    "scan.hadamard.turn_wide_rows": ("int8/2 float64/2 int64", "none"),
     "scan.nibbles.expand_tables": ("uint8/2 uint8/1", "none"),
     "scan.nibbles.lanes_of_block": (
         "uint8/2 int64 uint8/2 uint8/1 uint16/1 float32/1 int64 int64 float32 float32 float32",

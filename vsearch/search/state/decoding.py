@@ -41,7 +41,7 @@ def decode_vectors(snapshot: Snapshot, rows: NDArray[np.int64]) -> NDArray[np.fl
 def _decode(snapshot: Snapshot, rows: NDArray[np.int64]) -> NDArray[np.float32]:
     model = snapshot.model
     # In float64, since products of float32 matrices depend on how many rows are decoded together.
-    vectors = reconstruct(snapshot, rows).astype(np.float64) @ model.inverse_rotation.astype(np.float64)
+    vectors = model.original(reconstruct(snapshot, rows).astype(np.float64))
     if model.far_apart or model.metric == "l2":
         vectors += model.mean
     plain = vectors.astype(np.float32)

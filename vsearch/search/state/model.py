@@ -15,8 +15,9 @@ from vsearch.bits import as_bits
 from vsearch.errors import CorruptIndexError, InputError
 from vsearch.forking import cached_property
 from vsearch.metrics import HAMMING, LARGEST_ELEMENT, Metric, normalize, unbounded
-from vsearch.quantizers.protocol import Quantizer
+from vsearch.quantizers.protocol import Projected, Quantizer
 from vsearch.quantizers.rerank_codes import Rerank, lie_far_apart, rotate_widely
+from vsearch.quantizers.rotating import projected, rotate_vectors
 from vsearch.search.state.packed_centroids import CoarseCentroids, encode_centroids
 from vsearch.search.state.packed_rotation import WordRotation, encode_rotation
 from vsearch.search.state.regions import RegionTable
@@ -189,15 +190,27 @@ class Model:
         return first + 2, sum(later), RERANK_BYTES[self.rerank] * self.dimensions + 2
 
     @cached_property
+    def projected(self) -> Projected | None:
+        """The quantizer if queries are planned by its coordinates; None if by the rotated query."""
+        return projected(self.quantizer)
+
+    @cached_property
     def variances(self) -> NDArray[np.float32]:
-        """Each rotated dimension's share of the residuals' variance, float32 (d,)."""
+        """Each rotated dimension's share of the residuals' variance, float32 (d,); `Projected.variances` with a projection."""
+        if self.projected is not None:
+            return self.projected.variances
         variances = self.rerank_weights.astype(np.float64) ** 4  # see `dimension_weights`
         return (variances / variances.sum()).astype(np.float32)
 
     @cached_property
     def least_deviation(self) -> float:
         """For l2, the `deviations` of a typical residual; 0 otherwise, since then only the query counts."""
-        return float(np.linalg.norm(self.variances)) if self.metric == "l2" else 0.0
+        if self.metric != "l2":
+            return 0.0
+        squares = np.square(self.variances, dtype=np.float64)
+        if self.projected is not None:
+            squares[-1] *= self.dimensions - len(squares) + 1
+        return float(np.sqrt(squares.sum()))
 
     @cached_property
     def far_apart(self) -> bool:
@@ -218,15 +231,26 @@ class Model:
     def deviations(self, queries: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return `kernels.query.route.relative_deviation` of prepared queries (m, d): float32 (m,)."""
         squares = np.einsum("ij,ij->i", queries, queries)
+        if self.projected is not None:
+            queries = self.projected.coordinates(queries)
         deviations = np.sqrt((queries * queries) @ self.variances / np.maximum(squares, np.finfo(np.float32).tiny))
         return np.maximum(deviations, np.float32(self.least_deviation))
 
     @cached_property
     def coarse_centroids(self) -> CoarseCentroids:
         """The centroids in 8 bits, as routing reads them; ordered by region if there are regions."""
+        centroids, dimensions = self.route_coordinates(self.centroids), None
+        if self.projected is not None:
+            dimensions = -(-len(self.projected.routing) // 4) * 4
         if self.region_table is not None:
-            return self.region_table.encode(self.centroids)
-        return encode_centroids(self.centroids)
+            return self.region_table.encode(centroids, dimensions)
+        return encode_centroids(centroids, dimensions)
+
+    def route_coordinates(self, centroids: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return what routing scores centroids (p, d) by: themselves, or with a projection (p, r)."""
+        if self.projected is None:
+            return centroids
+        return np.asarray(centroids @ self.projected.routing.astype(np.float32).T, np.float32)
 
     @cached_property
     def region_table(self) -> RegionTable | None:
@@ -248,6 +272,12 @@ class Model:
             return np.linalg.inv(rotation.T.astype(np.float64)).astype(np.float32)
         except np.linalg.LinAlgError:
             raise CorruptIndexError("model", "the rotation must be invertible") from None
+
+    def original(self, rotated: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+        """Undo the rotation of vectors (n, d), float32 or float64; the result has the same type."""
+        if self.projected is not None:
+            return self.projected.signs.invert(rotated)
+        return rotated @ self.inverse_rotation.astype(rotated.dtype, copy=False)
 
     @cached_property
     def word_rotation(self) -> WordRotation:
@@ -340,6 +370,9 @@ def plain_queries(model: Model, queries: NDArray[np.float32]) -> NDArray[np.floa
 def prepare_queries(model: Model, queries: NDArray[np.float32]) -> NDArray[np.float32]:
     """Normalize or center, adapt and rotate checked queries: float32 (m, d). O(m d^2)."""
     plain = plain_queries(model, queries)
+    if model.projected is not None and model.adapter is None:
+        wide = plain.astype(np.float64) if model.far_apart else plain
+        return rotate_vectors(model.quantizer, wide).astype(np.float32, copy=False)
     if model.far_apart:
         return rotate_widely(plain, model.query_transform)
     return np.ascontiguousarray(plain @ model.query_transform.T)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from vsearch.errors import CorruptIndexError
 from vsearch.metrics import HAMMING, METRICS
 from vsearch.quantizers.registry import load_quantizer
+from vsearch.quantizers.rotating import projected
 from vsearch.search.state.model import Model
 from vsearch.search.state.regions import check_regions
 from vsearch.search.state.shard import RERANK_DTYPES
@@ -64,11 +65,12 @@ def read_model(store: Store, manifest: Manifest) -> Model:
     d = manifest.dimensions
     partitions = manifest.partitions if splits is None else len(arrays.get("centroids", ()))
     shapes = {
-        "quantizer.rotation": (d, d),
         "mean": (d,),
         "rerank_weights": (d,),
         "centroids": (partitions, d),
     }
+    if "quantizer.rotation" in arrays or "quantizer.signs" not in arrays:
+        shapes["quantizer.rotation"] = (d, d)
     if "adapter" in arrays:
         shapes["adapter"] = (d, d)
     centroids, halves = arrays.get("centroids"), None
@@ -81,6 +83,9 @@ def read_model(store: Store, manifest: Manifest) -> Model:
     prefix = "quantizer."
     quantizer_arrays = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
     quantizer = load_quantizer(manifest.quantizer.name, manifest.quantizer.configuration, quantizer_arrays)
+    codec = projected(quantizer)
+    if codec is not None and codec.signs.signs.shape[1] != d:
+        raise CorruptIndexError("model", f"the quantizer must have {d} dimensions, got {codec.signs.signs.shape[1]}")
     centroids = arrays["centroids"]
     model = Model(
         metric=metric,

@@ -18,13 +18,14 @@ if TYPE_CHECKING:
 
 def pack_regions(
     fields: KernelArguments,
+    model: Model,
     table: RegionTable,
     coarse: CoarseCentroids,
     squares: NDArray[np.float32],
     radii: NDArray[np.float32],
 ) -> None:
     """Pack the regions of a model whose coarse centroids are ordered by region."""
-    means = encode_centroids(table.means, coarse.dimensions)
+    means = encode_centroids(model.route_coordinates(table.means), coarse.dimensions)
     fields.values[ModelField.REGIONS], fields.values[ModelField.REGION_BLOCKS] = len(table.sizes), len(means.groups)
     for field, array in (
         (ModelField.MEMBERS, table.members),

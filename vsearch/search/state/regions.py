@@ -70,9 +70,9 @@ class RegionTable:
         result[self.members[used]] = values[used]
         return result
 
-    def encode(self, centroids: NDArray[np.float32]) -> CoarseCentroids:
-        """Encode centroids at their positions; there are zeros elsewhere."""
-        dimensions = coarse_dimensions(centroids)
+    def encode(self, centroids: NDArray[np.float32], dimensions: int | None = None) -> CoarseCentroids:
+        """Encode centroids at their positions, with as many dimensions as needed if None; there are zeros elsewhere."""
+        dimensions = coarse_dimensions(centroids) if dimensions is None else dimensions
         placed = np.zeros((len(self.members), centroids.shape[1]), np.float32)
         used = self.members >= 0
         placed[used] = centroids[self.members[used]]

@@ -30,6 +30,7 @@ from vsearch.kernels.query.fields import (
 from vsearch.quantizers.protocol import SignPlanes
 from vsearch.search.state.arguments import KernelArguments, address
 from vsearch.search.state.model import Model, SearchSettings, nearness_unit
+from vsearch.search.state.packed_projection import pack_projection, pack_rotation, projection_scratch
 from vsearch.search.state.packed_regions import pack_regions, region_scratch
 from vsearch.search.state.partition_table import PartitionTable
 from vsearch.search.state.shard import ShardArrays
@@ -66,7 +67,7 @@ def pack_model(model: Model, radii: NDArray[np.float32], rows: int) -> KernelArg
     fields.point(ModelField.CENTROID_GROUPS, coarse.groups, np.uint8)
     values[ModelField.POSITIONS] = len(coarse.steps)
     if model.region_table is not None:
-        pack_regions(fields, model.region_table, coarse, squares, radii)
+        pack_regions(fields, model, model.region_table, coarse, squares, radii)
         rounding_bounds = model.region_table.by_partition(rounding_bounds, partitions)
     values[ModelField.NORMALIZE] = model.metric == "cosine"
     values[ModelField.SQUARED] = model.metric == "l2"
@@ -98,16 +99,10 @@ def pack_model(model: Model, radii: NDArray[np.float32], rows: int) -> KernelArg
         fields.point(ModelField.HALF_CENTROIDS, np.ascontiguousarray(model.half_centroids).view(np.uint16), np.uint16)
     else:
         fields.point(ModelField.CENTROIDS, np.ascontiguousarray(model.centroids), np.float32)
-    transform = model.query_transform
-    if (
-        model.rerank == "int8" and not model.far_apart
-    ):  # words have half the bytes, and an error much smaller than that of the rerank codes
-        rotation = model.word_rotation
-        values[ModelField.ROTATION_BLOCKS], values[ModelField.ROTATION_WIDTH] = rotation.groups.shape
-        fields.point(ModelField.ROTATION_GROUPS, rotation.groups, np.int16)
-        fields.point(ModelField.ROTATION_STEPS, rotation.steps, np.float32)
-    else:
-        fields.point(ModelField.ROTATION, transform, np.float32)
+    values[ModelField.VARIANCES_LENGTH] = len(model.variances)
+    pack_rotation(fields, model)
+    if model.projected is not None:
+        pack_projection(fields, model.dimensions, model.projected)
     if not isinstance(quantizer, SignPlanes):
         values[ModelField.TABLES_GIVEN], values[ModelField.BYTE_TABLES] = 1, quantizer.scan == "bytes"
         return fields
@@ -212,7 +207,7 @@ class Workspace:
             (CallField.MARKS, np.empty(MARKS, np.int64)),
         ):
             self.fields.point(field, array, array.dtype)
-        for field, scratch in region_scratch(self.values, model):
+        for field, scratch in (*region_scratch(self.values, model), *projection_scratch(self.values, model)):
             self.fields.point(field, scratch, scratch.dtype)
         for field, number in (
             (CallField.EXPANDED_BYTES, len(expanded)),
