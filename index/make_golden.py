@@ -32,6 +32,13 @@ INDEXES: dict[str, dict[str, Any]] = {
     "cosine-osq-int8": {"metric": "cosine", "bits": 1.0, "rerank": "int8", "shards": 2, "partitions": 6},
     "l2-osq-staged-float16": {"metric": "l2", "bits": 3.0, "rerank": "float16", "partitions": 4},
     "ip-osq-estimates": {"metric": "ip", "bits": 4.0, "rerank": None, "partitions": 3},
+    "cosine-osq-projected": {
+        "metric": "cosine",
+        "quantizer": "osq-projected",
+        "bits": 1.0,
+        "shards": 2,
+        "partitions": 6,
+    },
     "l2-osq-lloyd-float32": {
         "metric": "l2",
         "quantizer": "osq-lloyd",
