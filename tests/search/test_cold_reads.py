@@ -13,8 +13,8 @@ import vsearch
 from tests.buckets import Bucket, opened
 from tests.indexes import clustered, same
 from vsearch.errors import CorruptIndexError
-from vsearch.search.engine import steps
-from vsearch.search.engine.scanning import FIRST_WAVE, scan_in_waves
+from vsearch.search.engine import rounds
+from vsearch.search.engine.scanning import FIRST_WAVE
 
 KINDS = 3  # files of a shard that a scan reads: codes, rows and rerank codes
 SHARDS = 2
@@ -88,23 +88,26 @@ def test_partitions_are_read_once_they_may_matter(folder):
 
 @pytest.mark.parametrize("metric", ["cosine", "ip", "l2"])
 @pytest.mark.parametrize("spill", [False, True])
-def test_what_is_read_is_searched_natively(tmp_path, monkeypatch, metric, spill):
+@pytest.mark.parametrize("by_row", [False, True])
+def test_what_is_read_is_searched_natively(tmp_path, monkeypatch, metric, spill, by_row):
     """A search that needs unread partitions reads them, with the same digits as later, when all it needs is read."""
     vectors = clustered(6000, 32) + 3  # a query that is centered twice would be far away
     vsearch.build(vectors, tmp_path / "index", metric=metric, shards=SHARDS, partitions=200, spill=spill)
     queries = clustered(12, 32, seed=2) + 3
+    monkeypatch.setattr("vsearch.search.state.shard.BY_ROW", 0 if by_row else 1 << 40)
     _, index = opened(tmp_path / "index", Gated)
     complete = vsearch.open(tmp_path / "index")
     complete.search(queries, exact=True)
     assert complete.snapshot.all_read
     expected = [complete.search(query, k=5) for query in queries]
     waves, fetched = [], 0
+    read = rounds.Missing.read
 
-    def scan(*arguments):
+    def count(*arguments):
         waves.append(arguments)
-        scan_in_waves(*arguments)
+        read(*arguments)
 
-    monkeypatch.setattr("vsearch.search.engine.steps.scan_in_waves", scan)
+    monkeypatch.setattr(rounds.Missing, "read", count)
     for query, hits in zip(queries, expected, strict=True):
         cold = index.search(query, k=5)
         same(cold, hits)
@@ -127,13 +130,13 @@ def test_an_interrupted_search_leaves_nothing_to_the_next(folder, monkeypatch):
     """If other threads have read everything meanwhile, that one must not stop at partitions that the interrupted one missed."""
     _, index = opened(folder, Gated)
     query = clustered(1, 32, seed=2)[0]
-    run = steps.search_runs
+    run = rounds.search_runs
 
     def interrupted(*addresses):
         run(*addresses)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(steps, "search_runs", interrupted)
+    monkeypatch.setattr(rounds, "search_runs", interrupted)
     with pytest.raises(KeyboardInterrupt):
         index.search(query, k=5)
     monkeypatch.undo()

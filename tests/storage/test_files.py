@@ -1,18 +1,23 @@
 from __future__ import annotations
 
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from tests.storage.samples import arrays
 from vsearch.errors import CorruptIndexError
 from vsearch.storage import CHUNK, SegmentFile, ensure_together, open_store, write_arrays
+from vsearch.storage.files.checksums import chunk_checksums, joined_checksums
+from vsearch.storage.files.entries import MOST_CHUNKS, SMALLEST_CHUNK, chunk_for
+from vsearch.storage.files.file_bytes import GAP
 
 PATH = "segments/a.arrow"
 ROWS = 40_000
@@ -64,12 +69,12 @@ def test_ranges_of_rows(written):
     file.ensure("codes", [0, 39_990, 5, 20_000], [10, 40_000, 5, 20_001])
     for start, stop in ((0, 10), (39_990, 40_000), (20_000, 20_001)):
         assert np.array_equal(file.array("codes")[start:stop], of_file["codes"][start:stop])
-    assert file.bytes_read == 3 * CHUNK
+    assert file.bytes_read == 3 * SMALLEST_CHUNK + SMALLEST_CHUNK  # one of the ranges lies in two chunks
     assert file.requests == (0 if file.mapped else 3)
     file.ensure("codes", [0, 39_990], [10, 40_000])
     file.ensure("codes", 3, 4)
     file.ensure("codes", [], [])
-    assert file.bytes_read == 3 * CHUNK
+    assert file.bytes_read == 4 * SMALLEST_CHUNK
     file.ensure("codes")
     file.ensure("codes")
     assert np.array_equal(file.array("codes"), of_file["codes"])
@@ -79,10 +84,70 @@ def test_ranges_of_rows(written):
 def test_near_ranges_travel_together(remote):
     entry, checksums = write_arrays(remote, PATH, {"a": np.zeros(20 * CHUNK, np.uint8)})
     file = SegmentFile(remote, entry, checksums)
-    file.ensure("a", [0, 4 * CHUNK, 12 * CHUNK], [1, 4 * CHUNK + 1, 12 * CHUNK + 1])
+    file.ensure("a", [0, GAP, 4 * GAP], [1, GAP + 1, 4 * GAP + 1])
     assert file.requests == 2
-    file.ensure("a", 2 * CHUNK, 2 * CHUNK + 1)
+    file.ensure("a", GAP // 2, GAP // 2 + 1)
     assert file.requests == 2
+
+
+def test_chunks_are_small_in_small_files(remote):
+    assert chunk_for(1) == chunk_for(SMALLEST_CHUNK * MOST_CHUNKS) == SMALLEST_CHUNK
+    assert chunk_for(SMALLEST_CHUNK * MOST_CHUNKS + 1) == 2 * SMALLEST_CHUNK
+    assert chunk_for(CHUNK * MOST_CHUNKS) == chunk_for(2**50) == CHUNK
+    entry, checksums = write_arrays(remote, PATH, {"a": np.arange(5 * CHUNK, dtype=np.uint8)})
+    assert entry.chunk == entry.chunk_bytes == SMALLEST_CHUNK
+    assert entry.chunks == len(checksums) == -(-entry.bytes // SMALLEST_CHUNK)
+
+
+def test_files_of_before_have_large_chunks(remote):
+    """Entries that do not say it, as earlier versions wrote them."""
+    entry, _ = write_arrays(remote, PATH, {"a": np.arange(5 * CHUNK, dtype=np.uint8)})
+    old = replace(entry, chunk=msgspec.UNSET)
+    assert b"chunk" not in msgspec.json.encode(old)
+    data = np.frombuffer(remote.get(PATH), np.uint8)
+    file = SegmentFile(remote, old, chunk_checksums(data))
+    file.ensure("a", CHUNK, CHUNK + 1)
+    assert file.bytes_read in (CHUNK, 2 * CHUNK)
+    file.ensure_all()
+    with pytest.raises(CorruptIndexError, match=f"has {old.chunks} chunks but {entry.chunks} checksums"):
+        SegmentFile(remote, old, chunk_checksums(data, entry.chunk_bytes))
+
+
+@pytest.mark.parametrize("chunk", [1000, 3 * SMALLEST_CHUNK, SMALLEST_CHUNK // 2, 2 * CHUNK, 0, -1])
+def test_chunks_of_other_sizes_are_refused(remote, chunk):
+    entry, checksums = write_arrays(remote, PATH, {"a": np.arange(5 * CHUNK, dtype=np.uint8)})
+    if chunk in (1000, SMALLEST_CHUNK // 2, 2 * CHUNK, 0, -1):
+        with pytest.raises(msgspec.ValidationError):
+            msgspec.json.decode(msgspec.json.encode(replace(entry, chunk=chunk)), type=type(entry))
+    with pytest.raises(CorruptIndexError, match=r"chunks of -?\d+ bytes"):
+        SegmentFile(remote, replace(entry, chunk=chunk), checksums)
+
+
+@pytest.mark.parametrize("chunk", [SMALLEST_CHUNK, 4096, 32768, CHUNK])
+def test_joined_checksums_are_those_of_the_bytes(chunk):
+    data = np.random.default_rng(chunk).integers(0, 256, 3 * CHUNK, dtype=np.uint8)
+    joined = joined_checksums(chunk_checksums(data, chunk).reshape(3, -1), chunk)
+    assert joined.tolist() == chunk_checksums(data, CHUNK).tolist()
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None)
+def test_one_flipped_bit_is_found_wherever_it_is(data):
+    """In groups of chunks that are verified together, in the chunks around them, and in a shorter last one."""
+    length = data.draw(st.integers(1, 200_000))
+    store = open_store("memory://")
+    entry, checksums = write_arrays(
+        store, PATH, {"a": np.random.default_rng(length).integers(0, 256, length, np.uint8)}
+    )
+    at = data.draw(st.integers(0, entry.bytes - 1))
+    raw = bytearray(store.get(PATH))
+    raw[at] ^= 1 << data.draw(st.integers(0, 7))
+    store.put("segments/damaged.arrow", bytes(raw), create=False)
+    file = SegmentFile(store, replace(entry, path="segments/damaged.arrow"), checksums)
+    with pytest.raises(CorruptIndexError, match="do not match their checksum") as raised:
+        file.ensure_all()
+    first, stop = map(int, re.search(r"bytes (\d+)\.\.(\d+)", str(raised.value)).groups())
+    assert first <= at < stop
 
 
 def test_no_byte_is_fetched_twice(remote):

@@ -10,7 +10,7 @@ import pytest
 
 from tests.storage.samples import arrays
 from vsearch.errors import InputError, StoreError
-from vsearch.storage import CHUNK, SegmentFile, open_store, write_arrays, write_table
+from vsearch.storage import SegmentFile, open_store, write_arrays, write_table
 from vsearch.storage.files.columns import take
 
 PATH = "segments/a.arrow"
@@ -49,7 +49,8 @@ def test_buffers_are_aligned_and_entries_tell_the_truth(store):
     data = bytes(store.get(PATH))
     assert entry.bytes == len(data)
     assert entry.crc32c == google_crc32c.value(data)
-    assert checksums.tolist() == [google_crc32c.value(data[i : i + CHUNK]) for i in range(0, len(data), CHUNK)]
+    chunk = entry.chunk_bytes
+    assert checksums.tolist() == [google_crc32c.value(data[i : i + chunk]) for i in range(0, len(data), chunk)]
     for array in entry.arrays:
         assert array.offset % 64 == 0
         stored = np.frombuffer(data, array.dtype, int(np.prod(array.shape)), array.offset)

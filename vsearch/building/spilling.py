@@ -13,7 +13,7 @@ from vsearch.search.engine.request import SearchRequest
 from vsearch.search.recall import run_sample
 from vsearch.search.samples import draw_mixture
 from vsearch.search.state.snapshot import open_snapshot
-from vsearch.storage import CHECKSUMS, CHUNK, join_checksums, write_arrays
+from vsearch.storage import CHECKSUMS, join_checksums, write_arrays
 from vsearch.storage.files.naming import segment_path
 from vsearch.storage.files.segment_file import SegmentFile
 from vsearch.storage.snapshots.kinds import COPY_KINDS
@@ -79,7 +79,7 @@ def _shard_without(store: Store, writer: str, shard: ShardEntry) -> ShardEntry:
     holder = SegmentFile(store, shard.files[CHECKSUMS])
     holder.ensure_all()
     kinds = sorted(kind for kind in shard.files if kind != CHECKSUMS)
-    counts = [-(-shard.files[kind].bytes // CHUNK) for kind in kinds]
+    counts = [shard.files[kind].chunks for kind in kinds]
     parts = np.split(holder.array("crc32c"), np.cumsum(counts)[:-1])
     sums = {kind: part for kind, part in zip(kinds, parts, strict=True) if kind not in COPY_KINDS}
     files = {kind: entry for kind, entry in shard.files.items() if kind in sums}

@@ -47,7 +47,11 @@ def read_body(stream: BufferedIOBase, headers: Message, largest: int, *, chunks:
     BodyError
         The length is missing, ambiguous or not a number, or the body is too long or ends early.
     """
-    lengths, encodings = headers.get_all("content-length", []), headers.get_all("transfer-encoding", [])
+    # `get_all` makes objects that are no strings of values with surrogates
+    lengths, encodings = (
+        [value for key, value in headers.raw_items() if key.lower() == name]
+        for name in ("content-length", "transfer-encoding")
+    )
     if chunks and not lengths and [encoding.strip().lower() for encoding in encodings] == ["chunked"]:
         return _read_chunks(stream, largest)
     if encodings or not lengths:

@@ -25,7 +25,7 @@ from vsearch.jpq.quality import measure
 from vsearch.jpq.scoring import Documents, Parameters, load_documents
 from vsearch.search.state.fetching import take_ids
 from vsearch.search.state.snapshot import Snapshot, open_snapshot
-from vsearch.storage import CHECKSUMS, CHUNK, Manifest, SegmentFile, ShardEntry, Store, join_checksums, write_arrays
+from vsearch.storage import CHECKSUMS, Manifest, SegmentFile, ShardEntry, Store, join_checksums, write_arrays
 from vsearch.storage.files.naming import segment_path
 from vsearch.storage.snapshots.kinds import CODES, PARTITIONS, ROWS
 
@@ -142,7 +142,7 @@ def _replace_files(
     checksums = SegmentFile(store, entry.files[CHECKSUMS])
     checksums.ensure_all()
     kinds = sorted(kind for kind in entry.files if kind != CHECKSUMS)
-    counts = [-(-entry.files[kind].bytes // CHUNK) for kind in kinds]
+    counts = [entry.files[kind].chunks for kind in kinds]
     parts = np.split(checksums.array("crc32c"), np.cumsum(counts)[:-1])
     sums, files = dict(zip(kinds, parts, strict=True)), dict(entry.files)
     for kind, arrays in replaced.items():

@@ -65,7 +65,7 @@ def load_scanned(snapshot: Snapshot) -> None:
     ensure_together([(file, name, None, None) for file in files for name in file.arrays])
     for run in runs:
         run.ensure(np.arange(run.partitions, dtype=np.int32))
-        ensure_copied([(run, np.arange(run.partitions))])
+        ensure_copied([] if run.copies is None else [(run, run.copies, np.arange(run.partitions, dtype=np.int32))])
 
 
 def is_bundle(run: Shard) -> bool:

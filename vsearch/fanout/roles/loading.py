@@ -25,7 +25,7 @@ from vsearch.search.state import expiry
 from vsearch.search.state.expiry import at, ttl_field
 from vsearch.search.state.model_reading import model_files, training_of
 from vsearch.search.state.snapshot import Snapshot, open_shard, open_snapshot
-from vsearch.storage import CHUNK, FileEntry, Manifest, ShardEntry, Store, check_not_pruned, read_manifest
+from vsearch.storage import FileEntry, Manifest, ShardEntry, Store, check_not_pruned, read_manifest
 from vsearch.storage.files.bundle import SMALL, BundleEntry, bundle_file
 from vsearch.storage.files.naming import MissingObjectError
 from vsearch.storage.files.prefetched import PrefetchedStore, fetch_files
@@ -279,8 +279,9 @@ class _MissingFiles:
             for name in exact_arrays(shard.columns, self._fields()):
                 array = arrays.get(name)
                 if file is not None and array is not None and array.bytes:
-                    stop = -(-(array.offset + array.bytes) // CHUNK) * CHUNK
-                    ranges.append((file, array.offset // CHUNK * CHUNK, min(stop, file.bytes)))
+                    chunk = file.chunk_bytes
+                    stop = -(-(array.offset + array.bytes) // chunk) * chunk
+                    ranges.append((file, array.offset // chunk * chunk, min(stop, file.bytes)))
         return ranges
 
 

@@ -29,7 +29,8 @@ from vsearch.search.engine.request import SearchRequest
 from vsearch.search.engine.routing import ProbePlan
 from vsearch.search.engine.steps import scan_shard
 from vsearch.search.state.column_reading import read_exact
-from vsearch.search.state.shard import RunState, Shard
+from vsearch.search.state.run_state import RunState
+from vsearch.search.state.shard import Shard
 from vsearch.search.state.shard_runs import ShardRuns
 from vsearch.search.state.snapshot import Snapshot
 from vsearch.storage import Manifest

@@ -26,6 +26,8 @@ LARGEST_WORD = 32767  # norm of vectors in 16-bit words: an inner product of two
 FAMILIAR_TAIL = 2.3  # tail, in standard deviations, of queries that lie among the rows; costs almost nothing
 PLAIN_TAIL = 5.0  # largest tail without a filter: only filters that exclude nearby rows need more
 MARKS = 4096  # rows whose places in SEEN are listed; after more, all of it is cleared
+PRESENT = 2  # flag of a chunk of a file that is read and verified, as in `vsearch.storage.files.file_bytes`
+LISTED_ROWS = 4096  # rows that a search of an index which is not completely read lists at once
 HEAD = 256  # partitions that are ordered before the first visit; the others only if these do not suffice
 
 
@@ -165,8 +167,11 @@ class RunField(IntEnum):
     OWNER = 5  # of copies: address of the block of the run that they are copies of; otherwise 0
     REACHES = 6  # float32 (REACH_COUNT,), by partition: how far its rows reach, relative to those of all runs; or 0
     REACH_COUNT = 7  # number of its partitions; 0: its rows reach as far as those of all runs
-    READ = 8  # uint8 (READ_COUNT,), by partition: 1 if it is read and verified
+    READ = 8  # uint8 (READ_COUNT,), by partition: 1 if what a scan needs is read and verified
     READ_COUNT = 9  # number of its partitions
+    COMPLETE = 10  # uint8 (READ_COUNT,), by partition: 1 if all rerank codes are read, too
+    ROW_ARRAYS = 11  # int64 (ROW_ARRAY_COUNT, 5): address and number of a file's flags of chunks, first byte of an array in it, bytes of a row, bits of a chunk's size
+    ROW_ARRAY_COUNT = 12  # number of arrays that reranking reads by row; 0: their partitions are read completely
 
 
 @unique
@@ -241,11 +246,18 @@ class CallField(IntEnum):
     CANDIDATE_BOUNDS = 63  # float32 (CANDIDATES_LENGTH,)
     CANDIDATE_RADII = 64  # float32 (CANDIDATES_LENGTH,): effective radii
     CANDIDATE_MATCHES = 65  # int64 (CANDIDATES_LENGTH,)
-    UNREAD = 66  # 1: not all partitions are read; at one that is not, `search_runs` sets 2 and returns
-    COORDINATES = 67  # float32 (COORDINATES_LENGTH,), from `plan_query`: see `projection`
-    COORDINATES_LENGTH = 68  # PROJECTED + 1, or 0
-    WIDE_QUERY = 69  # float64 (WIDE_LENGTH,), scratch
-    WIDE_LENGTH = 70  # d with SIGNS, otherwise 0
+    UNREAD = 66  # 1: not everything is read; `search_runs` sets 2 if it needs what is not, see `unread`
+    MISSING = 67  # int32 (MISSING_LENGTH,): the partitions that it needs, some of them several times
+    MISSING_LENGTH = 68
+    MISSING_COUNT = 69
+    WAVE = 70  # number of partitions that are read together
+    UNREAD_ROWS = 71  # int64 (2, UNREAD_ROWS_LENGTH): the address of the block of the run, and the number in it, of each row that it needs
+    UNREAD_ROWS_LENGTH = 72
+    UNREAD_ROW_COUNT = 73
+    COORDINATES = 74  # float32 (COORDINATES_LENGTH,), from `plan_query`: see `projection`
+    COORDINATES_LENGTH = 75  # PROJECTED + 1, or 0
+    WIDE_QUERY = 76  # float64 (WIDE_LENGTH,), scratch
+    WIDE_LENGTH = 77  # d with SIGNS, otherwise 0
 
 
 @unique
@@ -288,3 +300,4 @@ class FloatField(IntEnum):
     FAMILIAR = 9
     DEVIATION = 10  # from `plan_query`: see `route.relative_deviation`
     TAIL_RADII = 11  # from `plan_query`: the tail in radii, like RADIUS_FACTOR
+    OPTIMISM = 12  # part of LAST_MARGIN that is added to the estimates of rows that are not read

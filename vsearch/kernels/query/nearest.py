@@ -8,6 +8,7 @@ from vsearch.kernels.query.fields import NEAREST
 from vsearch.kernels.query.partitions import search_partitions
 from vsearch.kernels.query.plan import complete_order
 from vsearch.kernels.query.prefetching import AHEAD, fetch_blocks
+from vsearch.kernels.query.unread import lists_enough
 from vsearch.kernels.query.views import run_at, shard_at
 from vsearch.kernels.toolchain.compiling import inlined, part
 
@@ -35,6 +36,8 @@ def visit_nearest(model, runs, call):
     while True:
         if call.size == call.k and visit >= NEAREST:
             call.settled = 1
+            break
+        if lists_enough(call):
             break
         if visit == call.last_visit and call.complete == 0:
             complete_order(model, call)

@@ -32,6 +32,7 @@ from vsearch.kernels.query.prefetching import (
 )
 from vsearch.kernels.query.rerank import LEAST, rerank_waiting
 from vsearch.kernels.query.route import exact_centroid_score
+from vsearch.kernels.query.unread import is_read, list_partition, list_row
 from vsearch.kernels.query.views import run_at, shard_at
 from vsearch.kernels.scan.byte_codes import good_bytes, sum_bytes
 from vsearch.kernels.scan.dot_products import half_to_float
@@ -108,7 +109,7 @@ def scan_partition(
     rounded, expanded, mask, first = call.rounded, call.expanded, owner_run.mask, owner_run.first_row
     scores, rows_found, k = call.scores, call.rows, call.k
     pending, pending_scales, counters = call.pending, call.pending_scales, call.counters
-    masked, by_bytes = mask.shape[0] > 0, byte_tables.shape[0] > 0
+    masked, by_bytes, unread = mask.shape[0] > 0, byte_tables.shape[0] > 0, call.unread != 0
     once = seen.shape[0] > 0 and not exhaustive
     gain = np.float32(2.0) if squared else np.float32(1.0)
     refined = kind == RERANK_NONE or (stages == 2 and not exhaustive)
@@ -177,14 +178,28 @@ def scan_partition(
                         continue
                     if base + gain * factor * (total + last_margin) - offset < threshold:
                         continue
-                fetch_rerank(kind, codes, halves, floats, owned)
-                prefetch(rerank_scales, 2 * owned)
-                own_partition = partition
                 if once:
                     mark_seen(call, seen, first + owned)
+                place = partition_of(owner.row_starts, owned) if copied else local
+                if unread and not is_read(owner_run, place, owned):
+                    offset = offsets[row] if offsets.shape[0] > 0 else np.float32(0.0)
+                    factor = half_to_float(factors[row]) * factor_scale
+                    total = sum_code(first_codes, later_codes, at, lane, tables, byte_tables)
+                    score = (
+                        base
+                        + gain
+                        * factor
+                        * (total * stage_scales[stages - 1] + numbers[FloatField.OPTIMISM] * last_margin)
+                        - offset
+                    )
+                    size = list_row(call, owner_address, owned, first + owned, score, size)
+                    if size == k:
+                        threshold = scores[0]
+                    continue
+                fetch_rerank(kind, codes, halves, floats, owned)
+                prefetch(rerank_scales, 2 * owned)
+                own_partition = owner.first_partition + place
                 if copied:
-                    place = partition_of(owner.row_starts, owned)
-                    own_partition = owner.first_partition + place
                     rerank_scale = owner.rerank_partition_scales[place] * rerank_gain
                 if not fetched:
                     fetched = not copied  # copies in a partition are of rows in several others
@@ -220,7 +235,7 @@ def may_reach(run, call, partition, local, threshold):
 def search_partitions(model, runs, call, order, first, last, min_probes, descending, fetch):
     """Search the visited partitions into the heap of the call; return the visit before which it stopped.
 
-    With `CallField.UNREAD` it stops at a partition that is not read yet.
+    With `CallField.UNREAD` it lists what is not read yet: see `unread`.
 
     Candidates stay pending while their rerank codes are prefetched, some until after this call: see `rerank_waiting`.
 
@@ -277,8 +292,8 @@ def search_partitions(model, runs, call, order, first, last, min_probes, descend
             if run.owner != 0 and call.exact != 0:
                 continue
             if call.unread != 0 and run.read[partition - shard.first_partition] == 0:
-                call.unread, call.size, call.waiting = 2, size, waiting
-                return visit
+                list_partition(call, partition)
+                continue
             reached_so_far = scores[0] if size == k else LEAST
             if bounded and not may_reach(run, call, partition, partition - shard.first_partition, reached_so_far):
                 continue

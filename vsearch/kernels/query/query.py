@@ -82,7 +82,7 @@ def scan_rest(model_address, runs_address, call_address):
 def _begin(call):
     call.counters[:] = 0
     forget_seen(call)
-    call.size = call.waiting = 0
+    call.size = call.waiting = call.missing_count = call.unread_row_count = 0
     call.first_visit, call.last_visit, call.settled = 0, call.visits, 0
 
 
@@ -104,7 +104,7 @@ def search_planned(model, runs, call):
     plan_tables(model, call)
     _begin(call)
     visit_nearest(model, runs, call)
-    if call.unread == 2:
+    if call.missing_count > 0:  # the k-th best score of these tells which others are needed
         return
     find_rest(model, runs, call)
     visit_rest(model, runs, call, 0, call.rest_count, fetch=True)
@@ -117,7 +117,7 @@ def search_runs(model_address, runs_address, call_address):
     """Plan a query, search all its visits in all runs with one heap, and sort the results.
 
     If `CallField.UNCHECKED` is set, nothing is done for a query with a number that is too large or not finite. With `UNREAD`
-    the results are not complete if it is 2 afterwards.
+    the results are not complete if it is 2 afterwards: see `unread`.
     """
     call = call_at(call_address)
     if call.unchecked != 0:

@@ -74,6 +74,8 @@ RUN = {
     "mask": ArrayField("uint64", ("mask_words",)),
     "reaches": ArrayField("float32", ("reach_count",)),
     "read": ArrayField("uint8", ("read_count",)),
+    "complete": ArrayField("uint8", ("read_count",)),
+    "row_arrays": ArrayField("int64", ("row_array_count", 5)),
 }
 run_at = view("run", RunField, RUN)
 
@@ -139,6 +141,8 @@ CALL = {
     "candidate_matches": ArrayField("int64", ("candidates_length",)),
     "coordinates": ArrayField("float32", ("coordinates_length",)),
     "wide_query": ArrayField("float64", ("wide_length",)),
+    "missing": ArrayField("int32", ("missing_length",)),
+    "unread_rows": ArrayField("int64", (2, "unread_rows_length")),
 }
 call_at = view("call", CallField, CALL)
 

@@ -34,6 +34,12 @@ def int64s(typingctx, address, count):
 
 
 @intrinsic
+def uint8s(typingctx, address, count):
+    """Return the array uint8 (count,) at an address."""
+    return _array_at(types.uint8)
+
+
+@intrinsic
 def uint32s(typingctx, address, count):
     """Return the array uint32 (count,) at an address."""
     return _array_at(types.uint32)

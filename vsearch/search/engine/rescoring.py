@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from vsearch.search.state.workspace import Workspace
 
 QUERY = int(CallField.QUERY)
+NO_PARTITIONS, NO_ROWS = np.empty(0, np.int32), np.empty(0, np.int64)
 
 
 def score_rows(
@@ -38,7 +39,7 @@ def score_rows(
     """
     table, workspace = snapshot.table, snapshot.workspace()
     if not snapshot.ready:
-        table.ensure(_partitions_of(snapshot, rows))
+        table.read(NO_PARTITIONS, _rows_of_runs(snapshot, rows), NO_ROWS)
     rows = np.ascontiguousarray(rows - snapshot.groups[0].first_row)  # as the runs of the table are numbered
     workspace.await_rows(table)
     if not prepared and snapshot.native.values[ModelField.TABLES_GIVEN]:  # as in `scanning.take_query`
@@ -65,13 +66,11 @@ def score_more(snapshot: Snapshot, workspace: Workspace, rows: int, count: int, 
     api.score_rows(*addresses, rows, count, scores)
 
 
-def _partitions_of(snapshot: Snapshot, rows: NDArray[np.int64]) -> NDArray[np.int32]:
-    """Return the partitions of some rows, ascending."""
-    parts = []
-    for run in snapshot.table.runs:
-        table = run.table
+def _rows_of_runs(snapshot: Snapshot, rows: NDArray[np.int64]) -> dict[int, NDArray[np.int64]]:
+    """Return rows, ascending, by the position of their run, numbered within it."""
+    local: dict[int, NDArray[np.int64]] = {}
+    for position, run in enumerate(snapshot.table.runs):
         first, stop = np.searchsorted(rows, (run.first_row, run.first_row + run.rows))
-        if first < stop and len(table.rows):
-            partitions = np.searchsorted(table.row_starts, rows[first:stop] - run.first_row, side="right") - 1
-            parts.append(run.first_partition + partitions[partitions >= 0])
-    return np.unique(np.concatenate([np.empty(0, np.int64), *parts])).astype(np.int32)
+        if first < stop:
+            local[position] = rows[first:stop] - run.first_row
+    return local

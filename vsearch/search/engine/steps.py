@@ -29,6 +29,7 @@ from vsearch.search.engine.cells import CellTables, build_cell_tables, plan_cell
 from vsearch.search.engine.masking import mask_shard, mask_shard_cells
 from vsearch.search.engine.masks import IndexMask, live_mask
 from vsearch.search.engine.merge import ShardHits, merge
+from vsearch.search.engine.rounds import search_all_unread, search_unread
 from vsearch.search.engine.routing import NO_VISITS, ProbePlan
 from vsearch.search.engine.scanning import copy_hits, scan_in_waves, take_query
 from vsearch.search.engine.score_floor import lowest_worth, prune_visits
@@ -43,10 +44,6 @@ if TYPE_CHECKING:
     from vsearch.search.state.shard_runs import ShardRuns
     from vsearch.search.state.snapshot import Snapshot
     from vsearch.search.state.workspace import Words, Workspace
-
-
-# read once, since looking up a member of an enumeration costs as much as the assignment
-QUERY, UNREAD, STOPPED = int(CallField.QUERY), int(CallField.UNREAD), 2
 
 
 # -- mask
@@ -249,6 +246,8 @@ def search_queries(
     begin_all(snapshot, workspace, request, mask)
     if len(queries) > 1 and snapshot.ready and not snapshot.native.values[ModelField.TABLES_GIVEN]:
         return _search_batch(snapshot, workspace, queries, prepared=prepared)
+    if not snapshot.all_read and not request.exact:
+        return stack_hits(search_all_unread(snapshot, workspace, queries, prepared=prepared), request.k)
     hits = []
     for query in queries:
         take_query(snapshot, workspace, query, prepared=prepared)
@@ -302,21 +301,14 @@ def search_each_shard(
 
 
 def search_query(snapshot: Snapshot, workspace: Workspace, *, exact: bool) -> None:
-    """Search for the query of a begun workspace, in one native call if all partitions that it needs are read."""
+    """Search for the query of a begun workspace, in one native call if all that it needs is read."""
     addresses = (snapshot.native.address, workspace.runs.address, workspace.fields.address)
-    values = workspace.number_view
     if snapshot.all_read:
         search_runs(*addresses)
         return
-    if snapshot.fused and not exact:  # an exact search needs all partitions
-        values[UNREAD] = 1
-        try:
-            search_runs(*addresses)
-        finally:  # an interrupt must not leave it set for the next search
-            stopped, values[UNREAD] = values[UNREAD] == STOPPED, 0
-        if not stopped:
-            return
-        values[QUERY] = 0  # it was overwritten, but is rotated
+    if not exact:  # an exact search needs all partitions
+        search_unread(snapshot, workspace)
+        return
     plan_natively(snapshot.native.address, workspace.fields.address)
     workspace.empty()
     scan_in_waves(snapshot, snapshot.table, workspace)

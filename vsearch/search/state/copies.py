@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from vsearch.errors import CorruptIndexError
 from vsearch.kernels.query.fields import ShardField
 from vsearch.search.state.partition_table import PartitionTable
-from vsearch.search.state.shard import POSITION, Copies, RunState, ShardArrays, view_arrays
+from vsearch.search.state.run_state import RunState
+from vsearch.search.state.shard import POSITION, Copies, ShardArrays, view_arrays
 from vsearch.search.state.workspace import pack_shard
 from vsearch.storage.snapshots.kinds import CODES, COPY_CODES, COPY_PARTITIONS, COPY_ROWS, PARTITIONS, ROWS
 
@@ -60,7 +61,8 @@ def open_copies(model: Model, files: Mapping[str, SegmentFile], first_partition:
         reason = f"{POSITION} is {positions.dtype} {positions.shape}, expected uint32 {(rows,)}"
         raise CorruptIndexError(copied_files[ROWS].path, reason)
     native = pack_copies(first_partition, rows, table, views, positions)
-    return Copies(first_partition, rows, table, copied_files, views, positions, native, RunState(table.rows))
+    state = RunState(table.rows, by_row=True)
+    return Copies(first_partition, rows, table, copied_files, views, positions, native, state)
 
 
 def pack_copies(

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from vsearch.predicates.schema import Attribute
-    from vsearch.search.state.shard import RunState, Shard
+    from vsearch.search.state.run_state import RunState
+    from vsearch.search.state.shard import Shard
     from vsearch.search.state.snapshot import Snapshot
     from vsearch.storage import Manifest
 

@@ -36,7 +36,10 @@ def reconstruct(snapshot: Snapshot, rows: NDArray[np.int64]) -> NDArray[np.float
     for shard, places, run_rows in snapshot.locate(rows):
         table, arrays = shard.table, shard.arrays
         partitions = np.searchsorted(table.row_starts + table.rows, run_rows, side="right").astype(np.int32)
-        shard.ensure(np.unique(partitions))
+        if model.rerank is not None:
+            shard.ensure_rows(run_rows)
+        else:
+            shard.ensure(np.unique(partitions))
         centroids = model.centroids[shard.first_partition + partitions]
         if model.rerank is not None:
             codes = rerank_codes(model, shard)[run_rows]

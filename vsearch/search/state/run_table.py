@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from vsearch.search.state.shard import RunState, Shard, ensure_runs
+from vsearch.search.state.shard import Shard, ensure_runs
 from vsearch.storage import ensure_together
+from vsearch.storage.snapshots.kinds import IDS
+
+if TYPE_CHECKING:
+    from vsearch.search.state.shard import Copies, Part
+
+ID = "id"
+"""The array with integer ids."""
 
 
 class RunTable(msgspec.Struct, frozen=True, eq=False):
@@ -43,16 +51,69 @@ class RunTable(msgspec.Struct, frozen=True, eq=False):
         With copies, there are two more rounds.
         """
         missing, copied = [], []
-        for run in self.runs:
-            if not run.ready:
-                local = partitions - run.first_partition
-                local = local[(local >= 0) & (local < run.partitions)]
-                missing.append((run, run.missing(local)))
-                if run.copies is not None:
-                    copied.append((run, run.copies.missing(local)))
+        for run, local in self._unread(partitions):
+            missing.append((run, run.missing(local)))
+            if run.copies is not None:
+                copied.append((run, run.copies, local))
         if missing:
             ensure_runs(missing)
             ensure_copied(copied)
+
+    def read(
+        self, partitions: NDArray[np.int32], unread_rows: Mapping[int, NDArray[np.int64]], rows: NDArray[np.int64]
+    ) -> None:
+        """Read and verify, in one round, what a search of runs that are not completely read lists: see `vsearch.kernels.query.unread`.
+
+        Parameters
+        ----------
+        partitions : int32 (n,)
+            Partitions to scan, numbered as in the index.
+        unread_rows : mapping of int to int64 (n,)
+            Rows to rerank, numbered within their run, by the position of the run.
+        rows : int64 (n,)
+            Rows whose ids will probably be needed, numbered as in results.
+        """
+        parts: list[Part] = []
+        scanned, copied, complete = [], [], []
+        for run, local in self._unread(partitions):
+            missing = run.missing(local, scanned=True)
+            scanned.append((run, missing))
+            parts += run.parts(missing, scanned=True)
+            if run.copies is not None:
+                missing = run.copies.missing(local)
+                copied.append((run, run.copies, missing))
+                parts += run.copies.parts(missing)
+        for position, run_rows in unread_rows.items():
+            run = self.runs[position]
+            more, missing = run.row_parts(np.unique(run_rows))
+            complete.append((run, missing))
+            parts += more
+        parts += self._ids(rows)
+        ensure_together(parts)
+        for run, missing in scanned:
+            run.read.note(missing, scanned=run.read.by_row)
+        for run, missing in complete:
+            run.read.note(missing)
+        for run, copies, missing in copied:
+            copies.check(missing, run)
+            copies.read.note(missing, scanned=True)
+
+    def _unread(self, partitions: NDArray[np.int32]) -> list[tuple[Shard, NDArray[np.int32]]]:
+        """Return the runs that are not completely read, with their partitions among the requested, numbered within the run."""
+        return [
+            (run, local[(local >= 0) & (local < run.partitions)])
+            for run, local in ((run, partitions - run.first_partition) for run in self.runs if not run.ready)
+        ]
+
+    def _ids(self, rows: NDArray[np.int64]) -> list[Part]:
+        """Return the ids to read for rows of runs that are read by row, if ids are integers."""
+        parts: list[Part] = []
+        for run, first_row in zip(self.runs, self.first_rows, strict=True):
+            local = rows[(rows >= first_row) & (rows < first_row + run.rows)] - first_row
+            if run.read.by_row and len(local) and ID in run.files[IDS].arrays:
+                local = np.sort(local)
+                parts.append((run.files[IDS], ID, local, local + 1))
+        return parts
 
     @property
     def rows(self) -> int:
@@ -63,27 +124,17 @@ class RunTable(msgspec.Struct, frozen=True, eq=False):
         return max(first + run.rows for run, first in runs)
 
 
-def ensure_copied(missing_partitions: Sequence[tuple[Shard, NDArray[np.int64]]]) -> None:
-    """Read and verify missing copies in partitions of runs, and then the rows they belong to: two rounds of requests.
+def ensure_copied(partitions: Sequence[tuple[Shard, Copies, NDArray[np.int32]]]) -> None:
+    """Read and verify copies in partitions, numbered within their run, and then the rows they belong to: two rounds of requests.
 
-    Only then are they noted as read, since a scan of copies reads the rerank codes of their rows.
+    A scan of copies reads the rerank codes of their rows.
     """
-    copied = [
-        (run, run.copies, missing) for run, missing in missing_partitions if len(missing) and run.copies is not None
-    ]
-    if not copied:
-        return
-    ensure_together([part for _, copies, missing in copied for part in copies.parts(missing)])
-    rows = [(run, run.missing(copies.owners(missing, run))) for run, copies, missing in copied]
-    ensure_together([part for run, missing in rows for part in run.parts(missing)])
-    for run, missing in rows:
-        run.note(missing)
-    for run, copies, missing in copied:
-        note(copies.read, missing, run)
-
-
-def note(state: RunState, read: NDArray[np.int64], run: Shard) -> None:
-    """Remember that copies in partitions of a run are read and verified."""
-    with run.read.lock:
-        state.ready[read] = True
-        state.all_ready = bool(state.ready.all())
+    missing = [(run, copies, copies.missing(local)) for run, copies, local in partitions]
+    ensure_together([part for _, copies, read in missing for part in copies.parts(read)])
+    for run, copies, read in missing:
+        copies.check(read, run)
+        copies.read.note(read, scanned=True)
+    alone = [(run, copies, np.flatnonzero(copies.read.unread(local))) for run, copies, local in partitions]
+    ensure_runs([(run, run.missing(copies.owners(of_copies, run))) for run, copies, of_copies in alone])
+    for _, copies, of_copies in alone:
+        copies.read.note(of_copies)

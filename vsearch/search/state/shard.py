@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,47 +9,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.errors import CorruptIndexError
-from vsearch.forking import cached_property, renew_in_children
+from vsearch.forking import cached_property
 from vsearch.kernels.scan.blocks import BLOCK
 from vsearch.search.state.model import Model
 from vsearch.search.state.partition_table import PartitionTable
+from vsearch.search.state.run_state import RunState, with_remainder
 from vsearch.storage import ensure_together
 from vsearch.storage.snapshots.kinds import CODES, RERANK, ROWS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from vsearch.predicates import EncodedColumn
     from vsearch.search.state.arguments import KernelArguments
     from vsearch.storage.files.segment_file import SegmentFile
     from vsearch.storage.snapshots.manifest import EncodingEntry
 
-REMAINDER = 1 / 32
-"""Share of the rows of a run in a folder below which the remaining rows are read at once."""
+    Part = tuple[SegmentFile, str, NDArray[np.int64], NDArray[np.int64]]
+    """Rows of an array to read: (file, array, starts, stops)."""
+
+BY_ROW = 1 << 18
+"""Bytes of the rerank codes of a run, above which a search reads only those of the rows that it reranks."""
+
+RERANK_CODES = "rerank"
+"""The array with the rerank codes."""
 
 POSITION = "row"
 """The array with the row of the run that each copy belongs to, uint32."""
 
 RERANK_DTYPES = {"int8": np.int8, "float16": np.float16, "float32": np.float32}
-
-
-class RunState:
-    """The data of a run that were read so far, shared by all snapshots that have the run.
-
-    Partitions without rows, by their numbers in `rows`, need no reads.
-    """
-
-    def __init__(self, rows: NDArray[np.int64]) -> None:
-        self.ready = rows == 0
-        self.all_ready = bool(self.ready.all())
-        self.columns: dict[str, EncodedColumn] = {}
-        self.derived: dict[str, Any] = {}  # caches of other modules, by module name
-        self.lock = threading.Lock()
-        renew_in_children(self)
-
-    def renew_after_fork(self) -> None:
-        """Replace the lock, which another thread of the parent process may hold."""
-        self.lock = threading.Lock()
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +90,14 @@ class Shard:
     _live_ready: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
-        self.read = RunState(self.table.rows) if self.state is None else self.state
+        self.read = RunState(self.table.rows, by_row=self._by_row()) if self.state is None else self.state
+
+    def _by_row(self) -> bool:
+        """Whether rerank codes are worth a request for each row: they are many, and neither mapped nor in memory."""
+        file = self.files.get(RERANK)
+        if file is None or not len(self.arrays.rerank_scales):
+            return False
+        return file.arrays[RERANK_CODES].bytes > BY_ROW and not file.mapped and not file.complete
 
     @property
     def partitions(self) -> int:
@@ -116,7 +109,7 @@ class Shard:
 
         Copies are read completely, since other runs may have rows in their partitions.
         """
-        if self.copies is not None and not self.copies.read.all_ready:
+        if self.copies is not None and not self.copies.read.all_scannable:
             return False
         if self.read.all_ready or self._live_ready:
             return True
@@ -160,39 +153,47 @@ class Shard:
             return Addresses(self.segment.segments[inside], self.segment.rows[inside])
         return Addresses(np.full(len(inside), self.segment, np.uint32), inside)
 
-    def missing(self, partitions: NDArray[np.int32]) -> NDArray[np.int64]:
-        """Return those of the partitions, numbered within the run, whose scanned data are not read yet, ascending.
+    def missing(self, partitions: NDArray[np.int32], *, scanned: bool = False) -> NDArray[np.int64]:
+        """Return those of the partitions, numbered within the run, that are not read yet, ascending; if `scanned`, for a scan.
 
         For a run in a folder, all remaining partitions are returned once they have few rows: a completely read run is searched in one
         native call.
         """
         state = self.read
-        if state.all_ready:
+        if state.all_ready or (scanned and state.all_scannable):
             return np.empty(0, np.int64)
-        needed = np.zeros(len(state.ready), np.bool_)
-        needed[partitions] = True
-        missing = needed & ~state.ready
-        if missing.any() and self.files[CODES].mapped:
-            unread = ~state.ready
-            if self.table.rows[unread].sum() <= REMAINDER * self.rows:
-                missing = unread
-        return np.flatnonzero(missing)
+        return with_remainder(state, state.unread(partitions, scanned=scanned), self.table, self.files[CODES])
 
     def ensure(self, partitions: NDArray[np.int32]) -> None:
         """Read and verify the scanned data of partitions; cheap if they are read already."""
         ensure_runs([(self, self.missing(partitions))])
 
-    def parts(self, missing: NDArray[np.int64]) -> list[tuple[SegmentFile, str, NDArray[np.int64], NDArray[np.int64]]]:
-        """Return what to read for partitions: (file, array, starts, stops)."""
+    def parts(self, missing: NDArray[np.int64], *, scanned: bool = False) -> list[Part]:
+        """Return what to read for partitions; if `scanned`, for a scan, which needs no rerank codes if these are read by row."""
         starts, stops, first, last = self.table.extents(missing)
-        ranges = self.arrays.ranges(first, last, starts, stops)
+        ranges = self.arrays.ranges(first, last, starts, stops, reranked=not (scanned and self.read.by_row))
         return [(self.files[kind], name, low, high) for kind, names, low, high in ranges for name in names]
 
-    def note(self, read: NDArray[np.int64]) -> None:
-        """Remember that partitions are read and verified."""
-        with self.read.lock:
-            self.read.ready[read] = True
-            self.read.all_ready = bool(self.read.ready.all())
+    def row_arrays(self) -> list[tuple[SegmentFile, str]]:
+        """Return the arrays that are read by row for reranking; the partition of a row may not be read."""
+        if not self.read.by_row:
+            return []
+        offset = [(self.files[ROWS], "offset")] if len(self.arrays.offsets) else []
+        return [(self.files[RERANK], RERANK_CODES), (self.files[ROWS], "rerank_scale"), *offset]
+
+    def row_parts(self, rows: NDArray[np.int64]) -> tuple[list[Part], NDArray[np.int64]]:
+        """Return what to read for the reranking of rows, int64 (n,), and the partitions that are then completely read."""
+        if self.read.by_row:
+            return [(file, name, rows, rows + 1) for file, name in self.row_arrays()], np.empty(0, np.int64)
+        partitions = np.unique(np.searchsorted(self.table.row_starts + self.table.rows, rows, side="right"))
+        missing = self.missing(partitions.astype(np.int32))
+        return self.parts(missing), missing
+
+    def ensure_rows(self, rows: NDArray[np.int64]) -> None:
+        """Read and verify what the reranking of rows needs, or their partitions; cheap if they are read already."""
+        parts, read = self.row_parts(rows)
+        ensure_together(parts)
+        self.read.note(read)
 
     def bytes_fetched(self) -> int:
         """Return the bytes read from the store so far."""
@@ -229,21 +230,25 @@ class Copies:
 
     def missing(self, partitions: NDArray[np.int32]) -> NDArray[np.int64]:
         """Return those of the partitions, numbered within the run, whose copies are not read yet, ascending."""
-        if self.read.all_ready:
+        if self.read.all_scannable:
             return np.empty(0, np.int64)
-        needed = np.zeros(len(self.read.ready), np.bool_)
-        needed[partitions] = True
-        return np.flatnonzero(needed & ~self.read.ready)
+        return with_remainder(self.read, self.read.unread(partitions, scanned=True), self.table, self.files[CODES])
 
-    def parts(self, missing: NDArray[np.int64]) -> list[tuple[SegmentFile, str, NDArray[np.int64], NDArray[np.int64]]]:
-        """Return what to read for partitions: (file, array, starts, stops)."""
+    def parts(self, missing: NDArray[np.int64]) -> list[Part]:
+        """Return what to read for partitions."""
         starts, stops, first, last = self.table.extents(missing)
         ranges = self.arrays.ranges(first, last, starts, stops)
         parts = [(self.files[kind], name, low, high) for kind, names, low, high in ranges for name in names]
         return [*parts, (self.files[ROWS], POSITION, starts, stops)]
 
     def owners(self, partitions: NDArray[np.int64], run: Shard) -> NDArray[np.int32]:
-        """Return the partitions of the rows that the copies in partitions belong to, ascending.
+        """Return the partitions of the rows that the copies in partitions, which are read, belong to, ascending."""
+        positions, table = self.positions_in(partitions), run.table
+        local = np.searchsorted(table.row_starts + table.rows, positions, side="right")
+        return np.unique(local).astype(np.int32)
+
+    def check(self, partitions: NDArray[np.int64], run: Shard) -> None:
+        """Check the rows that the copies in partitions belong to, before kernels follow them.
 
         Raises
         ------
@@ -254,9 +259,6 @@ class Copies:
         if len(positions) and int(positions.max()) >= run.rows:
             reason = f"a copy belongs to row {positions.max()}, its run has {run.rows}; restore the file"
             raise CorruptIndexError(self.files[ROWS].path, reason)
-        table = run.table
-        local = np.searchsorted(table.row_starts + table.rows, positions, side="right")
-        return np.unique(local).astype(np.int32)
 
     def positions_in(self, partitions: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the rows that the copies in partitions, which are read, belong to."""
@@ -280,7 +282,7 @@ def ensure_runs(missing_partitions: Sequence[tuple[Shard, NDArray[np.int64]]]) -
     missing_partitions = [(run, missing) for run, missing in missing_partitions if len(missing)]
     ensure_together([part for run, missing in missing_partitions for part in run.parts(missing)])
     for run, missing in missing_partitions:
-        run.note(missing)
+        run.read.note(missing)
 
 
 @dataclass(frozen=True, eq=False)
@@ -298,17 +300,23 @@ class ShardArrays:
     rerank_floats: NDArray[np.float32]
 
     def ranges(
-        self, first: NDArray[np.int64], last: NDArray[np.int64], starts: NDArray[np.int64], stops: NDArray[np.int64]
+        self,
+        first: NDArray[np.int64],
+        last: NDArray[np.int64],
+        starts: NDArray[np.int64],
+        stops: NDArray[np.int64],
+        *,
+        reranked: bool = True,
     ) -> list[tuple[str, list[str], NDArray[np.int64], NDArray[np.int64]]]:
-        """Return the ranges to read for blocks and rows: (file kind, arrays, starts, stops)."""
+        """Return the ranges to read for blocks and rows: (file kind, arrays, starts, stops); rerank codes only if `reranked`."""
         codes = ["first"] + (["later"] if self.later_codes.shape[1] else [])
         rows = ["factor"] if len(self.factors) else []
         rows += ["first_factor"] if len(self.first_factors) else []
         rows += ["offset"] if len(self.offsets) else []
         rows += ["rerank_scale"] if len(self.rerank_scales) else []
         needed = [(CODES, codes, first, last), (ROWS, rows, starts, stops)]
-        if len(self.rerank_scales):
-            needed.append((RERANK, ["rerank"], starts, stops))
+        if reranked and len(self.rerank_scales):
+            needed.append((RERANK, [RERANK_CODES], starts, stops))
         return needed
 
 
@@ -337,7 +345,7 @@ def view_arrays(
     bytes_ = halves = floats = None
     reranked = reranked and model.rerank is not None
     if reranked:
-        codes = take(RERANK, "rerank", RERANK_DTYPES[str(model.rerank)], (rows, d))
+        codes = take(RERANK, RERANK_CODES, RERANK_DTYPES[str(model.rerank)], (rows, d))
         bytes_ = codes if model.rerank == "int8" else None
         halves = codes.view(np.uint16) if model.rerank == "float16" else None
         floats = codes if model.rerank == "float32" else None

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from vsearch.errors import CorruptIndexError
 from vsearch.forking import cached_property
 from vsearch.search.state.partition_table import PartitionTable
+from vsearch.search.state.run_state import RunState
 from vsearch.search.state.run_table import RunTable
-from vsearch.search.state.shard import RunState, Shard
+from vsearch.search.state.shard import Shard
 from vsearch.search.state.spread import spread
 from vsearch.search.state.workspace import pack_shard
 
@@ -127,7 +128,7 @@ def part_of(run: Shard, partitions: range) -> Shard | None:
         return run
     table = PartitionTable(*(getattr(run.table, field.name)[low:high] for field in fields(PartitionTable)))
     state = RunState(table.rows)
-    state.ready[:] = state.all_ready = True
+    state.note(np.arange(len(table.rows)))
     return Shard(
         run.number,
         partitions.start,

@@ -20,6 +20,7 @@ from vsearch.search.state.column_reading import read_column
 from vsearch.search.state.layout import LAID_OUT, TailPlace, lay_out
 from vsearch.search.state.model import Model, SearchSettings
 from vsearch.search.state.model_reading import read_model, reread_model, training_of
+from vsearch.search.state.opening_reads import read_ahead
 from vsearch.search.state.run_opening import KnownRuns, RunOpener
 from vsearch.search.state.run_table import RunTable
 from vsearch.search.state.shard import Addresses, Shard
@@ -283,17 +284,21 @@ def _open(
     plain: bool,
     last_delta: Delta | None = None,
 ) -> Snapshot:
+    ahead = None if known else read_ahead(store, manifest, only)
+    source = store if ahead is None else ahead
     alike = [snapshot for snapshot in known if training_of(snapshot.manifest) == training_of(manifest)]
     latest, runs = (alike[-1] if alike else None), KnownRuns()
-    model = reread_model(store, manifest, latest.manifest, latest.model) if latest else read_model(store, manifest)
+    model = reread_model(store, manifest, latest.manifest, latest.model) if latest else read_model(source, manifest)
     for snapshot in alike:
         runs.add(snapshot.runs)
         if snapshot.manifest.model == manifest.model:  # otherwise partitions have other positions
             runs.add_deltas(snapshot.manifest, snapshot.deltas)
     if last_delta is not None and manifest.live:
         runs.deltas[manifest.live.deltas[-1].bundle.path] = last_delta
-    opener = RunOpener(store, model, manifest, runs, only, plain=plain)
+    opener = RunOpener(source, model, manifest, runs, only, plain=plain)
     deltas = opener.open()
+    if ahead is not None:
+        ahead.forget()
     if only is None:
         rows = opener.tail_rows + sum(run.rows - len(run.gone) for run in opener.runs)
         if sum(entry.partitions for entry in manifest.shards) != manifest.partitions or rows != manifest.rows:

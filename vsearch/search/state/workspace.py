@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from vsearch.kernels.query.fields import (
     COUNTERS,
     HEAD,
+    LISTED_ROWS,
     MARKS,
     PENDING,
     RADIX,
@@ -32,12 +33,12 @@ from vsearch.search.state.arguments import KernelArguments, address
 from vsearch.search.state.model import Model, SearchSettings, nearness_unit
 from vsearch.search.state.packed_projection import pack_projection, pack_rotation, projection_scratch
 from vsearch.search.state.packed_regions import pack_regions, region_scratch
+from vsearch.search.state.packed_runs import pack_copied, pack_run
 from vsearch.search.state.partition_table import PartitionTable
 from vsearch.search.state.shard import ShardArrays
 
 if TYPE_CHECKING:
     from vsearch.search.state.run_table import RunTable
-    from vsearch.search.state.shard import RunState
 
 Words = NDArray[np.uint64] | None
 """Bit mask of the rows of a run that pass, uint64 (words,); None if all do."""
@@ -45,6 +46,7 @@ Words = NDArray[np.uint64] | None
 RERANK_KINDS = {None: RERANK_NONE, "int8": RERANK_INT8, "float16": RERANK_HALF, "float32": RERANK_FLOAT}
 
 
+WAVE = int(CallField.WAVE)  # read once, since looking up a member of an enumeration takes long
 LARGEST_FLOAT = np.finfo(np.float32).max
 
 
@@ -177,6 +179,7 @@ class Workspace:
         self._run_blocks: list[KernelArguments] = []
         self._copy_blocks: list[KernelArguments] = []
         self._seen = np.empty(0, np.uint64)
+        self._missing, self._unread_rows = np.empty(0, np.int32), np.empty((0, 0), np.int64)
         self._use_heap(0)
         for field, array in (
             (CallField.QUERY, self.query),
@@ -282,6 +285,27 @@ class Workspace:
         self.values[CallField.UNCHECKED] = self.values[CallField.UNREAD] = 0
         self.values[CallField.QUERY] = 0 if prepared else self.query_address
 
+    def list_unread(self, wave: int, optimism: float) -> None:
+        """Prepare the lists of a search of runs that are not completely read; see `vsearch.search.engine.rounds`."""
+        self.number_view[WAVE], self.numbers[FloatField.OPTIMISM] = wave, optimism
+        if not len(self._unread_rows):
+            self._missing, self._unread_rows = (
+                np.empty(2 * len(self.order), np.int32),
+                np.empty((2, LISTED_ROWS), np.int64),
+            )
+            for field, array in ((CallField.MISSING, self._missing), (CallField.UNREAD_ROWS, self._unread_rows)):
+                self.fields.point(field, array, array.dtype)
+            self.values[CallField.MISSING_LENGTH] = len(self._missing)
+            self.values[CallField.UNREAD_ROWS_LENGTH] = LISTED_ROWS
+
+    def listed(self) -> tuple[NDArray[np.int32], dict[int, NDArray[np.int64]]]:
+        """Return the partitions that the last search lists, and the rows to rerank by the position of their run in the table."""
+        values = self.values
+        missing = np.unique(self._missing[: min(values[CallField.MISSING_COUNT], len(self._missing))])
+        blocks, rows = self._unread_rows[:, : values[CallField.UNREAD_ROW_COUNT]]
+        positions = {block.address: position for position, block in enumerate(self._run_blocks)}
+        return missing, {positions[block]: rows[blocks == block] for block in np.unique(blocks).tolist()}
+
     def await_rows(self, table: RunTable) -> None:
         """Prepare for scoring given rows, for which heap and masks have no effect."""
         if table is not self._table:
@@ -291,7 +315,8 @@ class Workspace:
 
     def empty(self) -> None:
         """Reset the heap and the counters for another shard, as kernels that run a whole query do."""
-        self.values[CallField.SIZE] = self.values[CallField.WAITING] = 0
+        values = self.values
+        values[CallField.SIZE] = values[CallField.WAITING] = values[CallField.MISSING_COUNT] = 0
         self.counters[:] = 0
         self._seen[:] = 0
         self.values[CallField.MARKED] = 0
@@ -315,15 +340,11 @@ class Workspace:
         """Pack the runs of a table, each followed by its copies, and make room for the rows that a query has seen."""
         self._run_blocks, self._copy_blocks, addresses = [], [], []
         for run, first_row, end, reaches in zip(table.runs, table.first_rows, table.ends, table.reaches, strict=True):
-            block = _pack_run(run.native, run.read, first_row, end)
-            if reaches is not None:
-                block.point(RunField.REACHES, reaches, np.float32)
-                block.values[RunField.REACH_COUNT] = len(reaches)
+            block = pack_run(run, first_row, end, reaches)
             self._run_blocks.append(block)
             addresses.append(block.address)
             if run.copies is not None:
-                copies = _pack_run(run.copies.native, run.copies.read, first_row, end)
-                copies.values[RunField.OWNER] = block.address
+                copies = pack_copied(run.copies, block, first_row, end)
                 self._copy_blocks.append(copies)
                 addresses.append(copies.address)
         self.runs.point(RunsField.RUNS, np.array(addresses, np.int64), np.int64)
@@ -334,13 +355,3 @@ class Workspace:
         self._seen = np.zeros(-(-table.rows // 64), np.uint64)
         self.fields.point(CallField.SEEN, self._seen, np.uint64)
         self.values[CallField.SEEN_WORDS], self.values[CallField.MARKED] = len(self._seen), 0
-
-
-def _pack_run(native: KernelArguments, state: RunState, first_row: int, end: int) -> KernelArguments:
-    """Pack a run of a table, or its copies, without a mask."""
-    block = KernelArguments(len(RunField))
-    block.values[RunField.SHARD] = native.address
-    block.values[RunField.FIRST_ROW], block.values[RunField.END] = first_row, end
-    block.point(RunField.READ, state.ready.view(np.uint8), np.uint8)
-    block.values[RunField.READ_COUNT] = len(state.ready)
-    return block

@@ -17,7 +17,13 @@ from vsearch.errors import CorruptIndexError
 from vsearch.storage.stores.base import path_problem
 
 CHUNK = 65536
-"""Number of bytes that are checksummed, fetched and verified together."""
+"""Most bytes that are checksummed, fetched and verified together; in files whose entries do not say it, all chunks have so many."""
+
+SMALLEST_CHUNK = 1024
+"""Fewest bytes of a chunk."""
+
+MOST_CHUNKS = 65536
+"""Files have at most this many chunks, as long as these are smaller than `CHUNK`: their checksums are read when an index is opened."""
 
 ALIGNMENT = 64
 """Every buffer starts at a multiple of this many bytes."""
@@ -64,7 +70,7 @@ class ColumnEntry(msgspec.Struct, frozen=True):
 
 
 class FileEntry(msgspec.Struct, frozen=True):
-    """One immutable Arrow file. ``columns`` is empty unless the file was written from a table."""
+    """One immutable Arrow file. ``columns`` is empty unless the file was written from a table, ``chunk`` unset if it is `CHUNK`."""
 
     path: Text
     bytes: Count
@@ -72,6 +78,25 @@ class FileEntry(msgspec.Struct, frozen=True):
     rows: Count
     arrays: tuple[ArrayEntry, ...]
     columns: tuple[ColumnEntry, ...] = ()
+    chunk: Annotated[int, msgspec.Meta(ge=SMALLEST_CHUNK, le=CHUNK)] | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def chunk_bytes(self) -> int:
+        """Number of bytes that are checksummed together."""
+        return CHUNK if self.chunk is msgspec.UNSET else self.chunk
+
+    @property
+    def chunks(self) -> int:
+        """Number of chunks."""
+        return -(-self.bytes // self.chunk_bytes)
+
+
+def chunk_for(size: int) -> int:
+    """Choose the bytes per chunk for a file of a size: few, so that ranges are read without much around them."""
+    chunk = SMALLEST_CHUNK
+    while chunk < CHUNK and chunk * MOST_CHUNKS < size:
+        chunk *= 2
+    return chunk
 
 
 def check_entry(entry: FileEntry) -> None:
@@ -101,6 +126,9 @@ def file_problem(entry: FileEntry, *, mixed: bool = False) -> str | None:
         return "the path of a data file must end in .arrow"
     if not 0 < entry.bytes <= LARGEST:
         return f"{entry.bytes} bytes is not a valid file length"
+    chunk = entry.chunk_bytes
+    if not SMALLEST_CHUNK <= chunk <= CHUNK or chunk & (chunk - 1):
+        return f"chunks of {chunk} bytes are not a power of two from {SMALLEST_CHUNK} to {CHUNK}"
     if len({a.name for a in entry.arrays}) != len(entry.arrays):
         return "two arrays have the same name"
     if len({c.name for c in entry.columns}) != len(entry.columns):

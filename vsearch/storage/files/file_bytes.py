@@ -11,7 +11,7 @@ import numpy as np
 
 from vsearch.errors import CorruptIndexError
 from vsearch.forking import renew_in_children
-from vsearch.storage.files.checksums import crc32c
+from vsearch.storage.files.checksums import crc32c, joined_checksums
 from vsearch.storage.files.naming import MissingObjectError, check_not_pruned
 from vsearch.storage.files.ranges import bridge, runs, split
 from vsearch.storage.stores.waiting import time_left
@@ -21,8 +21,11 @@ if TYPE_CHECKING:
 
     from vsearch.storage.stores.base import Store
 
-GAP = 4
-"""Up to this many chunks between two requested runs are fetched as well, to save a request."""
+GAP = 16 << 10
+"""Up to this many bytes between two requested ranges are fetched as well, to save a request: it costs about as much."""
+
+TOGETHER = 64 << 10
+"""Bytes of neighboring chunks that are verified at once."""
 
 REQUEST = 8 << 20
 """Maximum bytes per request; longer ranges are split into concurrent requests."""
@@ -166,7 +169,7 @@ class FileBytes:
                     self._changed.wait(time_left())
                     continue
                 if not self._mapped:
-                    claimed = bridge(claimed, absent, gap=GAP)
+                    claimed = bridge(claimed, absent, gap=max(1, GAP // self.chunk))
                 self._state[claimed] = CLAIMED
             try:
                 self._load(data, claimed, counts)
@@ -187,10 +190,23 @@ class FileBytes:
         first, stop = runs(chunks)
         begin, end = first * self.chunk, np.minimum(stop * self.chunk, self._covered)
         requests = self._fetch(data, begin, end)
-        for i in np.flatnonzero(chunks).tolist() if self._verify else ():
-            at = i * self.chunk
-            self._compare(data, at, min(at + self.chunk, self._covered), int(self._checksums[i]))
+        if self._verify:
+            for low, high in zip(first.tolist(), stop.tolist(), strict=True):
+                self._check(data, low, high)
         self._count(counts, int((end - begin).sum()), requests)
+
+    def _check(self, data: NDArray[np.uint8], first: int, stop: int) -> None:
+        """Compare neighboring chunks with their checksums, many small ones at once."""
+        chunk, checksums = self.chunk, self._checksums
+        together = TOGETHER // chunk
+        groups = min(stop, self._covered // chunk) - first  # without a shorter last chunk
+        groups = groups // together if together > 1 and groups > 0 else 0
+        if groups:
+            joined = joined_checksums(checksums[first : first + groups * together].reshape(groups, together), chunk)
+            for low, checksum in zip(range(first * chunk, stop * chunk, TOGETHER), joined.tolist(), strict=False):
+                self._compare(data, low, low + TOGETHER, checksum)
+        for i in range(first + groups * together, stop):
+            self._compare(data, i * chunk, min((i + 1) * chunk, self._covered), int(checksums[i]))
 
     def read(self, start: int, stop: int, checksum: int | None, counts: ReadCounts) -> NDArray[np.uint8]:
         """Read a range that no chunk covers, and verify it against its own checksum unless that is None.

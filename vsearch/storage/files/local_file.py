@@ -11,6 +11,7 @@ import numpy as np
 
 from vsearch.errors import StoreError, VsearchError
 from vsearch.storage.files.checksums import file_checksums
+from vsearch.storage.files.entries import chunk_for
 from vsearch.storage.stores.advice import ROOM, explain_system
 from vsearch.storage.stores.base import check_path
 from vsearch.storage.stores.scratch import hold, release, temporary_name
@@ -69,10 +70,10 @@ class LocalFile:
         return filled
 
     def sums(self) -> tuple[int, int, NDArray[np.uint32]]:
-        """Length of the file, its CRC32C and the CRC32C of its chunks."""
+        """Length of the file, its CRC32C and the CRC32C of its chunks, of the size that `chunk_for` chooses."""
         with self._clear(), self._name.open("rb") as file:
             data = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
-            return (len(data), *file_checksums(data))
+            return (len(data), *file_checksums(data, chunk_for(len(data))))
 
     def put(self) -> None:
         """Move the file into the store."""

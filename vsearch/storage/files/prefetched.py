@@ -53,6 +53,10 @@ class PrefetchedStore(MeteredStore):
         dropped = set(paths)
         self.files = {path: data for path, data in self.files.items() if path not in dropped}
 
+    def forget(self) -> None:
+        """Release everything: files that are open keep what they read."""
+        self.files, self.parts = {}, ()
+
     def read_into(self, path: str, starts: Sequence[int], stops: Sequence[int], out: NDArray[np.uint8]) -> None:
         """See `Store.read_into`; prefetched ranges need no request."""
         missing = []

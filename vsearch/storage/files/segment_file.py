@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vsearch.errors import CorruptIndexError
-from vsearch.storage.files.entries import CHUNK, check_entry
+from vsearch.storage.files.entries import check_entry
 from vsearch.storage.files.file_bytes import PRESENT, FileBytes, ReadCounts
 from vsearch.storage.files.ranges import covering_chunks, mark
 from vsearch.storage.stores.retrying import carried
@@ -38,7 +38,7 @@ class SegmentFile:
     entry
         From the manifest or a message; validated here.
     checksums : uint32 (chunks,) or None
-        CRC32C of every ``CHUNK`` bytes. If None, the whole file is read and checked at first use.
+        CRC32C of every ``entry.chunk_bytes`` bytes. If None, the whole file is read and checked at first use.
     snapshot
         The snapshot that names the file; 0 if it is not committed.
 
@@ -61,7 +61,7 @@ class SegmentFile:
         if checksums is None:
             shared.cover(np.array([entry.crc32c], np.uint32), entry.bytes, entry.bytes)
         else:
-            shared.cover(checksums, CHUNK, entry.bytes)
+            shared.cover(checksums, entry.chunk_bytes, entry.bytes)
         self._set(shared, entry, 0, entry.bytes)
 
     @classmethod

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from msgspec import UNSET
 
 from vsearch.errors import InputError
 from vsearch.storage.files.arrow import Node, Placed, write_batch
 from vsearch.storage.files.column_types import type_of
 from vsearch.storage.files.columns import column_buffers, storable
-from vsearch.storage.files.entries import DTYPES, ArrayEntry, ColumnEntry, FileEntry, check_entry
+from vsearch.storage.files.entries import CHUNK, DTYPES, ArrayEntry, ColumnEntry, FileEntry, check_entry, chunk_for
 from vsearch.storage.files.local_file import LocalFile
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def write_arrays(
     -------
     entry : FileEntry
     checksums : uint32 (chunks,)
-        CRC32C of every ``CHUNK`` bytes of the file.
+        CRC32C of every ``entry.chunk_bytes`` bytes of the file.
 
     Raises
     ------
@@ -158,7 +159,8 @@ def _finish(
     local: LocalFile, path: str, rows: int, arrays: tuple[ArrayEntry, ...], columns: tuple[ColumnEntry, ...]
 ) -> tuple[FileEntry, NDArray[np.uint32]]:
     size, checksum, chunks = local.sums()
-    entry = FileEntry(path, size, checksum, rows, arrays, columns)
+    chunk = chunk_for(size)
+    entry = FileEntry(path, size, checksum, rows, arrays, columns, UNSET if chunk == CHUNK else chunk)
     check_entry(entry)
     local.put()
     return entry, chunks

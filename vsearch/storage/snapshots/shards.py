@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vsearch.errors import CorruptIndexError
-from vsearch.storage.files.entries import CHUNK
 from vsearch.storage.files.segment_file import SegmentFile
 from vsearch.storage.snapshots.kinds import CHECKSUMS
 
@@ -39,7 +38,7 @@ def open_files(store: Store, shard: ShardEntry, snapshot: int = 0) -> dict[str, 
     holder = SegmentFile(store, shard.files[CHECKSUMS], None, snapshot)
     holder.ensure_all()
     sums = holder.array("crc32c")
-    counts = [-(-shard.files[kind].bytes // CHUNK) for kind in kinds]
+    counts = [shard.files[kind].chunks for kind in kinds]
     if sums.dtype != np.uint32 or sums.shape != (sum(counts),):
         raise CorruptIndexError(
             holder.path,

@@ -117,7 +117,7 @@ def _check_file(
             for stop, piece in zip(stops, store.get_ranges(entry.path, starts, stops), strict=True):
                 data = np.frombuffer(piece, np.uint8)
                 checksum = crc32c(data, checksum)
-                parts.append(chunk_checksums(data))
+                parts.append(chunk_checksums(data, entry.chunk_bytes))
                 progress(stop)
     except FileNotFoundError:
         return "is missing", none

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-PARALLEL = 32
+PARALLEL = 64
 """Requests in flight per store: the first byte takes 10 to 50 ms, so latency dominates."""
 
 PART = 8 << 20
