@@ -49,6 +49,7 @@ INDEXES: dict[str, dict[str, Any]] = {
     "cosine-pq-trained": {"metric": "cosine", "quantizer": vsearch.PQ(5, 16), "shards": 2, "partitions": 4},
     "l2-pq-bytes": {"metric": "l2", "quantizer": vsearch.PQ(4, 256), "partitions": 2},
     "l2-osq-copies": {"metric": "l2", "bits": 2.0, "rerank": "int8", "shards": 2, "partitions": 8, "spill": True},
+    "cosine-osq-chunks": {"metric": "cosine", "bits": 1.0, "partitions": 8, "spill": True},
 }
 DOCUMENTS, PATCH_DIMENSIONS = 48, 8
 DOCUMENT_FILTERS = [None, "number < 20 AND kind = 'a'"]
@@ -259,6 +260,7 @@ CHANGED_INDEXES: dict[str, dict[str, Any]] = {
     "cosine-begun": {},
     "cosine-int8-split": {"metric": "cosine", "shards": 2, "partitions": 12},
     "cosine-copies-young": {"metric": "cosine", "shards": 2, "partitions": 8, "spill": True},
+    "cosine-osq-chunks": {"metric": "cosine", "bits": 1.0, "partitions": 8, "spill": True},
 }
 """In order: deltas on the files of a build; a merged base and a young run; upserts by string id; a base without rerank codes;
 an index that was created empty; split partitions, with a delta that was encoded before the split;
