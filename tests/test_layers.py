@@ -191,7 +191,7 @@ PUBLIC = {
     "vsearch.api.build_and_open.build_documents": 23,
     "vsearch.jpq.trainer.train": 20,
     "vsearch.cli.indexes.build": 43,
-    "vsearch.cli.searches.search": 27,
+    "vsearch.cli.searches.search": 29,
     "vsearch.api.creating.create": 16,
     "vsearch.api.index.search": 16,
     "vsearch.api.protocol.search": 16,

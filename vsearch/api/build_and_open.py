@@ -350,6 +350,7 @@ def open(
         ``session_token``. For Google Cloud Storage: ``endpoint``, ``anonymous``, ``allow_http``, ``credentials_file``,
         ``service_account_key``, ``bearer_token``. For Azure: ``account``, ``endpoint``, ``anonymous``, ``allow_http``,
         ``account_key``, ``sas_token``, ``bearer_token``. By default, the provider's usual environment variables and files are used.
+        For each: ``cache``, a folder of this machine that keeps what is read of the index, and ``cache_bytes``, its limit (1 GiB).
 
     Raises
     ------
@@ -374,8 +375,7 @@ def open(
             raise InputError("functions do not support refresh, tag, as_of and create: open the index by its own URL")
         from vsearch.api.remote_opening import open_remote
 
-        # same search interface; building and tuning are not available through functions
-        return cast("Index", open_remote(url, snapshot, **storage))
+        return cast("Index", open_remote(url, snapshot, **storage))  # the same, without building and tuning
     with within(None if timeout is None else time.monotonic() + timeout):
         store = open_store(url, **storage)
         if create is not None:

@@ -46,15 +46,25 @@ Endpoint = Annotated[
 ]
 Anonymous = Annotated[bool, typer.Option("--anonymous", help="Send unsigned requests (public buckets).")]
 
+Cache = Annotated[
+    str | None,
+    typer.Option("--cache", metavar="FOLDER", help="Folder that keeps what is read of an index in an object store."),
+]
+CacheBytes = Annotated[
+    int | None, typer.Option("--cache-bytes", help="Bytes that the folder of --cache may take; 1 GiB by default.")
+]
 
-def storage(endpoint: str | None, anonymous: bool) -> dict[str, Any]:
+
+def storage(
+    endpoint: str | None, anonymous: bool, cache: str | None = None, cache_bytes: int | None = None
+) -> dict[str, Any]:
     """Keyword arguments of the library for the store options that are set."""
     passed: dict[str, Any] = {}
     if endpoint is not None:
         passed["endpoint"] = endpoint
     if anonymous:
         passed["anonymous"] = True
-    return passed
+    return passed | not_none(cache=cache, cache_bytes=cache_bytes)
 
 
 def not_none(**options: Any) -> dict[str, Any]:

@@ -63,6 +63,8 @@ def search(
     as_json: options.AsJson = False,
     endpoint: options.Endpoint = None,
     anonymous: options.Anonymous = False,
+    cache: options.Cache = None,
+    cache_bytes: options.CacheBytes = None,
 ) -> None:
     """Find the rows nearest to each query among those that satisfy a predicate."""
     if (queries is not None) + bool(text) > 1 or not (queries is not None or text or words or leg):
@@ -77,7 +79,7 @@ def search(
         weights=_pair(weights),
         depth=depth,
     )
-    index = vsearch.open(url, snapshot, **options.storage(endpoint, anonymous))
+    index = vsearch.open(url, snapshot, **options.storage(endpoint, anonymous, cache, cache_bytes))
     document_options = options.not_none(
         offsets=offsets,
         candidates=candidates,
@@ -178,10 +180,12 @@ def explain(
     as_json: options.AsJson = False,
     endpoint: options.Endpoint = None,
     anonymous: options.Anonymous = False,
+    cache: options.Cache = None,
+    cache_bytes: options.CacheBytes = None,
 ) -> None:
     """Run a search and print its plan and its counts per stage."""
     vectors = inputs.read_queries(queries, row)
-    index = vsearch.open(url, snapshot, **options.storage(endpoint, anonymous))
+    index = vsearch.open(url, snapshot, **options.storage(endpoint, anonymous, cache, cache_bytes))
     explained = index.explain(vectors, k=k, where=options.condition(where), nprobe=nprobe, exact=exact)
     if as_json:
         output.print_json(explained)
@@ -207,11 +211,13 @@ def recall(
     as_json: options.AsJson = False,
     endpoint: options.Endpoint = None,
     anonymous: options.Anonymous = False,
+    cache: options.Cache = None,
+    cache_bytes: options.CacheBytes = None,
 ) -> None:
     """Measure recall against exhaustive search, or against a given ground truth."""
     vectors = None if queries is None else inputs.read_queries(queries)
     expected = None if truth is None else inputs.read_truth(truth)
-    index = vsearch.open(url, snapshot, **options.storage(endpoint, anonymous))
+    index = vsearch.open(url, snapshot, **options.storage(endpoint, anonymous, cache, cache_bytes))
     report = index.recall(
         vectors,
         k=k,
@@ -256,9 +262,11 @@ def get(
     as_json: options.AsJson = False,
     endpoint: options.Endpoint = None,
     anonymous: options.Anonymous = False,
+    cache: options.Cache = None,
+    cache_bytes: options.CacheBytes = None,
 ) -> None:
     """Print rows by id."""
-    index = vsearch.open(url, snapshot, **options.storage(endpoint, anonymous))
+    index = vsearch.open(url, snapshot, **options.storage(endpoint, anonymous, cache, cache_bytes))
     row_ids = inputs.typed_ids(index.info()["id_type"], ids)
     rows = index.get(row_ids, columns=options.names(columns) or None).to_pylist()
     if as_json:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from vsearch.cli import options
 from vsearch.errors import MissingDependencyError
 
 STOP_SECONDS = 90
@@ -32,6 +33,8 @@ def serve(
             "--origin", metavar="ORIGIN", help="Let web pages of this origin call the server: https://HOST; repeatable."
         ),
     ] = None,
+    cache: options.Cache = None,
+    cache_bytes: options.CacheBytes = None,
 ) -> None:
     """Serve indexes over HTTP, as functions do: POST to /search; /openapi.json, /health and /metrics.
 
@@ -49,9 +52,17 @@ def serve(
     from vsearch.api.build_and_open import open as open_index
     from vsearch.serving.settings import VARIABLE, ServerSettings
 
-    settings = ServerSettings.of(indexes, host, os.environ, writable=writable, origins=origins or (), processes=workers)
+    settings = ServerSettings.of(
+        indexes,
+        host,
+        os.environ,
+        writable=writable,
+        origins=origins or (),
+        processes=workers,
+        **options.not_none(cache=cache, cache_bytes=cache_bytes),
+    )
     for url in settings.indexes.values():
-        open_index(url)  # refuses what cannot be served before it listens
+        open_index(url, **settings.storage(url))  # refuses what cannot be served before it listens
     os.environ[VARIABLE] = msgspec.json.encode(settings).decode()
     target = f"{app.__name__}:{app.from_environment.__name__}"
     listen(

@@ -18,6 +18,8 @@ def mcp(
     snapshot: options.Snapshot = None,
     endpoint: options.Endpoint = None,
     anonymous: options.Anonymous = False,
+    cache: options.Cache = None,
+    cache_bytes: options.CacheBytes = None,
 ) -> None:
     """Serve an index to language models as tools (Model Context Protocol), on standard input and output.
 
@@ -30,5 +32,6 @@ def mcp(
             f"the Model Context Protocol requires the extra mcp: pip install 'vsearch[mcp]' ({error})"
         ) from error
     fixed = snapshot is not None or platform_of_url(url) is not None  # functions look for newer snapshots themselves
-    index = vsearch.open(url, snapshot, refresh=None if fixed else 1.0, **options.storage(endpoint, anonymous))
+    storage = options.storage(endpoint, anonymous, cache, cache_bytes)
+    index = vsearch.open(url, snapshot, refresh=None if fixed else 1.0, **storage)
     make_server(index, name).run()

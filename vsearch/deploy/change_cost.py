@@ -66,9 +66,9 @@ class OverlayStore:
         """See `Store.get_ranges`."""
         return self._holder(path).get_ranges(path, starts, stops)
 
-    def read_into(self, path: str, starts: Sequence[int], stops: Sequence[int], out: Any) -> None:
+    def read_into(self, path: str, starts: Sequence[int], stops: Sequence[int], out: Any) -> tuple[int, int] | None:
         """See `Store.read_into`."""
-        self._holder(path).read_into(path, starts, stops, out)
+        return self._holder(path).read_into(path, starts, stops, out)
 
     def head(self, path: str) -> ObjectInfo:
         """See `Store.head`."""

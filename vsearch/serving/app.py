@@ -89,8 +89,9 @@ def make_app(settings: ServerSettings, **storage: Any) -> Starlette:
         *page_routes(),
     ]
     for name, url in sorted(settings.indexes.items(), reverse=True):  # the root matches everything, so it comes last
-        endpoint = Endpoint(url, *keys, writable=settings.writable, memory=memory, **storage)
-        route = _handler(endpoint, Inspector(url, **storage), name, metrics)
+        opening = {**settings.storage(url), **storage}
+        endpoint = Endpoint(url, *keys, writable=settings.writable, memory=memory, **opening)
+        route = _handler(endpoint, Inspector(url, **opening), name, metrics)
         path = f"/{name}/{{path:path}}" if name else "/{path:path}"
         routes.append(Route(path, route, methods=METHODS))
     middleware = [Middleware(Guard, settings=settings)]

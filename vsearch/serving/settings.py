@@ -6,10 +6,12 @@ import hashlib
 import ipaddress
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
 
 from vsearch.errors import InputError
+from vsearch.storage.stores.opening import is_folder
 
 VARIABLE = "VSEARCH_SERVE"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
@@ -34,6 +36,10 @@ class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Whether any request is allowed without a key. The server is then only reachable from this machine.
     processes : int
         Processes of the server, which share the memory of the machine.
+    cache : str, optional
+        Folder that keeps what is read of the indexes in object stores.
+    cache_bytes : int, optional
+        Bytes that it may take.
     """
 
     indexes: dict[str, str]
@@ -43,6 +49,8 @@ class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     origins: tuple[str, ...] = ()
     keyless: bool = False
     processes: int = 1
+    cache: str | None = None
+    cache_bytes: int | None = None
 
     @classmethod
     def of(
@@ -54,13 +62,16 @@ class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         writable: bool,
         origins: Sequence[str] = (),
         processes: int = 1,
+        cache: str | None = None,
+        cache_bytes: int | None = None,
     ) -> ServerSettings:
         """Read targets, ``URL`` or ``name=URL``, and the keys ``VSEARCH_API_KEY`` and ``VSEARCH_WRITE_KEY``.
 
         Raises
         ------
         InputError
-            A target or an origin is invalid, or there is no key although other machines or all web pages can connect.
+            A target or an origin is invalid, or there is no key although other machines or all web pages can connect; or there is a
+            cache, but no index in an object store.
         """
         indexes: dict[str, str] = {}
         for target in targets:
@@ -91,7 +102,17 @@ class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 )
         if "*" in allowed and keyless:
             raise InputError("all web pages could call the server: set keys, or name the origins")
-        return cls(indexes, _hash(search), _hash(write), writable, allowed, keyless, processes)
+        if cache is not None and all(is_folder(url) for url in indexes.values()):
+            raise InputError("cache is for indexes in object stores; all these are in folders, whose files are mapped")
+        if cache is None and cache_bytes is not None:
+            raise InputError("cache_bytes requires cache, the folder that it limits")
+        return cls(indexes, _hash(search), _hash(write), writable, allowed, keyless, processes, cache, cache_bytes)
+
+    def storage(self, url: str) -> dict[str, Any]:
+        """Options with which an index is opened: the cache, unless its files are in a folder."""
+        if self.cache is None or is_folder(url):
+            return {}
+        return {"cache": self.cache, "cache_bytes": self.cache_bytes}
 
 
 def is_loopback(host: str) -> bool:

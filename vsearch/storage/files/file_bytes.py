@@ -189,11 +189,11 @@ class FileBytes:
     def _load(self, data: NDArray[np.uint8], chunks: NDArray[np.bool_], counts: ReadCounts) -> None:
         first, stop = runs(chunks)
         begin, end = first * self.chunk, np.minimum(stop * self.chunk, self._covered)
-        requests = self._fetch(data, begin, end)
+        requests, fetched = self._fetch(data, begin, end)
         if self._verify:
             for low, high in zip(first.tolist(), stop.tolist(), strict=True):
                 self._check(data, low, high)
-        self._count(counts, int((end - begin).sum()), requests)
+        self._count(counts, fetched, requests)
 
     def _check(self, data: NDArray[np.uint8], first: int, stop: int) -> None:
         """Compare neighboring chunks with their checksums, many small ones at once."""
@@ -217,24 +217,25 @@ class FileBytes:
             As for :meth:`fill`.
         """
         data = self.data()
-        requests = self._fetch(data, np.array([start], np.int64), np.array([stop], np.int64))
+        requests, fetched = self._fetch(data, np.array([start], np.int64), np.array([stop], np.int64))
         if checksum is not None:
             self._compare(data, start, stop, checksum)
-        self._count(counts, stop - start, requests)
+        self._count(counts, fetched, requests)
         return data[start:stop]
 
-    def _fetch(self, data: NDArray[np.uint8], begin: NDArray[np.int64], end: NDArray[np.int64]) -> int:
-        """Read ranges, unless the file is mapped; return the number of requests."""
+    def _fetch(self, data: NDArray[np.uint8], begin: NDArray[np.int64], end: NDArray[np.int64]) -> tuple[int, int]:
+        """Read ranges, unless the file is mapped; return the number of requests and of bytes, without those from a cache on disk."""
+        total = int((end - begin).sum())
         if self._mapped:
-            return 0
+            return 0, total
         starts, stops = split(begin, end, limit=REQUEST)
         try:
-            self._store.read_into(self.path, starts.tolist(), stops.tolist(), data)
+            sent = self._store.read_into(self.path, starts.tolist(), stops.tolist(), data)
         except FileNotFoundError:
             raise self._missing() from None
         except EOFError:
             raise self._damaged(f"is shorter than {self.size} bytes") from None
-        return len(starts)
+        return sent or (len(starts), total)
 
     def _compare(self, data: NDArray[np.uint8], start: int, stop: int, checksum: int) -> None:
         if crc32c(data[start:stop]) != checksum:

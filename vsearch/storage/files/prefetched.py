@@ -57,7 +57,9 @@ class PrefetchedStore(MeteredStore):
         """Release everything: files that are open keep what they read."""
         self.files, self.parts = {}, ()
 
-    def read_into(self, path: str, starts: Sequence[int], stops: Sequence[int], out: NDArray[np.uint8]) -> None:
+    def read_into(
+        self, path: str, starts: Sequence[int], stops: Sequence[int], out: NDArray[np.uint8]
+    ) -> tuple[int, int] | None:
         """See `Store.read_into`; prefetched ranges need no request."""
         missing = []
         for start, stop in zip(starts, stops, strict=True):
@@ -67,8 +69,9 @@ class PrefetchedStore(MeteredStore):
                     break
             else:
                 missing.append((start, stop))
-        if missing:
-            self._store.read_into(path, [start for start, _ in missing], [stop for _, stop in missing], out)
+        if not missing:
+            return None  # counted as if it had been fetched now
+        return self._store.read_into(path, [start for start, _ in missing], [stop for _, stop in missing], out)
 
     def memory_map(self, path: str) -> NDArray[np.uint8] | None:
         """The file in memory, if it is held."""

@@ -44,8 +44,15 @@ class Store(Protocol):
     def get_ranges(self, path: str, starts: Sequence[int], stops: Sequence[int]) -> list[memoryview]:
         """Read several ranges concurrently, each as by :meth:`get`."""
 
-    def read_into(self, path: str, starts: Sequence[int], stops: Sequence[int], out: NDArray[np.uint8]) -> None:
+    def read_into(
+        self, path: str, starts: Sequence[int], stops: Sequence[int], out: NDArray[np.uint8]
+    ) -> tuple[int, int] | None:
         """Read ranges concurrently, each to the same position in ``out``, which has the length of the object.
+
+        Returns
+        -------
+        tuple of int, or None
+            Requests that were sent and bytes that they returned, by a store that keeps copies; None for one request a range.
 
         Raises
         ------

@@ -62,10 +62,13 @@ class MeteredStore:
         self.count(len(parts), sum(map(len, parts)))
         return parts
 
-    def read_into(self, path: str, starts: Sequence[int], stops: Sequence[int], out: NDArray[np.uint8]) -> None:
+    def read_into(
+        self, path: str, starts: Sequence[int], stops: Sequence[int], out: NDArray[np.uint8]
+    ) -> tuple[int, int] | None:
         """See `Store.read_into`."""
-        self._store.read_into(path, starts, stops, out)
-        self.count(len(starts), int(np.sum(stops) - np.sum(starts)))
+        sent = self._store.read_into(path, starts, stops, out)
+        self.count(*(sent or (len(starts), int(np.sum(stops) - np.sum(starts)))))
+        return sent
 
     def head(self, path: str) -> ObjectInfo:
         """See `Store.head`."""

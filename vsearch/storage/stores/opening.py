@@ -38,11 +38,18 @@ def open_store(url: str | os.PathLike[str], **options: Any) -> Store:
         ``az://``: ``account``, ``endpoint``, ``anonymous``, ``allow_http``, and one of ``account_key``, ``sas_token`` and
         ``bearer_token`` (is not renewed).
 
+        For each of them: ``cache``, the path of a folder of this machine that keeps what is read of data files, for this and other
+        processes, and is made if it is missing; and ``cache_bytes``, an integer, the bytes on disk that all its users may take together, 1 GiB
+        by default and at least 1 MiB. See `CachedStore`.
+
     Raises
     ------
     InputError
-        The URL or an option is invalid.
+        The URL or an option is invalid, or the folder of the cache cannot be written to.
     """
+    cache, cache_bytes = options.pop("cache", None), options.pop("cache_bytes", None)
+    if cache is None and cache_bytes is not None:
+        raise InputError("cache_bytes requires cache, the folder that it limits")
     text: Any = os.fspath(url) if isinstance(url, os.PathLike) else url
     if not isinstance(text, str):
         raise InputError(f"the folder or URL of an index must be a string or a path, got {type(url).__name__}")
@@ -68,12 +75,26 @@ def open_store(url: str | os.PathLike[str], **options: Any) -> Store:
         raise InputError(
             f"{redacted(text)!r} is not a URL: two slashes must follow the colon; write ./name for a folder with such a name"
         )
-    return kind.load()(text, **present)
+    if cache is None:
+        return kind.load()(text, **present)
+    if is_folder(text):
+        raise InputError(
+            f"cache is for indexes in object stores; {redacted(text)!r} is a folder, whose files are mapped"
+        )
+    from vsearch.storage.stores.cached import cached_store
+
+    return cached_store(kind.load()(text, **present), cache, cache_bytes)
+
+
+def is_folder(url: str | os.PathLike[str]) -> bool:
+    """Whether a valid location of an index is a folder of this machine."""
+    match = _SCHEME.match(os.fspath(url))
+    return match is None or match[1].lower() == "file"
 
 
 def reopening_options(store: Store) -> dict[str, Any]:
     """Return the options with which another process opens a store, without keys, which that process looks up itself."""
-    return dict(getattr(store, "_options", {}))
+    return dict(getattr(store, "_options", {}))  # those of a cache belong to this machine
 
 
 def _refuse(names: list[str], kind: StoreKind, url: str) -> str:
