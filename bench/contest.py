@@ -77,7 +77,7 @@ def assemble(
         if reason is None:
             folder = scratch / name
             folder.mkdir()
-            task = Task(data.base, data.metric, build_threads, folder, attributes)
+            task = Task(data.base, data.metric, build_threads, folder, attributes, data.k)
             try:
                 if contestant.package not in warm:
                     attempt(contestant_set, name, data.dimensions, data.metric)

@@ -58,6 +58,11 @@ class Data:
         return int(self.base.shape[0])
 
     @property
+    def k(self) -> int:
+        """Neighbors per query."""
+        return int(self.truth.ids.shape[1])
+
+    @property
     def dimensions(self) -> int:
         return int(self.base.shape[1])
 

@@ -36,11 +36,11 @@ class Point:
     batch: Timing
 
 
-def make(shape: str, queries: int, metric: str) -> Data:
+def make(shape: str, queries: int, metric: str, k: int) -> Data:
     """Synthetic data of a shape such as "100000x1536"."""
     rows, dimensions = (int(number) for number in shape.split("x"))
     base, held_out = clustered(rows, queries, dimensions, centers=max(64, rows // 8))
-    return Data(f"made-{shape}", metric, base, held_out, exact(base, held_out, K, metric))
+    return Data(f"made-{shape}", metric, base, held_out, exact(base, held_out, k, metric))
 
 
 def screen(entry: Entry, data: Data, timed: int, clock: str) -> list[tuple[Setting, float]]:
@@ -49,8 +49,8 @@ def screen(entry: Entry, data: Data, timed: int, clock: str) -> list[tuple[Setti
     recalls, speeds = [], []
     for setting in settings:
         search = entry.index.configure(setting)
-        recalls.append(recall(data, search(data.queries, K)))
-        speeds.append(time_singles(search, data.queries[:timed], K, clock).qps)
+        recalls.append(recall(data, search(data.queries, data.k)))
+        speeds.append(time_singles(search, data.queries[:timed], data.k, clock).qps)
     selected = fastest_reaching(recalls, speeds, SCREENED)
     console.print(f"[cyan]swept[/] {entry.name}: {len(selected)} of {len(settings)} settings are worth timing")
     return [(settings[i], recalls[i]) for i in selected]
@@ -66,7 +66,7 @@ def measure(field: Field, data: Data, *, timed: int, repetitions: int, clock: st
 
         def timings_of(entry: Entry, setting: Setting) -> tuple[Timing, Timing]:
             search = entry.index.configure(setting)
-            return time_singles(search, singles, K, clock), time_batch(search, data.queries, K, clock)
+            return time_singles(search, singles, data.k, clock), time_batch(search, data.queries, data.k, clock)
 
         timings = interleave(
             [partial(timings_of, entry, setting) for entry, setting, _ in pairs],
@@ -113,8 +113,8 @@ def summary(field: Field, points: Sequence[Point]) -> str:
     return report.table(header, rows)
 
 
-def details(points: Sequence[Point]) -> str:
-    header = ["contestant", "setting", "recall@10", "QPS", "cores", "batch QPS", "cores"]
+def details(points: Sequence[Point], k: int) -> str:
+    header = ["contestant", "setting", f"recall@{k}", "QPS", "cores", "batch QPS", "cores"]
     rows = [
         [
             p.entry.name,
@@ -145,28 +145,30 @@ def draw(path: Path, field: Field, points: Sequence[Point], data: Data) -> None:
             )
         )
     title = f"{data.name}, {data.rows:,} x {data.dimensions}: single queries, one thread"
-    report.plot(path, curves, title=title, x="recall@10", y="queries per second", log="y", x_limits=(0.8, 1.0))
+    report.plot(path, curves, title=title, x=f"recall@{data.k}", y="queries per second", log="y", x_limits=(0.8, 1.0))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parser("search", "Recall against speed on one thread.")
     options.add_argument("--timed", type=int, default=500, help="queries for single-query timings")
     options.add_argument("--repetitions", type=int, default=5)
+    options.add_argument("--k", type=int, default=K, help="neighbors per query")
     options.add_argument("--made", metavar="ROWSxDIMENSIONS", help="synthetic clustered vectors, one center for 8 rows")
     args = options.parse_args(arguments)
     if args.made:
-        data = make(args.made, args.queries or MADE_QUERIES, args.metric)
+        data = make(args.made, args.queries or MADE_QUERIES, args.metric, args.k)
     else:
-        data = load(args.folder or sample(), rows=args.rows, queries=args.queries, metric=args.metric, k=K)
+        data = load(args.folder or sample(), rows=args.rows, queries=args.queries, metric=args.metric, k=args.k)
     with tempfile.TemporaryDirectory(prefix="vsearch-bench-") as scratch:
         field = assemble("search", data, Path(scratch), build_threads=args.build_threads, only=args.only)
         points = measure(field, data, timed=args.timed, repetitions=args.repetitions, clock=args.clock)
-    plot = f"plots/search-{data.name}.png"
+    name = data.name if args.k == K else f"{data.name}-{args.k}"
+    plot = f"plots/search-{name}.png"
     text = [
         summary(field, points),
         report.absences(field.absences),
         f"![recall against speed]({plot})",
-        details(points),
+        details(points, data.k),
     ]
     parameters = {
         "threads": f"searches 1, builds {args.build_threads} (turbovec 1)",
@@ -174,7 +176,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "repetitions": f"{args.repetitions}, interleaved; medians; {args.timed} single queries each",
         "versions": report.versions(field.packages),
     }
-    report.replace(args.results, f"search {data.name}", report.section("Search", data, text, parameters))
+    title = "Search" if args.k == K else f"Search for {args.k} neighbors"
+    report.replace(args.results, f"search {name}", report.section(title, data, text, parameters))
     draw(args.results.parent / plot, field, points, data)
     print("\n".join(text[:2]))
 

@@ -38,6 +38,7 @@ class OursIndex:
     code_bytes: float
     raw_bytes_per_vector: float
     exhaustive: bool = False
+    k: int = 10
     _tuned: dict[float, Any] = field(default_factory=dict)
 
     def settings(self) -> Sequence[Setting]:
@@ -46,7 +47,7 @@ class OursIndex:
         probes = [Setting({"nprobe": n}) for n in sweep(int(self.index.info()["partitions"]))]
         for recall in self.recalls:
             if recall not in self._tuned:
-                self._tuned[recall] = tuned(self.url, recall)
+                self._tuned[recall] = tuned(self.url, recall, self.k)
         return probes + [Setting({"recall": r}, name=f"tune({r:g})") for r in self.recalls]
 
     def configure(self, setting: Setting, where: Predicate | None = None) -> Search:
@@ -117,11 +118,12 @@ class Ours:
             code_bytes=float(parts["codes"] + parts.get("rows", 0)),
             raw_bytes_per_vector=raw,
             exhaustive=self.exhaustive,
+            k=task.k,
         )
 
 
-def tuned(url: Path, recall: float) -> Any:
+def tuned(url: Path, recall: float, k: int) -> Any:
     """A separate reader with its own settings, since tune() stores its settings and the last call would win."""
     index = facade().open(str(url))
-    index.tune(recall=recall, k=10)
+    index.tune(recall=recall, k=k)
     return index

@@ -44,6 +44,8 @@ class Task:
         An empty folder for this contestant.
     attributes : pyarrow.Table or None
         Aligned with the rows of ``base``; only in the filter benchmark.
+    k : int
+        Neighbors per query, for contestants that tune themselves.
     """
 
     base: Floats
@@ -51,6 +53,7 @@ class Task:
     threads: int
     scratch: Path
     attributes: pa.Table | None = None
+    k: int = 10
 
     @property
     def rows(self) -> int:

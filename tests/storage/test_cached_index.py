@@ -13,7 +13,7 @@ import pytest
 import vsearch
 from tests.seaweed import BUCKET
 from vsearch.cli.app import app
-from vsearch.errors import InputError
+from vsearch.errors import CorruptIndexError, InputError
 from vsearch.serving.settings import ServerSettings
 from vsearch.storage.stores.cached import CachedStore
 from vsearch.storage.stores.object_store import ObjectStore
@@ -133,3 +133,26 @@ def test_a_server_has_a_cache_for_buckets():
         ServerSettings.of(["folder", "d=file:///x"], "localhost", {}, writable=False, cache="x")
     with pytest.raises(InputError, match="requires cache"):
         ServerSettings.of(["s3://b/c"], "localhost", {}, writable=False, cache_bytes=5 << 20)
+
+
+def test_what_arrived_damaged_is_not_kept(s3_server, built, tmp_path, monkeypatch):
+    """The search that meets it fails, and the next one asks the store again."""
+    inner, damaged = ObjectStore._range, []
+
+    def damage(self, path, start, stop):
+        data = bytearray(inner(self, path, start, stop))
+        if "-codes" in path and not damaged:
+            data[len(data) // 2] ^= 1
+            damaged.append(path)
+        return memoryview(bytes(data))
+
+    options = {**s3_server.options(), "cache": str(tmp_path / "cache")}
+    index = vsearch.open(built, **options)
+    query = np.random.default_rng(6).standard_normal(32).astype(np.float32)
+    expected = vsearch.open(built, **s3_server.options()).search(query).ids.tolist()
+    monkeypatch.setattr(ObjectStore, "_range", damage)
+    with pytest.raises(CorruptIndexError, match=r"-codes\.arrow"):
+        index.search(query)
+    assert damaged
+    assert index.search(query).ids.tolist() == expected
+    assert vsearch.open(built, **options).search(query).ids.tolist() == expected

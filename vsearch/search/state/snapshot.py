@@ -298,7 +298,7 @@ def _open(
     opener = RunOpener(source, model, manifest, runs, only, plain=plain)
     deltas = opener.open()
     if ahead is not None:
-        ahead.forget()
+        ahead.release()
     if only is None:
         rows = opener.tail_rows + sum(run.rows - len(run.gone) for run in opener.runs)
         if sum(entry.partitions for entry in manifest.shards) != manifest.partitions or rows != manifest.rows:

@@ -14,6 +14,7 @@ from vsearch.forking import renew_in_children
 from vsearch.storage.files.checksums import crc32c, joined_checksums
 from vsearch.storage.files.naming import MissingObjectError, check_not_pruned
 from vsearch.storage.files.ranges import bridge, runs, split
+from vsearch.storage.stores.base import forget_copies
 from vsearch.storage.stores.waiting import time_left
 
 if TYPE_CHECKING:
@@ -239,6 +240,7 @@ class FileBytes:
 
     def _compare(self, data: NDArray[np.uint8], start: int, stop: int, checksum: int) -> None:
         if crc32c(data[start:stop]) != checksum:
+            forget_copies(self._store, self.path, self.size)
             raise self._damaged(f"bytes {start}..{stop} do not match their checksum")
 
     def _count(self, counts: ReadCounts, read: int, requests: int) -> None:

@@ -53,7 +53,7 @@ class PrefetchedStore(MeteredStore):
         dropped = set(paths)
         self.files = {path: data for path, data in self.files.items() if path not in dropped}
 
-    def forget(self) -> None:
+    def release(self) -> None:
         """Release everything: files that are open keep what they read."""
         self.files, self.parts = {}, ()
 

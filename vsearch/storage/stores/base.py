@@ -113,3 +113,10 @@ def check_path(path: str) -> str:
     if problem is not None:
         raise InputError(problem)
     return path
+
+
+def forget_copies(store: Store, path: str, size: int) -> None:
+    """Let a store that keeps copies of objects, if it is one, forget an object of a size whose bytes are damaged."""
+    forget = getattr(store, "forget", None)
+    if forget is not None:
+        forget(path, size)

@@ -118,6 +118,16 @@ class CachedStore:
         self._keep(packed, missing, out)
         return sent or (len(missing), sum(stop - start for start, stop in missing))
 
+    def forget(self, path: str, size: int) -> None:
+        """Remove what is cached of an object of a size, since its bytes do not match the index's checksums.
+
+        They arrived damaged, or were stored so: the next read asks the store again.
+        """
+        packed = self._packed(path, size)
+        with self._lock:
+            for pack in {piece[2].pack for piece in packed.find(0, size)}:
+                packed.remove(pack)
+
     def head(self, path: str) -> ObjectInfo:
         """See `Store.head`."""
         return self._store.head(path)

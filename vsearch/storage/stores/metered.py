@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.forking import renew_in_children
+from vsearch.storage.stores.base import forget_copies
 
 if TYPE_CHECKING:
     import os
@@ -69,6 +70,10 @@ class MeteredStore:
         sent = self._store.read_into(path, starts, stops, out)
         self.count(*(sent or (len(starts), int(np.sum(stops) - np.sum(starts)))))
         return sent
+
+    def forget(self, path: str, size: int) -> None:
+        """See `forget_copies`."""
+        forget_copies(self._store, path, size)
 
     def head(self, path: str) -> ObjectInfo:
         """See `Store.head`."""
