@@ -51,7 +51,9 @@ class RunTable(msgspec.Struct, frozen=True, eq=False):
         With copies, there are two more rounds.
         """
         missing, copied = [], []
-        for run, local in self._unread(partitions):
+        for run, local in self._local(partitions):
+            if run.ready:
+                continue
             missing.append((run, run.missing(local)))
             if run.copies is not None:
                 copied.append((run, run.copies, local))
@@ -75,7 +77,7 @@ class RunTable(msgspec.Struct, frozen=True, eq=False):
         """
         parts: list[Part] = []
         scanned, copied, complete = [], [], []
-        for run, local in self._unread(partitions):
+        for run, local in self._local(partitions):
             missing = run.missing(local, scanned=True)
             scanned.append((run, missing))
             parts += run.parts(missing, scanned=True)
@@ -98,11 +100,11 @@ class RunTable(msgspec.Struct, frozen=True, eq=False):
             copies.check(missing, run)
             copies.read.note(missing, scanned=True)
 
-    def _unread(self, partitions: NDArray[np.int32]) -> list[tuple[Shard, NDArray[np.int32]]]:
-        """Return the runs that are not completely read, with their partitions among the requested, numbered within the run."""
+    def _local(self, partitions: NDArray[np.int32]) -> list[tuple[Shard, NDArray[np.int32]]]:
+        """Return each run with its partitions among the requested, numbered within the run."""
         return [
             (run, local[(local >= 0) & (local < run.partitions)])
-            for run, local in ((run, partitions - run.first_partition) for run in self.runs if not run.ready)
+            for run, local in ((run, partitions - run.first_partition) for run in self.runs)
         ]
 
     def _ids(self, rows: NDArray[np.int64]) -> list[Part]:

@@ -1,0 +1,60 @@
+"""Reads by rounds in the corners: partitions without live rows, hostile sizes, rounds that fail."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import vsearch
+from tests.buckets import opened
+from tests.indexes import clustered, same
+from vsearch.search.engine import rounds
+from vsearch.search.state.fetching import take_ids
+
+D = 16
+QUERIES = clustered(20, D, seed=9)
+
+
+@pytest.fixture(autouse=True)
+def few_rounds(monkeypatch):
+    """A search that reads the same again and again fails instead of running forever."""
+    monkeypatch.setattr("vsearch.storage.files.bundle.SMALL", 0)
+    read, made = rounds.Missing.read, []
+
+    def count(missing, table):
+        made.append(1)
+        assert len(made) < 500, "endless rounds"
+        read(missing, table)
+
+    monkeypatch.setattr(rounds.Missing, "read", count)
+
+
+def with_young_run(folder, monkeypatch, **options):
+    """Build an index whose shard has two runs in files; the largest partition of the first one has no live rows. Return its number."""
+    monkeypatch.setattr("vsearch.live.plan.TAIL_ROWS", 100)
+    monkeypatch.setattr("vsearch.live.plan.REWRITES", 0)
+    index = vsearch.build(clustered(3000, D), folder, partitions=30, **options)
+    index.append(clustered(600, D, seed=5))
+    index.optimize()
+    snapshot = index.snapshot
+    base, young = snapshot.shards
+    partition = int(np.argmax(base.table.rows))
+    first = int(base.table.row_starts[partition])
+    index.delete(take_ids(snapshot, np.arange(first, first + int(base.table.rows[partition]))))
+    assert young.table.rows[partition] > 0
+    return partition
+
+
+@pytest.mark.parametrize("rerank", ["int8", None])
+def test_partitions_without_live_rows_in_one_run_end_the_rounds(tmp_path, monkeypatch, rerank):
+    """The run counts as read without this partition, which a search visits since another run has rows of it."""
+    partition = with_young_run(tmp_path, monkeypatch, rerank=rerank)
+    _, index = opened(tmp_path)
+    base, young = index.snapshot.shards
+    base.ensure(np.delete(np.arange(30, dtype=np.int32), partition))
+    assert base.ready
+    assert not base.read.ready[partition]
+    assert not young.ready
+    complete = vsearch.open(tmp_path)
+    for query in QUERIES:
+        same(index.search(query, nprobe=30), complete.search(query, nprobe=30))
