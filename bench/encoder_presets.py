@@ -172,7 +172,7 @@ def _distill(args: argparse.Namespace, recipe: Recipe, texts: Sequence[str]) -> 
             preset=recipe.preset,
             steps=recipe.texts // BATCH,
             batch=BATCH,
-            checkpoint=args.work / f"{_file_name(recipe.name)}.npz",
+            checkpoint=args.work / f"{_file_name(recipe.name)}-{recipe.texts}.npz",
             progress=lambda stage, done, total: print(recipe.name, stage, done, total, flush=True),
             **recipe.options,
         )
@@ -182,7 +182,7 @@ def _distill(args: argparse.Namespace, recipe: Recipe, texts: Sequence[str]) -> 
 
 def _kept(args: argparse.Namespace, name: str, seen: int, make: Any) -> tuple[Path, int, float]:
     """The folder of an encoder, the texts that training saw, and the processor time in seconds of making it; all are kept."""
-    folder = args.work / f"preset-{_file_name(name)}"
+    folder = args.work / f"preset-{_file_name(name)}-{seen}"
     timing = folder.with_suffix(".json")
     if not timing.exists():
         begun = time.process_time()
