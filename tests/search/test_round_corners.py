@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 
 import vsearch
-from tests.buckets import opened
+from tests.buckets import Bucket, opened
 from tests.indexes import clustered, same
+from vsearch.errors import CorruptIndexError
 from vsearch.search.engine import rounds
 from vsearch.search.state.fetching import take_ids
+from vsearch.search.state.snapshot import open_snapshot
+from vsearch.storage import open_store, read_manifest
+from vsearch.storage.files.prefetched import fetch_files
 
 D = 16
 QUERIES = clustered(20, D, seed=9)
@@ -58,3 +63,26 @@ def test_partitions_without_live_rows_in_one_run_end_the_rounds(tmp_path, monkey
     complete = vsearch.open(tmp_path)
     for query in QUERIES:
         same(index.search(query, nprobe=30), complete.search(query, nprobe=30))
+
+
+@pytest.mark.parametrize("kind", ["partitions", "copy-partitions", "checksums"])
+@pytest.mark.parametrize("size", [1 << 50, 1 << 61])
+def test_files_that_cannot_be_so_large_are_damaged(tmp_path, kind, size):
+    vsearch.build(clustered(300, D), tmp_path, partitions=5, spill=True)
+    bucket = Bucket(open_store(str(tmp_path)))
+    manifest = read_manifest(bucket)
+    shard = manifest.shards[0]
+    files = {**shard.files, kind: msgspec.structs.replace(shard.files[kind], bytes=size)}
+    manifest = msgspec.structs.replace(manifest, shards=(msgspec.structs.replace(shard, files=files),))
+    with pytest.raises(CorruptIndexError, match=f"{size} bytes, more than this machine can hold"):
+        open_snapshot(bucket, manifest)
+
+
+def test_parts_that_are_not_in_their_file(tmp_path):
+    vsearch.build(clustered(300, D), tmp_path, partitions=5)
+    bucket = Bucket(open_store(str(tmp_path)))
+    entry = read_manifest(bucket).shards[0].files["codes"]
+    with pytest.raises(CorruptIndexError, match=f"{entry.bytes} bytes"):
+        fetch_files(bucket, [], {}, [(entry, 64, entry.bytes + 1)])
+    with pytest.raises(CorruptIndexError, match="can hold"):
+        fetch_files(bucket, [], {}, [(msgspec.structs.replace(entry, bytes=1 << 61), 64, 128)])

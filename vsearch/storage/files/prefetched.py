@@ -95,7 +95,7 @@ def fetch_files(
     Raises
     ------
     CorruptIndexError
-        A file is missing or too short.
+        A file is missing or too short, or a range is not in its file, or a file is larger than this machine can hold.
     """
     files: dict[str, NDArray[np.uint8]] = {}
     requested = list({entry.path: entry for entry in entries}.values())
@@ -105,7 +105,11 @@ def fetch_files(
     ahead: list[tuple[str, int, NDArray[np.uint8]]] = []
     for entry, first, last in parts:
         check_entry(entry)
-        sparse = np.frombuffer(mmap.mmap(-1, entry.bytes), np.uint8)  # uses memory only for pages that are written
+        if not 0 <= first <= last <= entry.bytes:
+            raise CorruptIndexError(
+                entry.path, f"bytes {first}..{last} are not in its {entry.bytes} bytes; restore the manifest"
+            )
+        sparse = _reserve(entry, sparse=True)
         ahead.append((entry.path, first, sparse[first:last]))
         reads += [(entry, start, min(start + PART, last), sparse) for start in range(first, last, PART)]
     for entry in requested:
@@ -113,7 +117,7 @@ def fetch_files(
         if entry.path in fetched and len(fetched[entry.path]) == entry.bytes:
             files[entry.path] = fetched[entry.path]
         else:
-            files[entry.path] = np.empty(entry.bytes, np.uint8)
+            files[entry.path] = _reserve(entry, sparse=False)
             reads += [
                 (entry, start, min(start + PART, entry.bytes), files[entry.path])
                 for start in range(0, entry.bytes, PART)
@@ -138,6 +142,15 @@ def fetch_files(
     for array in files.values():
         array.flags.writeable = False
     return PrefetchedStore(store, files, ahead)
+
+
+def _reserve(entry: FileEntry, *, sparse: bool) -> NDArray[np.uint8]:
+    """Make room for a file; if `sparse`, it uses memory only for pages that are written."""
+    try:
+        return np.frombuffer(mmap.mmap(-1, entry.bytes), np.uint8) if sparse else np.empty(entry.bytes, np.uint8)
+    except (OSError, OverflowError, ValueError, MemoryError):
+        reason = f"its entry declares {entry.bytes} bytes, more than this machine can hold; restore the manifest"
+        raise CorruptIndexError(entry.path, reason) from None
 
 
 def _maps(store: Store, entry: FileEntry) -> bool:
