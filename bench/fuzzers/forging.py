@@ -325,7 +325,7 @@ def _forge_base(rng: Random, store: Store, manifest: Manifest) -> str:
     what = _change_part(rng, part)
     files = {**shard.files, kind: write_part(store, "segments/forged.arrow", part)}
     sums = {
-        name: chunk_checksums(np.frombuffer(store.get(entry.path), np.uint8))
+        name: chunk_checksums(np.frombuffer(store.get(entry.path), np.uint8), entry.chunk_bytes)
         for name, entry in files.items()
         if name != CHECKSUMS
     }

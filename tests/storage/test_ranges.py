@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vsearch.storage.files.ranges import bridge, covering_chunks, mark, runs, split
+from vsearch.storage.files.ranges import bridge, covering_chunks, mark, runs, split, widen
 
 
 def ints(*values):
@@ -22,6 +22,18 @@ def test_runs():
     first, stop = runs(np.array([1, 1, 0, 0, 1], bool))
     assert (first.tolist(), stop.tolist()) == ([0, 4], [2, 5])
     assert [len(part) for part in runs(np.zeros(3, bool))] == [0, 0]
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 64])
+@pytest.mark.parametrize("length", [1, 7, 8, 9])
+def test_widen_adds_the_absent_chunks_of_aligned_groups(count, length):
+    rng = np.random.default_rng(length)
+    for _ in range(50):
+        absent = rng.random(length) < 0.7
+        requested = absent & (rng.random(length) < 0.3)
+        groups = {i // max(count, 1) for i in np.flatnonzero(requested)}
+        expected = [bool(absent[i]) and i // max(count, 1) in groups for i in range(length)]
+        assert widen(requested, absent, count=count).tolist() == expected
 
 
 def test_bridge_joins_near_runs_but_never_over_what_is_there():

@@ -122,6 +122,6 @@ def test_offsets_that_point_elsewhere(tmp_path, column, part, value):
         data = np.frombuffer(file.read(), np.uint8)
     from vsearch.storage.files.checksums import file_checksums
 
-    crc, checksums = file_checksums(data)
+    crc, checksums = file_checksums(data, entry.chunk_bytes)
     with pytest.raises(CorruptIndexError, match=f"column '{column}'.*outside"):
         take(SegmentFile(store, replace(entry, crc32c=crc), checksums), [column], np.arange(400))

@@ -11,9 +11,9 @@ import numpy as np
 
 from vsearch.errors import CorruptIndexError
 from vsearch.forking import renew_in_children
-from vsearch.storage.files.checksums import crc32c, joined_checksums
+from vsearch.storage.files.checksums import chunk_checksums, crc32c, joined_checksums
 from vsearch.storage.files.naming import MissingObjectError, check_not_pruned
-from vsearch.storage.files.ranges import bridge, runs, split
+from vsearch.storage.files.ranges import bridge, runs, split, widen
 from vsearch.storage.stores.base import forget_copies
 from vsearch.storage.stores.waiting import time_left
 
@@ -26,7 +26,10 @@ GAP = 16 << 10
 """Up to this many bytes between two requested ranges are fetched as well, to save a request: it costs about as much."""
 
 TOGETHER = 64 << 10
-"""Bytes of neighboring chunks that are verified at once."""
+"""Bytes of neighboring chunks that are verified at once; in a mapped file, always all of them, since small chunks only spare transfers."""
+
+JOINED = 32
+"""Number of such groups from which joining the checksums of their chunks takes less time than comparing each chunk."""
 
 REQUEST = 8 << 20
 """Maximum bytes per request; longer ranges are split into concurrent requests."""
@@ -169,7 +172,9 @@ class FileBytes:
                         return
                     self._changed.wait(time_left())
                     continue
-                if not self._mapped:
+                if self._mapped:
+                    claimed = widen(claimed, absent, count=TOGETHER // self.chunk)
+                else:
                     claimed = bridge(claimed, absent, gap=max(1, GAP // self.chunk))
                 self._state[claimed] = CLAIMED
             try:
@@ -201,13 +206,16 @@ class FileBytes:
         chunk, checksums = self.chunk, self._checksums
         together = TOGETHER // chunk
         groups = min(stop, self._covered // chunk) - first  # without a shorter last chunk
-        groups = groups // together if together > 1 and groups > 0 else 0
-        if groups:
+        groups = groups // together if together > 1 else 0
+        if groups >= JOINED:
             joined = joined_checksums(checksums[first : first + groups * together].reshape(groups, together), chunk)
             for low, checksum in zip(range(first * chunk, stop * chunk, TOGETHER), joined.tolist(), strict=False):
                 self._compare(data, low, low + TOGETHER, checksum)
-        for i in range(first + groups * together, stop):
-            self._compare(data, i * chunk, min((i + 1) * chunk, self._covered), int(checksums[i]))
+            first += groups * together
+        wrong = chunk_checksums(data[first * chunk : min(stop * chunk, self._covered)], chunk) != checksums[first:stop]
+        if wrong.any():
+            low = (first + int(wrong.argmax())) * chunk
+            raise self._mismatch(low, min(low + chunk, self._covered))
 
     def read(self, start: int, stop: int, checksum: int | None, counts: ReadCounts) -> NDArray[np.uint8]:
         """Read a range that no chunk covers, and verify it against its own checksum unless that is None.
@@ -240,8 +248,11 @@ class FileBytes:
 
     def _compare(self, data: NDArray[np.uint8], start: int, stop: int, checksum: int) -> None:
         if crc32c(data[start:stop]) != checksum:
-            forget_copies(self._store, self.path, self.size)
-            raise self._damaged(f"bytes {start}..{stop} do not match their checksum")
+            raise self._mismatch(start, stop)
+
+    def _mismatch(self, start: int, stop: int) -> CorruptIndexError:
+        forget_copies(self._store, self.path, self.size)
+        return self._damaged(f"bytes {start}..{stop} do not match their checksum")
 
     def _count(self, counts: ReadCounts, read: int, requests: int) -> None:
         with self._changed:

@@ -53,6 +53,15 @@ def bridge(requested: NDArray[np.bool_], absent: NDArray[np.bool_], *, gap: int)
     return requested | mark(left[joined], right[joined], count=len(requested))
 
 
+def widen(requested: NDArray[np.bool_], absent: NDArray[np.bool_], *, count: int) -> NDArray[np.bool_]:
+    """Add the absent chunks of every aligned group of ``count`` chunks of which one is requested."""
+    if count < 2:
+        return requested
+    groups = np.zeros(-(-len(requested) // count), np.bool_)
+    groups[np.flatnonzero(requested) // count] = True
+    return np.repeat(groups, count)[: len(requested)] & absent
+
+
 def split(
     begin: NDArray[np.int64], end: NDArray[np.int64], *, limit: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
