@@ -12,6 +12,7 @@ from tests.indexes import clustered, same
 from vsearch.errors import CorruptIndexError
 from vsearch.search.engine import rounds
 from vsearch.search.state.fetching import take_ids
+from vsearch.search.state.shard import BY_ROW_UNTIL
 from vsearch.search.state.snapshot import open_snapshot
 from vsearch.storage import open_store, read_manifest
 from vsearch.storage.files.prefetched import fetch_files
@@ -86,3 +87,36 @@ def test_parts_that_are_not_in_their_file(tmp_path):
         fetch_files(bucket, [], {}, [(entry, 64, entry.bytes + 1)])
     with pytest.raises(CorruptIndexError, match="can hold"):
         fetch_files(bucket, [], {}, [(msgspec.structs.replace(entry, bytes=1 << 61), 64, 128)])
+
+
+@pytest.mark.parametrize("spill", [False, True])
+def test_after_many_queries_rerank_codes_are_read_by_partition(tmp_path, monkeypatch, spill):
+    """Otherwise nearly every query would have rounds of its own until all rows were read one by one."""
+    monkeypatch.setattr("vsearch.search.state.shard.BY_ROW", 0)
+    vsearch.build(clustered(6000, 32), tmp_path, partitions=200, spill=spill)
+    complete = vsearch.open(tmp_path)
+    _, index = opened(tmp_path)
+    run, by_row = index.snapshot.shards[0], []
+    for query in clustered(300, 32, seed=1):
+        same(index.search(query), complete.search(query))
+        by_row.append(run.reads_by_row)
+        assert by_row[-1] == (run.files["rerank"].share_read < BY_ROW_UNTIL)
+        assert not by_row[-1] or not run.read.ready[run.table.rows > 0].any()
+    assert not by_row[-1]
+    assert run.read.ready[run.table.rows > 0].sum() > 50
+
+
+@pytest.mark.parametrize("spill", [False, True])
+def test_many_results_take_few_rounds(tmp_path, monkeypatch, spill):
+    """Lists have room for all results: otherwise each full list would take a round, and a search of everything before it."""
+    monkeypatch.setattr("vsearch.search.state.shard.BY_ROW", 0)
+    monkeypatch.setattr("vsearch.search.state.workspace.LISTED_ROWS", 16)
+    vsearch.build(clustered(6000, 32), tmp_path, partitions=200, spill=spill)
+    complete = vsearch.open(tmp_path)
+    _, index = opened(tmp_path)
+    first, second = clustered(2, 32, seed=1)
+    same(index.search(first), complete.search(first))  # with less room
+    expected, made, read = complete.search(second, k=2000), [], rounds.Missing.read
+    monkeypatch.setattr(rounds.Missing, "read", lambda missing, table: (made.append(1), read(missing, table)))
+    same(index.search(second, k=2000), expected)
+    assert 0 < len(made) <= 5

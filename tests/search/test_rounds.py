@@ -22,6 +22,7 @@ QUERIES = clustered(16, D, seed=2)
 @pytest.fixture(autouse=True)
 def by_row(monkeypatch):
     monkeypatch.setattr("vsearch.search.state.shard.BY_ROW", 0)
+    monkeypatch.setattr("vsearch.search.state.shard.BY_ROW_UNTIL", 2.0)
     monkeypatch.setattr("vsearch.storage.files.bundle.SMALL", 0)
 
 

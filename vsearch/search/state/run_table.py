@@ -78,9 +78,9 @@ class RunTable(msgspec.Struct, frozen=True, eq=False):
         parts: list[Part] = []
         scanned, copied, complete = [], [], []
         for run, local in self._local(partitions):
-            missing = run.missing(local, scanned=True)
-            scanned.append((run, missing))
-            parts += run.parts(missing, scanned=True)
+            missing, by_row = run.missing(local, scanned=True), run.reads_by_row
+            scanned.append((run, missing, by_row))
+            parts += run.parts(missing, scanned=by_row)
             if run.copies is not None:
                 missing = run.copies.missing(local)
                 copied.append((run, run.copies, missing))
@@ -92,8 +92,8 @@ class RunTable(msgspec.Struct, frozen=True, eq=False):
             parts += more
         parts += self._ids(rows)
         ensure_together(parts)
-        for run, missing in scanned:
-            run.read.note(missing, scanned=run.read.by_row)
+        for run, missing, by_row in scanned:
+            run.read.note(missing, scanned=by_row)
         for run, missing in complete:
             run.read.note(missing)
         for run, copies, missing in copied:

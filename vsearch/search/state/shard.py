@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 BY_ROW = 1 << 18
 """Bytes of the rerank codes of a run, above which a search reads only those of the rows that it reranks."""
 
+BY_ROW_UNTIL = 0.25
+"""Share of the rerank codes of a run from which on a search reads them by partition: so many queries soon need all of them."""
+
 RERANK_CODES = "rerank"
 """The array with the rerank codes."""
 
@@ -98,6 +101,11 @@ class Shard:
         if file is None or not len(self.arrays.rerank_scales):
             return False
         return file.arrays[RERANK_CODES].bytes > BY_ROW and not file.mapped and not file.complete
+
+    @property
+    def reads_by_row(self) -> bool:
+        """Whether searches now read its rerank codes by row."""
+        return self.read.by_row and self.files[RERANK].share_read < BY_ROW_UNTIL
 
     @property
     def partitions(self) -> int:
@@ -169,7 +177,7 @@ class Shard:
         ensure_runs([(self, self.missing(partitions))])
 
     def parts(self, missing: NDArray[np.int64], *, scanned: bool = False) -> list[Part]:
-        """Return what to read for partitions; if `scanned`, for a scan, which needs no rerank codes if these are read by row."""
+        """Return what to read for partitions; if `scanned`, only for a scan, without rerank codes that are read by row."""
         starts, stops, first, last = self.table.extents(missing)
         ranges = self.arrays.ranges(first, last, starts, stops, reranked=not (scanned and self.read.by_row))
         return [(self.files[kind], name, low, high) for kind, names, low, high in ranges for name in names]
@@ -183,7 +191,7 @@ class Shard:
 
     def row_parts(self, rows: NDArray[np.int64]) -> tuple[list[Part], NDArray[np.int64]]:
         """Return what to read for the reranking of rows, int64 (n,), and the partitions that are then completely read."""
-        if self.read.by_row:
+        if self.reads_by_row:
             return [(file, name, rows, rows + 1) for file, name in self.row_arrays()], np.empty(0, np.int64)
         partitions = np.unique(np.searchsorted(self.table.row_starts + self.table.rows, rows, side="right"))
         missing = self.missing(partitions.astype(np.int32))

@@ -288,15 +288,13 @@ class Workspace:
     def list_unread(self, wave: int, optimism: float) -> None:
         """Prepare the lists of a search of runs that are not completely read; see `vsearch.search.engine.rounds`."""
         self.number_view[WAVE], self.numbers[FloatField.OPTIMISM] = wave, optimism
-        if not len(self._unread_rows):
-            self._missing, self._unread_rows = (
-                np.empty(2 * len(self.order), np.int32),
-                np.empty((2, LISTED_ROWS), np.int64),
-            )
+        room = max(LISTED_ROWS, 4 * self._k)  # a full list takes another round, and a search from the beginning
+        if self._unread_rows.shape[1] < room:
+            self._missing, self._unread_rows = np.empty(2 * len(self.order), np.int32), np.empty((2, room), np.int64)
             for field, array in ((CallField.MISSING, self._missing), (CallField.UNREAD_ROWS, self._unread_rows)):
                 self.fields.point(field, array, array.dtype)
             self.values[CallField.MISSING_LENGTH] = len(self._missing)
-            self.values[CallField.UNREAD_ROWS_LENGTH] = LISTED_ROWS
+            self.values[CallField.UNREAD_ROWS_LENGTH] = room
 
     def listed(self) -> tuple[NDArray[np.int32], dict[int, NDArray[np.int64]]]:
         """Return the partitions that the last search lists, and the rows to rerank by the position of their run in the table."""

@@ -94,6 +94,12 @@ class SegmentFile:
         return not self.shared.pending or bool(unverified[self._stop] == unverified[self._first])
 
     @property
+    def share_read(self) -> float:
+        """Share of its chunks that are present and verified."""
+        unverified = self.shared.unverified
+        return 1.0 - int(unverified[self._stop] - unverified[self._first]) / max(self._stop - self._first, 1)
+
+    @property
     def bytes_read(self) -> int:
         """Bytes fetched by this object so far (or, if mapped, verified)."""
         return self._counts.bytes
