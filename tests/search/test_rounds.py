@@ -196,3 +196,12 @@ def test_damage_is_found_where_it_is_read(tmp_path, spill):
     for _ in range(2):  # what is damaged is not remembered as read
         with pytest.raises(CorruptIndexError, match=str(file.path)):
             index.search(QUERIES[0])
+
+
+def test_batches_of_what_is_read_are_one_native_call(tmp_path, monkeypatch):
+    vsearch.build(clustered(ROWS, D), tmp_path, partitions=200, spill=True)
+    _, index = opened(tmp_path)
+    first = index.search(QUERIES)
+    assert not index.snapshot.all_read
+    monkeypatch.setattr("vsearch.search.engine.steps.search_all_unread", None)
+    same(index.search(QUERIES), first)

@@ -85,6 +85,8 @@ def search_batch(model_address, runs_address, call_address, batch_address):
             _copy(products[place], call.centroid_scores)
         route(model, call, scored)
         search_planned(model, runs, call)
+        if call.unread == 2:  # something is not read
+            return
         _copy(call.scores, batch.scores[i])
         _copy(call.rows, batch.rows[i])
         for j in range(COUNTERS):

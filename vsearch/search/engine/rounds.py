@@ -17,6 +17,8 @@ from vsearch.kernels.query.fields import NEAREST, CallField
 from vsearch.search.engine.scanning import copy_hits, take_query
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from vsearch.search.engine.merge import ShardHits
     from vsearch.search.state.run_table import RunTable
     from vsearch.search.state.snapshot import Snapshot
@@ -89,13 +91,23 @@ def search_all_unread(
     return [hits[place] for place in range(len(queries))]
 
 
+def is_read(workspace: Workspace, search: Callable[[], object]) -> bool:
+    """Search in a begun workspace, for any number of queries; return whether all that they need is read. Otherwise the results are void."""
+    return not _listing(workspace, 0, search)
+
+
 def _lists(snapshot: Snapshot, workspace: Workspace, rounds: int) -> bool:
     """Search for the query of a workspace after some rounds of reads; return whether it lists something."""
+    addresses = (snapshot.native.address, workspace.runs.address, workspace.fields.address)
+    return _listing(workspace, rounds, lambda: search_runs(*addresses))
+
+
+def _listing(workspace: Workspace, rounds: int, search: Callable[[], object]) -> bool:
     workspace.list_unread(NEAREST << min(rounds, 32), OPTIMISM if rounds < 2 else PESSIMISM)
     values = workspace.number_view
     values[UNREAD] = 1
     try:
-        search_runs(snapshot.native.address, workspace.runs.address, workspace.fields.address)
+        search()
     finally:  # an interrupt must not leave it set for the next search
         listed, values[UNREAD] = values[UNREAD] == LISTED, 0
     return listed

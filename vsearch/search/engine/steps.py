@@ -24,12 +24,12 @@ from vsearch.kernels.query.api import (
     search_together,
 )
 from vsearch.kernels.query.api import plan_query as plan_natively
-from vsearch.kernels.query.fields import COUNTERS, CallField, ModelField
+from vsearch.kernels.query.fields import COUNTERS, CallField
 from vsearch.search.engine.cells import CellTables, build_cell_tables, plan_cells, search_cells
 from vsearch.search.engine.masking import mask_shard, mask_shard_cells
 from vsearch.search.engine.masks import IndexMask, live_mask
 from vsearch.search.engine.merge import ShardHits, merge
-from vsearch.search.engine.rounds import search_all_unread, search_unread
+from vsearch.search.engine.rounds import is_read, search_all_unread, search_unread
 from vsearch.search.engine.routing import NO_VISITS, ProbePlan
 from vsearch.search.engine.scanning import copy_hits, scan_in_waves, take_query
 from vsearch.search.engine.score_floor import lowest_worth, prune_visits
@@ -244,8 +244,10 @@ def search_queries(
         return _search_together(snapshot, queries, request, mask, prepared=prepared)
     workspace = snapshot.workspace()
     begin_all(snapshot, workspace, request, mask)
-    if len(queries) > 1 and snapshot.ready and not snapshot.native.values[ModelField.TABLES_GIVEN]:
-        return _search_batch(snapshot, workspace, queries, prepared=prepared)
+    if len(queries) > 1 and snapshot.fused and (snapshot.all_read or not request.exact):
+        together = _search_batch(snapshot, workspace, queries, prepared=prepared)
+        if together is not None:
+            return together
     if not snapshot.all_read and not request.exact:
         return stack_hits(search_all_unread(snapshot, workspace, queries, prepared=prepared), request.k)
     hits = []
@@ -258,14 +260,19 @@ def search_queries(
 
 def _search_batch(
     snapshot: Snapshot, workspace: Workspace, queries: NDArray[np.float32], *, prepared: bool
-) -> ShardHits:
-    """Search for m queries in one native call."""
+) -> ShardHits | None:
+    """Search for m queries in one native call; return None if they need something that is not read."""
     batch, k = snapshot.batch(), int(workspace.values[CallField.K])
     scores, rows, counters = batch.pack(queries, k, prepared=prepared)
     workspace.await_query(prepared=prepared)
-    search_batch(snapshot.native.address, workspace.runs.address, workspace.fields.address, batch.fields.address)
+    addresses = (snapshot.native.address, workspace.runs.address, workspace.fields.address, batch.fields.address)
+    is_complete = True
+    if snapshot.all_read:
+        search_batch(*addresses)
+    else:
+        is_complete = is_read(workspace, lambda: search_batch(*addresses))
     batch.release()
-    return ShardHits(scores, rows, counters.sum(axis=0))
+    return ShardHits(scores, rows, counters.sum(axis=0)) if is_complete else None
 
 
 def _search_together(
