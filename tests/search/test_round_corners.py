@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import msgspec
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from tests.indexes import clustered, same
 from vsearch.errors import CorruptIndexError
 from vsearch.search.engine import rounds
 from vsearch.search.state.fetching import take_ids
+from vsearch.search.state.run_state import RunState, with_remainder
 from vsearch.search.state.shard import BY_ROW_UNTIL
 from vsearch.search.state.snapshot import open_snapshot
 from vsearch.storage import open_store, read_manifest
@@ -120,3 +123,13 @@ def test_many_results_take_few_rounds(tmp_path, monkeypatch, spill):
     monkeypatch.setattr(rounds.Missing, "read", lambda missing, table: (made.append(1), read(missing, table)))
     same(index.search(second, k=2000), expected)
     assert 0 < len(made) <= 5
+
+
+def test_the_remainder_keeps_partitions_without_their_rerank_codes():
+    """Codes may be in memory while rerank codes are not."""
+    table = SimpleNamespace(rows=np.array([100, 100, 1, 0]))
+    state = RunState(table.rows, by_row=True)
+    state.note(np.array([0, 1]), scanned=True)
+    missing = state.unread(np.array([1], np.int32))
+    assert with_remainder(state, missing, table, SimpleNamespace(mapped=True)).tolist() == [1, 2]
+    assert with_remainder(state, missing, table, SimpleNamespace(mapped=False)).tolist() == [1]

@@ -72,5 +72,5 @@ def with_remainder(
     if missing.any() and codes.mapped:
         unread = ~state.scannable
         if table.rows[unread & ~missing].sum() <= REMAINDER * table.rows.sum():
-            missing = unread
+            missing = missing | unread  # what is scannable may still miss rerank codes
     return np.flatnonzero(missing)
