@@ -21,9 +21,10 @@ class HnswIndex:
     description: str
     bytes_per_vector: float
     raw_bytes_per_vector: float
+    k: int = 10
 
     def settings(self) -> Sequence[Setting]:
-        return [Setting({"ef": ef}) for ef in sweep(1024, first=12)]
+        return [Setting({"ef": ef}) for ef in sweep(1024, first=max(12, self.k))]
 
     def configure(self, setting: Setting, where: Predicate | None = None) -> Search:
         graph = self.graph
@@ -72,4 +73,5 @@ class Hnsw:
             description=f"hnswlib M={self.m} float32",
             bytes_per_vector=graph.index_file_size() / task.rows - raw,
             raw_bytes_per_vector=raw,
+            k=task.k,
         )

@@ -102,7 +102,7 @@ class SymphonyQG:
         return RabitqIndex(
             index=graph,
             knob="ef",
-            sweep=sweep(768, first=12),
+            sweep=sweep(768, first=max(12, task.k)),
             description="rabitqlib SymphonyQG degree 32 float32",
             bytes_per_vector=_saved_bytes(graph, task) / task.rows - raw,
             raw_bytes_per_vector=raw,

@@ -25,9 +25,10 @@ class SvsIndex:
     description: str
     bytes_per_vector: float
     raw_bytes_per_vector: float
+    k: int = 10
 
     def settings(self) -> Sequence[Setting]:
-        return [Setting({"window": w}) for w in sweep(512, first=10)]
+        return [Setting({"window": w}) for w in sweep(512, first=max(10, self.k))]
 
     def configure(self, setting: Setting, _where: Predicate | None = None) -> Search:
         self.graph.search_window_size = setting["window"]
@@ -67,6 +68,7 @@ class Svs:
             description=f"SVS Vamana {self.storage} degree {self.degree}",
             bytes_per_vector=sum(map(folder_bytes, folders)) / task.rows - raw,
             raw_bytes_per_vector=raw,
+            k=task.k,
         )
 
     def _source(self, svs: Any, task: Task) -> Any:

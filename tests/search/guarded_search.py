@@ -17,7 +17,7 @@ import pyarrow as pa
 import vsearch
 from tests.indexes import clustered
 from vsearch.building import regions
-from vsearch.kernels.query.fields import SEVERAL, CallField
+from vsearch.kernels.query.fields import SEVERAL, CallField, RunField
 from vsearch.search.state import arguments, batches, packed_regions, workspace
 from vsearch.search.state.arguments import KernelArguments
 
@@ -64,6 +64,9 @@ class GuardedNumpy:
         return guard(np.full(shape, 7, dtype), self._side)
 
     def point(self, fields, field, array, dtype):
+        if field in (RunField.READ, RunField.COMPLETE) and isinstance(field, RunField):
+            point(fields, field, array, dtype)  # written while searches read: a copy would never change
+            return
         point(fields, field, array if native_address(array) in guarded else guard(array, self._side), dtype)
 
 

@@ -32,7 +32,7 @@ def counted(monkeypatch):
     made, read = [], rounds.Missing.read
 
     def count(missing, table):
-        partitions = sum(map(len, missing._partitions))
+        partitions = sum(len(np.unique(part)) for part in missing._partitions)
         made.append((partitions, sum(len(rows) for parts in missing._unread_rows.values() for rows in parts)))
         read(missing, table)
 

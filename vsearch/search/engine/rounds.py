@@ -57,7 +57,7 @@ class Missing:
     def read(self, table: RunTable) -> None:
         """Read and verify it all in one round, with the ids of rows that are likely results."""
         unread_rows = {position: np.concatenate(rows) for position, rows in self._unread_rows.items()}
-        table.read(np.unique(np.concatenate(self._partitions)), unread_rows, np.unique(np.concatenate(self._likely)))
+        table.read(np.concatenate(self._partitions), unread_rows, np.concatenate(self._likely))
 
 
 def search_unread(snapshot: Snapshot, workspace: Workspace) -> None:

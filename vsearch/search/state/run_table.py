@@ -87,7 +87,7 @@ class RunTable(msgspec.Struct, frozen=True, eq=False):
                 parts += run.copies.parts(missing)
         for position, run_rows in unread_rows.items():
             run = self.runs[position]
-            more, missing = run.row_parts(np.unique(run_rows))
+            more, missing = run.row_parts(run_rows)
             complete.append((run, missing))
             parts += more
         parts += self._ids(rows)

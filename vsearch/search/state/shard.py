@@ -193,7 +193,7 @@ class Shard:
         """Return what to read for the reranking of rows, int64 (n,), and the partitions that are then completely read."""
         if self.reads_by_row:
             return [(file, name, rows, rows + 1) for file, name in self.row_arrays()], np.empty(0, np.int64)
-        partitions = np.unique(np.searchsorted(self.table.row_starts + self.table.rows, rows, side="right"))
+        partitions = np.searchsorted(self.table.row_starts + self.table.rows, rows, side="right")
         missing = self.missing(partitions.astype(np.int32))
         return self.parts(missing), missing
 

@@ -297,12 +297,12 @@ class Workspace:
             self.values[CallField.UNREAD_ROWS_LENGTH] = room
 
     def listed(self) -> tuple[NDArray[np.int32], dict[int, NDArray[np.int64]]]:
-        """Return the partitions that the last search lists, and the rows to rerank by the position of their run in the table."""
+        """Return the partitions that the last search lists, some of them several times, and the rows to rerank by the position of their run in the table."""
         values = self.values
-        missing = np.unique(self._missing[: min(values[CallField.MISSING_COUNT], len(self._missing))])
+        missing = self._missing[: min(values[CallField.MISSING_COUNT], len(self._missing))].copy()
         blocks, rows = self._unread_rows[:, : values[CallField.UNREAD_ROW_COUNT]]
-        positions = {block.address: position for position, block in enumerate(self._run_blocks)}
-        return missing, {positions[block]: rows[blocks == block] for block in np.unique(blocks).tolist()}
+        by_position = {position: rows[blocks == block.address] for position, block in enumerate(self._run_blocks)}
+        return missing, {position: of_run for position, of_run in by_position.items() if len(of_run)}
 
     def await_rows(self, table: RunTable) -> None:
         """Prepare for scoring given rows, for which heap and masks have no effect."""

@@ -26,7 +26,8 @@ GAP = 16 << 10
 """Up to this many bytes between two requested ranges are fetched as well, to save a request: it costs about as much."""
 
 TOGETHER = 64 << 10
-"""Bytes of neighboring chunks that are verified at once; in a mapped file, always all of them, since small chunks only spare transfers."""
+"""Bytes of neighboring chunks that are verified at once; in a mapped file, always all of them, since small chunks only spare transfers.
+Files of no more bytes are read as a whole."""
 
 JOINED = 32
 """Number of such groups from which joining the checksums of their chunks takes less time than comparing each chunk."""
@@ -68,7 +69,7 @@ class FileBytes:
         `PRESENT` for chunks that are present and verified.
     pending : int
         Number of chunks that are not.
-    unverified : int64 (chunks + 1,)
+    unverified : int32 (chunks + 1,)
         For each chunk, how many before it are not.
     """
 
@@ -112,7 +113,7 @@ class FileBytes:
         self.flags = bytearray(count)
         self._state = np.frombuffer(self.flags, np.uint8)
         self.pending = count
-        self.unverified = np.arange(count + 1)
+        self.unverified = np.arange(count + 1, dtype=np.int32)
 
     def renew_after_fork(self) -> None:
         """Replace the lock, and give up the claims of threads that do not exist in the child."""
@@ -172,7 +173,9 @@ class FileBytes:
                         return
                     self._changed.wait(time_left())
                     continue
-                if self._mapped:
+                if self._covered <= TOGETHER:
+                    claimed = absent  # a small file takes one request, whatever is read of it
+                elif self._mapped:
                     claimed = widen(claimed, absent, count=TOGETHER // self.chunk)
                 else:
                     claimed = bridge(claimed, absent, gap=max(1, GAP // self.chunk))
@@ -188,8 +191,9 @@ class FileBytes:
         with self._changed:
             self._state[chunks] = state
             unverified = self._state != PRESENT
-            self.unverified = np.concatenate(([0], np.cumsum(unverified)))
-            self.pending = int(self.unverified[-1])
+            before = np.zeros(len(unverified) + 1, np.int32)
+            np.cumsum(unverified, dtype=np.int32, out=before[1:])
+            self.unverified, self.pending = before, int(before[-1])
             self._changed.notify_all()
 
     def _load(self, data: NDArray[np.uint8], chunks: NDArray[np.bool_], counts: ReadCounts) -> None:

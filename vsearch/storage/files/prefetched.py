@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -137,6 +136,8 @@ def fetch_files(
     if len(reads) == 1:
         read(reads[0])
     elif reads:
+        from concurrent.futures import ThreadPoolExecutor  # imported late: mapped files do not need it
+
         with ThreadPoolExecutor(min(PARALLEL, len(reads))) as pool:
             list(pool.map(carried(read), reads))
     for array in files.values():
