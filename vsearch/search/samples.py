@@ -29,6 +29,7 @@ Measured on 199,000 GloVe vectors and 200,000 synthetic ones at recalls of .90 t
 EXCLUDED = (0.02, 0.05, 0.2, 0.5, 0.9)  # fractions of the rows, nearest to an anchor, that filters exclude
 FOREIGN_QUERIES = 64  # per sample, approximately
 AROUND = 32  # maximum number of queries from an anchor's partition
+DRAWN = 1 << 16  # random numbers that are drawn at once
 PASSING = (0.001, 0.02)  # fractions of random rows that filters pass
 
 
@@ -89,7 +90,7 @@ def draw_foreign(snapshot: Snapshot, count: int, seed: int) -> list[Sample]:
     mirrored = 2 * mean - rows.queries[half:]
     cases = [Sample(_on_sphere(snapshot, np.concatenate([directions, mirrored])), None)]
     for share in PASSING:
-        passing = rng.random(snapshot.rows) < share
+        passing = _draw_share(rng, snapshot.rows, share)
         if passing.any():
             cases.append(Sample(rows.queries, rows.own_rows, mask_passing(snapshot, passing)))
     for share in EXCLUDED:
@@ -104,6 +105,14 @@ def draw_foreign(snapshot: Snapshot, count: int, seed: int) -> list[Sample]:
             passing = np.concatenate([np.repeat(kept[_partitions(run)], run.table.rows) for run in snapshot.shards])
             cases.append(Sample(queries, near, mask_passing(snapshot, passing)))
     return cases
+
+
+def _draw_share(rng: np.random.Generator, rows: int, share: float) -> NDArray[np.bool_]:
+    """Draw which rows pass a random filter, bool (rows,); 8 bytes per row would be much for an index of many shards."""
+    passing = np.empty(rows, np.bool_)
+    for first in range(0, rows, DRAWN):
+        passing[first : first + DRAWN] = rng.random(min(DRAWN, rows - first)) < share
+    return passing
 
 
 def _partitions(run: Shard) -> slice:

@@ -207,7 +207,6 @@ class Workspace:
             (CallField.GROUP_SUMS, np.empty(TOGETHER, np.int32)),
             (CallField.COUNTERS, self.counters),
             (CallField.FLOATS, self.numbers),
-            (CallField.MARKS, np.empty(MARKS, np.int64)),
         ):
             self.fields.point(field, array, array.dtype)
         for field, scratch in (*region_scratch(self.values, model), *projection_scratch(self.values, model)):
@@ -352,4 +351,5 @@ class Workspace:
         self.runs.values[RunsField.PARTITIONS] = len(table.owners)
         self._seen = np.zeros(-(-table.rows // 64), np.uint64)
         self.fields.point(CallField.SEEN, self._seen, np.uint64)
+        self.fields.point(CallField.MARKS, np.empty(MARKS if len(self._seen) else 0, np.int64), np.int64)
         self.values[CallField.SEEN_WORDS], self.values[CallField.MARKED] = len(self._seen), 0
