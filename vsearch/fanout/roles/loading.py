@@ -27,6 +27,7 @@ from vsearch.search.state.model_reading import model_files, training_of
 from vsearch.search.state.snapshot import Snapshot, open_shard, open_snapshot
 from vsearch.storage import FileEntry, Manifest, ShardEntry, Store, check_not_pruned, read_manifest
 from vsearch.storage.files.bundle import SMALL, BundleEntry, bundle_file
+from vsearch.storage.files.file_bytes import TOGETHER
 from vsearch.storage.files.naming import MissingObjectError
 from vsearch.storage.files.prefetched import PrefetchedStore, fetch_files
 from vsearch.storage.snapshots.finding import moment_of
@@ -279,6 +280,9 @@ class _MissingFiles:
             for name in exact_arrays(shard.columns, self._fields()):
                 array = arrays.get(name)
                 if file is not None and array is not None and array.bytes:
+                    if file.bytes <= TOGETHER:  # read as a whole
+                        ranges.append((file, 0, file.bytes))
+                        continue
                     chunk = file.chunk_bytes
                     stop = -(-(array.offset + array.bytes) // chunk) * chunk
                     ranges.append((file, array.offset // chunk * chunk, min(stop, file.bytes)))
