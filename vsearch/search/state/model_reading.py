@@ -27,6 +27,11 @@ def model_files(manifest: Manifest) -> list[FileEntry]:
     return list(ModelPart.ENCODER.others(manifest.model).values())
 
 
+def opened_files(manifest: Manifest) -> dict[str, FileEntry]:
+    """Return the model files that opening a snapshot reads, by kind: without those of documents, and kinds of later versions."""
+    return {kind: entry for kind, entry in ModelPart.SEARCH.files(manifest.model).items() if ":" not in kind}
+
+
 def training_of(manifest: Manifest) -> dict[str, str]:
     """Return the paths of the model files that codes depend on, by kind; splits and query encoders do not change them."""
     return {kind: entry.path for kind, entry in ModelPart.ENCODER.others(manifest.model).items() if kind != SPLITS}
@@ -56,7 +61,7 @@ def read_model(store: Store, manifest: Manifest) -> Model:
     if metric not in METRICS or manifest.rerank not in (None, *RERANK_DTYPES):
         reason = f"unknown metric {manifest.metric!r} or rerank {manifest.rerank!r}; upgrade vsearch"
         raise CorruptIndexError("manifest", reason)
-    entries = {kind: entry for kind, entry in ModelPart.SEARCH.files(manifest.model).items() if ":" not in kind}
+    entries = opened_files(manifest)
     splits = entries.pop(SPLITS, None)
     files = [SegmentFile(store, entry, None, manifest.snapshot) for entry in entries.values()]
     split = [] if splits is None else [SegmentFile(store, splits, None, manifest.snapshot)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vsearch.search.state.model_reading import model_files
+from vsearch.search.state.model_reading import opened_files
 from vsearch.storage.files.bundle import SMALL, bundle_file
 from vsearch.storage.files.naming import MissingObjectError
 from vsearch.storage.files.prefetched import fetch_files
@@ -26,7 +26,7 @@ def read_ahead(store: Store, manifest: Manifest, only: int | None) -> Prefetched
         Number of the only shard to open.
     """
     shards = manifest.shards if only is None else (manifest.shards[only],)
-    files: list[FileEntry] = model_files(manifest)
+    files: list[FileEntry] = list(opened_files(manifest).values())
     files += [shard.files[kind] for shard in shards for kind in TABLES if kind in shard.files and not shard.base]
     bundles = [run.bundle for shard in shards for run in shard.runs]
     bundles += [delta.bundle for delta in manifest.live.deltas] if manifest.live else []
