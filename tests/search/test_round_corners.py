@@ -11,7 +11,7 @@ import pytest
 import vsearch
 from tests.buckets import Bucket, opened
 from tests.indexes import clustered, same
-from vsearch.errors import CorruptIndexError
+from vsearch.errors import CorruptIndexError, VsearchError
 from vsearch.search.engine import rounds
 from vsearch.search.state.fetching import take_ids
 from vsearch.search.state.run_state import RunState, with_remainder
@@ -133,3 +133,15 @@ def test_the_remainder_keeps_partitions_without_their_rerank_codes():
     missing = state.unread(np.array([1], np.int32))
     assert with_remainder(state, missing, table, SimpleNamespace(mapped=True)).tolist() == [1, 2]
     assert with_remainder(state, missing, table, SimpleNamespace(mapped=False)).tolist() == [1]
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_search_that_lists_what_was_read_fails_instead_of_running_forever(tmp_path, monkeypatch, count):
+    """As if kernels and readers disagreed on what is read."""
+    vsearch.build(clustered(3000, D), tmp_path, partitions=30)
+    _, index = opened(tmp_path)
+    monkeypatch.setattr("vsearch.search.state.run_table.RunTable.read", lambda *_: None)
+    with pytest.raises(VsearchError, match="what it has just read"):
+        index.search(QUERIES[:count])
+    monkeypatch.undo()
+    same(index.search(QUERIES[:count]), vsearch.open(tmp_path).search(QUERIES[:count]))

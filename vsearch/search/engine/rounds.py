@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from vsearch.errors import VsearchError
 from vsearch.kernels.query.api import search_runs
 from vsearch.kernels.query.fields import NEAREST, CallField
 from vsearch.search.engine.scanning import copy_hits, take_query
@@ -35,10 +36,10 @@ QUERY, UNREAD, SIZE, LISTED = int(CallField.QUERY), int(CallField.UNREAD), int(C
 
 
 class Missing:
-    """What searches list before a round of reads, after a number of others."""
+    """What searches list before a round of reads, after a number of others, of which `before` is the last one."""
 
-    def __init__(self, rounds: int) -> None:
-        self._rounds = rounds
+    def __init__(self, rounds: int, before: Missing | None) -> None:
+        self._rounds, self._before = rounds, before
         self._partitions: list[NDArray[np.int32]] = []
         self._unread_rows: dict[int, list[NDArray[np.int64]]] = {}
         self._likely = [np.empty(0, np.int64)]
@@ -55,17 +56,31 @@ class Missing:
             self._likely.append(workspace.rows[: workspace.number_view[SIZE]].copy())
 
     def read(self, table: RunTable) -> None:
-        """Read and verify it all in one round, with the ids of rows that are likely results."""
+        """Read and verify it all in one round, with the ids of rows that are likely results.
+
+        Raises
+        ------
+        VsearchError
+            It is what the round before has read: without an error, there would be rounds forever.
+        """
+        if self._before is not None and self._key() == self._before._key():  # noqa: SLF001 (of the same class)
+            raise VsearchError("a search needs again what it has just read, which is a fault of vsearch; report it")
+        self._before = None  # not needed any more
         unread_rows = {position: np.concatenate(rows) for position, rows in self._unread_rows.items()}
         table.read(np.concatenate(self._partitions), unread_rows, np.concatenate(self._likely))
+
+    def _key(self) -> list[bytes]:
+        """What is listed, to be compared."""
+        rows = [part.tobytes() for parts in self._unread_rows.values() for part in parts]
+        return [part.tobytes() for part in self._partitions] + rows
 
 
 def search_unread(snapshot: Snapshot, workspace: Workspace) -> None:
     """Search for the query of a begun workspace, reading what it needs."""
-    rounds = 0
+    rounds, missing = 0, None
     while _lists(snapshot, workspace, rounds):
         workspace.number_view[QUERY] = 0  # it was overwritten, but is rotated
-        missing = Missing(rounds)
+        missing = Missing(rounds, missing)
         missing.add(snapshot.table, workspace)
         missing.read(snapshot.table)
         rounds += 1
@@ -76,9 +91,9 @@ def search_all_unread(
 ) -> list[ShardHits]:
     """Search for m queries, float32 (m, d), in a begun workspace, with common rounds; see `search_unread`."""
     hits: dict[int, ShardHits] = {}
-    rounds = 0
+    rounds, missing = 0, None
     while len(hits) < len(queries):
-        missing = Missing(rounds)
+        missing = Missing(rounds, missing)
         for place in [place for place in range(len(queries)) if place not in hits]:
             take_query(snapshot, workspace, queries[place], prepared=prepared)
             if _lists(snapshot, workspace, rounds):
@@ -91,8 +106,8 @@ def search_all_unread(
     return [hits[place] for place in range(len(queries))]
 
 
-def is_read(workspace: Workspace, search: Callable[[], object]) -> bool:
-    """Search in a begun workspace, for any number of queries; return whether all that they need is read. Otherwise the results are void."""
+def completes(workspace: Workspace, search: Callable[[], object]) -> bool:
+    """Search in a begun workspace, for any number of queries; return whether all that they need was read. Otherwise the results are void."""
     return not _listing(workspace, 0, search)
 
 

@@ -29,7 +29,7 @@ from vsearch.search.engine.cells import CellTables, build_cell_tables, plan_cell
 from vsearch.search.engine.masking import mask_shard, mask_shard_cells
 from vsearch.search.engine.masks import IndexMask, live_mask
 from vsearch.search.engine.merge import ShardHits, merge
-from vsearch.search.engine.rounds import is_read, search_all_unread, search_unread
+from vsearch.search.engine.rounds import completes, search_all_unread, search_unread
 from vsearch.search.engine.routing import NO_VISITS, ProbePlan
 from vsearch.search.engine.scanning import copy_hits, scan_in_waves, take_query
 from vsearch.search.engine.score_floor import lowest_worth, prune_visits
@@ -270,7 +270,7 @@ def _search_batch(
     if snapshot.all_read:
         search_batch(*addresses)
     else:
-        is_complete = is_read(workspace, lambda: search_batch(*addresses))
+        is_complete = completes(workspace, lambda: search_batch(*addresses))
     batch.release()
     return ShardHits(scores, rows, counters.sum(axis=0)) if is_complete else None
 
