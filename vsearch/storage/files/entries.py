@@ -17,13 +17,13 @@ from vsearch.errors import CorruptIndexError
 from vsearch.storage.stores.base import path_problem
 
 CHUNK = 65536
-"""Most bytes that are checksummed, fetched and verified together; in files whose entries do not say it, all chunks have so many."""
+"""Largest size of a chunk, the bytes that are checksummed, fetched and verified together; that of files whose entries state none."""
 
 SMALLEST_CHUNK = 1024
-"""Fewest bytes of a chunk."""
+"""Smallest size of a chunk in bytes."""
 
 MOST_CHUNKS = 65536
-"""Files have at most this many chunks, as long as these are smaller than `CHUNK`: their checksums are read when an index is opened."""
+"""Number of chunks above which a file has larger ones, up to `CHUNK`: all checksums are read when an index is opened."""
 
 ALIGNMENT = 64
 """Every buffer starts at a multiple of this many bytes."""
@@ -70,7 +70,7 @@ class ColumnEntry(msgspec.Struct, frozen=True):
 
 
 class FileEntry(msgspec.Struct, frozen=True):
-    """One immutable Arrow file. ``columns`` is empty unless the file was written from a table, ``chunk`` unset if it is `CHUNK`."""
+    """One immutable Arrow file. ``columns`` is empty unless the file was written from a table; ``chunk`` is unset if chunks have `CHUNK` bytes."""
 
     path: Text
     bytes: Count
@@ -92,7 +92,7 @@ class FileEntry(msgspec.Struct, frozen=True):
 
 
 def chunk_for(size: int) -> int:
-    """Choose the bytes per chunk for a file of a size: few, so that ranges are read without much around them."""
+    """Return the size of the chunks of a file of ``size`` bytes: small, so that reading a range reads little else."""
     chunk = SMALLEST_CHUNK
     while chunk < CHUNK and chunk * MOST_CHUNKS < size:
         chunk *= 2
