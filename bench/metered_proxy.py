@@ -40,8 +40,9 @@ async def _forward(reader: Any, writer: Any, target: int, requests: Any, answere
         nonlocal waiting
         end = b""
         while data := await reader.read(1 << 16):
-            count = (end + data).count(REQUEST)
-            end = data[-len(REQUEST) + 1 :]
+            text = end + data
+            count = text.count(REQUEST)
+            end = text[-len(REQUEST) + 1 :]
             if count:
                 requests.value += count
                 waiting = True

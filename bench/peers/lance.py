@@ -67,24 +67,13 @@ class Lance:
 
     def build(self, task: Task) -> LanceIndex:
         lancedb = load("lancedb")
-        flat = pa.array(task.base.ravel(), type=pa.float32())
-        columns = {
-            "vector": pa.FixedSizeListArray.from_arrays(flat, task.dimensions),
-            ROW: pa.array(np.arange(task.rows)),
-        }
-        table = pa.table(columns)
+        table = table_of(task.base)
         if task.attributes is not None:
             for name in task.attributes.column_names:
                 table = table.append_column(name, task.attributes[name])
         database = lancedb.connect(str(task.scratch))
         stored = database.create_table("bench", table)
-        partitions = lists(task.rows)
-        stored.create_index(
-            metric={"cosine": "cosine", "ip": "dot", "l2": "l2"}[task.metric],
-            index_type="IVF_PQ",
-            num_partitions=partitions,
-            num_sub_vectors=task.dimensions // 4,
-        )
+        partitions = make_index(stored, task.rows, task.dimensions, task.metric)
         raw = 4.0 * task.dimensions
         index = folder_bytes(task.scratch / "bench.lance" / "_indices")
         return LanceIndex(
@@ -94,3 +83,25 @@ class Lance:
             raw_bytes_per_vector=raw,
             partitions=partitions,
         )
+
+
+def table_of(vectors: Floats) -> pa.Table:
+    """Vectors (n, d) and their numbers, as a table to be stored."""
+    flat = pa.array(np.asarray(vectors).ravel(), type=pa.float32())
+    columns = {
+        "vector": pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1]),
+        ROW: pa.array(np.arange(len(vectors))),
+    }
+    return pa.table(columns)
+
+
+def make_index(stored: Any, rows: int, dimensions: int, metric: str) -> int:
+    """Index the vectors of a table; return the number of partitions."""
+    partitions = lists(rows)
+    stored.create_index(
+        metric={"cosine": "cosine", "ip": "dot", "l2": "l2"}[metric],
+        index_type="IVF_PQ",
+        num_partitions=partitions,
+        num_sub_vectors=dimensions // 4,
+    )
+    return partitions
